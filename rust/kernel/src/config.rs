@@ -1,0 +1,222 @@
+//! Options of a session; every default says why it is what it is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::auth::Credentials;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Where and how a [`crate::Session`] is opened.
+///
+/// The fields may be set freely after [`SessionConfig::new`] has checked host and path.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    pub(crate) host: Url,
+    pub(crate) warehouse_id: String,
+    pub(crate) organization_id: Option<String>,
+    pub(crate) credentials: Credentials,
+    /// Initial catalog; the warehouse's default when absent.
+    pub catalog: Option<String>,
+    /// Initial schema; the warehouse's default when absent.
+    pub schema: Option<String>,
+    /// Session parameters such as `ANSI_MODE` or `TIMEZONE`, sent as given.
+    pub session_configuration: BTreeMap<String, String>,
+    /// Appended to the user agent in parentheses, so that the warehouse's query history names the application.
+    pub user_agent_entry: Option<String>,
+    /// How results are fetched.
+    pub results: ResultConfig,
+    /// How requests are repeated.
+    pub retry: RetryConfig,
+    /// Time to establish a connection, TLS included. Default 30 s.
+    pub connect_timeout: Duration,
+    /// Longest silence while an answer is read. Default 900 s: a status call may be held by the server for seconds, and
+    /// a statement call without `wait_timeout` returns when the statement is done.
+    pub read_timeout: Duration,
+}
+
+/// How results are fetched.
+#[derive(Clone, Debug)]
+pub struct ResultConfig {
+    /// Bytes of chunks (compressed, being decoded, decoded and not yet taken) held at once. Default 256 MiB. One chunk
+    /// larger than this is still let through, alone.
+    pub memory_budget: usize,
+    /// Downloads under way at once. Default 16: more gained nothing below 64 on the links measured by peers.
+    pub max_concurrent_downloads: usize,
+    /// Asks for LZ4. Default true: it about halves the fetch time over a network. The manifest says what was done.
+    pub compression: bool,
+    /// Longest silence of a storage host during a download before the attempt is given up. Default 30 s; there is no
+    /// limit on the whole body, for slow links are not failures.
+    pub download_idle_timeout: Duration,
+    /// Largest decoded chunk accepted. Default 2 GiB: a hostile body must not fill the memory.
+    pub max_chunk_bytes: usize,
+}
+
+impl Default for ResultConfig {
+    fn default() -> Self {
+        Self {
+            memory_budget: 256 << 20,
+            max_concurrent_downloads: 16,
+            compression: true,
+            download_idle_timeout: Duration::from_secs(30),
+            max_chunk_bytes: 2 << 30,
+        }
+    }
+}
+
+/// How requests are repeated; what may be repeated at all is fixed per request class.
+#[derive(Clone, Debug)]
+pub struct RetryConfig {
+    /// Total attempts of one request. Default 6.
+    pub max_attempts: u32,
+    /// First backoff. Default 1 s.
+    pub min_wait: Duration,
+    /// Longest backoff; a longer `Retry-After` is honoured up to [`RetryConfig::max_elapsed`]. Default 60 s.
+    pub max_wait: Duration,
+    /// Total time of one request with all its attempts and waits. Default 900 s, the platform's own drivers' value.
+    pub max_elapsed: Duration,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self {
+            max_attempts: 6,
+            min_wait: Duration::from_secs(1),
+            max_wait: Duration::from_secs(60),
+            max_elapsed: Duration::from_secs(900),
+        }
+    }
+}
+
+impl SessionConfig {
+    /// Checks `server_hostname` and `http_path` and returns the configuration with every default.
+    ///
+    /// `server_hostname` is a host with an optional port, or a URL of it; a bare host means `https`. Plain `http` is
+    /// accepted for loopback addresses only, for it would show the token to the network. `http_path` is
+    /// `/sql/1.0/warehouses/{id}` or `/sql/1.0/endpoints/{id}`, with an optional `?o={workspace id}`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] says which of the two is wrong and what is accepted.
+    pub fn new(server_hostname: &str, http_path: &str, credentials: Credentials) -> Result<Self> {
+        let host = parse_host(server_hostname)?;
+        let (warehouse_id, organization_id) = parse_http_path(http_path)?;
+        Ok(Self {
+            host,
+            warehouse_id,
+            organization_id,
+            credentials,
+            catalog: None,
+            schema: None,
+            session_configuration: BTreeMap::new(),
+            user_agent_entry: None,
+            results: ResultConfig::default(),
+            retry: RetryConfig::default(),
+            connect_timeout: Duration::from_secs(30),
+            read_timeout: Duration::from_secs(900),
+        })
+    }
+}
+
+/// Tells whether `url` names this machine by a loopback address or `localhost`.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+fn parse_host(server_hostname: &str) -> Result<Url> {
+    let invalid = |why: &str| {
+        Error::new(
+            ErrorKind::InvalidArgument,
+            format!("server_hostname `{server_hostname}` {why}; expected a host such as `dbc-a1b2.cloud.databricks.com`"),
+        )
+    };
+    let trimmed = server_hostname.trim();
+    let text = if trimmed.contains("://") { trimmed.to_owned() } else { format!("https://{trimmed}") };
+    // The text may hold a password in its user part: say so without repeating it.
+    let mut url = match Url::parse(&text) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "server_hostname must not contain a user name or password; pass access_token instead",
+            ));
+        }
+        Ok(url) => url,
+        Err(error) => return Err(invalid("is not a host").with_source(error)),
+    };
+    if url.host().is_none() {
+        return Err(invalid("names no host"));
+    }
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback(&url) => {}
+        "http" => return Err(invalid("would send the token unencrypted (http is for loopback addresses)")),
+        _ => return Err(invalid("is not an https address")),
+    }
+    url.set_path("/");
+    url.set_query(None);
+    url.set_fragment(None);
+    Ok(url)
+}
+
+fn parse_http_path(http_path: &str) -> Result<(String, Option<String>)> {
+    let invalid = || {
+        Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "http_path `{http_path}` is not the path of a SQL warehouse; expected `/sql/1.0/warehouses/{{id}}` \
+                 (the \"HTTP path\" under the warehouse's connection details)"
+            ),
+        )
+    };
+    let (path, query) = http_path.trim().split_once('?').map_or((http_path.trim(), None), |(path, query)| (path, Some(query)));
+    let path = path.trim_start_matches('/').trim_end_matches('/');
+    let id = path
+        .strip_prefix("sql/1.0/warehouses/")
+        .or_else(|| path.strip_prefix("sql/1.0/endpoints/"))
+        .filter(|id| !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'))
+        .ok_or_else(invalid)?;
+    let organization_id = query
+        .and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("o=")))
+        .map(|id| if id.bytes().all(|b| b.is_ascii_digit()) { Ok(id.to_owned()) } else { Err(invalid()) })
+        .transpose()?;
+    Ok((id.to_owned(), organization_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        for (text, expected) in [
+            ("dbc-1.cloud.databricks.com", "https://dbc-1.cloud.databricks.com/"),
+            (" https://dbc-1.cloud.databricks.com/sql?o=1 ", "https://dbc-1.cloud.databricks.com/"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/"),
+            ("http://[::1]:8080", "http://[::1]:8080/"),
+            ("http://localhost:1", "http://localhost:1/"),
+        ] {
+            assert_eq!(parse_host(text).unwrap().as_str(), expected, "{text}");
+        }
+        for text in ["", "http://dbc-1.cloud.databricks.com", "ftp://host", "https://", "a b"] {
+            assert_eq!(parse_host(text).unwrap_err().kind(), ErrorKind::InvalidArgument, "{text}");
+        }
+        let error = parse_host("https://token:dapi-secret@host").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("dapi-secret"));
+    }
+
+    #[test]
+    fn http_paths() {
+        let parsed = |path| parse_http_path(path).unwrap();
+        assert_eq!(parsed("/sql/1.0/warehouses/a1b2"), ("a1b2".to_owned(), None));
+        assert_eq!(parsed("sql/1.0/endpoints/a1b2/"), ("a1b2".to_owned(), None));
+        assert_eq!(parsed("/sql/1.0/warehouses/a1b2?x=1&o=42"), ("a1b2".to_owned(), Some("42".to_owned())));
+        for path in ["", "/sql/1.0/warehouses/", "/sql/protocolv1/o/1/0123-x", "/sql/1.0/warehouses/a/b", "/sql/1.0/warehouses/a?o=x"] {
+            assert_eq!(parse_http_path(path).unwrap_err().kind(), ErrorKind::InvalidArgument, "{path}");
+        }
+    }
+}

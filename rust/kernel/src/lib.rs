@@ -1,0 +1,49 @@
+//! A Databricks SQL client kernel: the Statement Execution API (SEA) and bounded CloudFetch, into Arrow.
+//!
+//! The way of the data has no turns: presigned link, HTTP body, LZ4 frames, one aligned buffer, Arrow batches that
+//! slice it. Rows are checked per chunk, for continuity and in total, so a result is complete or an [`Error`].
+//!
+//! The crate is async and brings no runtime: call it inside a tokio runtime with time and I/O enabled. Dropping any
+//! future or handle cancels what it was doing; [`ResultStream`] says what that means for rows already on their way.
+//!
+//! ```no_run
+//! # async fn example() -> seakernel::Result<()> {
+//! use seakernel::{Credentials, Session, SessionConfig};
+//!
+//! let config = SessionConfig::new(
+//!     "dbc-a1b2.cloud.databricks.com",
+//!     "/sql/1.0/warehouses/a1b2c3d4e5f60718",
+//!     Credentials::access_token("dapi..."),
+//! )?;
+//! let session = Session::open(config).await?;
+//! let executed = session.statement("SELECT * FROM range(10)").execute().await?;
+//! let mut results = executed.results().await?;
+//! while let Some(batch) = results.next_batch().await? {
+//!     println!("{} rows", batch.num_rows());
+//! }
+//! session.close().await
+//! # }
+//! ```
+
+mod auth;
+mod config;
+mod error;
+mod execution;
+mod http;
+mod params;
+mod results;
+mod schema;
+mod sea;
+mod session;
+mod statement;
+
+pub use auth::{Credentials, Secret};
+pub use config::{ResultConfig, RetryConfig, SessionConfig};
+pub use error::{Error, ErrorKind, Result};
+pub use execution::{ExecutedStatement, StatementCanceller, StatementState};
+pub use params::Parameter;
+pub use results::decode;
+pub use results::{ResultStream, Statistics};
+pub use schema::Column;
+pub use session::Session;
+pub use statement::Statement;
