@@ -132,7 +132,9 @@ fn parse_host(server_hostname: &str) -> Result<Url> {
     let invalid = |why: &str| {
         Error::new(
             ErrorKind::InvalidArgument,
-            format!("server_hostname `{server_hostname}` {why}; expected a host such as `dbc-a1b2.cloud.databricks.com`"),
+            format!(
+                "server_hostname `{server_hostname}` {why}; expected a host such as `dbc-a1b2.cloud.databricks.com`"
+            ),
         )
     };
     let trimmed = server_hostname.trim();
@@ -173,7 +175,8 @@ fn parse_http_path(http_path: &str) -> Result<(String, Option<String>)> {
             ),
         )
     };
-    let (path, query) = http_path.trim().split_once('?').map_or((http_path.trim(), None), |(path, query)| (path, Some(query)));
+    let (path, query) =
+        http_path.trim().split_once('?').map_or((http_path.trim(), None), |(path, query)| (path, Some(query)));
     let path = path.trim_start_matches('/').trim_end_matches('/');
     let id = path
         .strip_prefix("sql/1.0/warehouses/")
@@ -215,7 +218,13 @@ mod tests {
         assert_eq!(parsed("/sql/1.0/warehouses/a1b2"), ("a1b2".to_owned(), None));
         assert_eq!(parsed("sql/1.0/endpoints/a1b2/"), ("a1b2".to_owned(), None));
         assert_eq!(parsed("/sql/1.0/warehouses/a1b2?x=1&o=42"), ("a1b2".to_owned(), Some("42".to_owned())));
-        for path in ["", "/sql/1.0/warehouses/", "/sql/protocolv1/o/1/0123-x", "/sql/1.0/warehouses/a/b", "/sql/1.0/warehouses/a?o=x"] {
+        for path in [
+            "",
+            "/sql/1.0/warehouses/",
+            "/sql/protocolv1/o/1/0123-x",
+            "/sql/1.0/warehouses/a/b",
+            "/sql/1.0/warehouses/a?o=x",
+        ] {
             assert_eq!(parse_http_path(path).unwrap_err().kind(), ErrorKind::InvalidArgument, "{path}");
         }
     }

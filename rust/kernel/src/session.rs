@@ -1,31 +1,91 @@
 //! Sessions.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tracing::{debug, warn};
+
 use crate::config::SessionConfig;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sea::SeaClient;
 use crate::statement::Statement;
 
-/// An open session on a SQL warehouse. Cheap to clone; clones share the session.
+/// An open session on a SQL warehouse. Cheap to clone; clones share the session, and it may be used from any thread.
+///
+/// Dropping the last clone closes the session on the server in the background; [`Session::close`] waits for it.
 #[derive(Clone, Debug)]
-pub struct Session {}
+pub struct Session {
+    inner: Arc<SessionInner>,
+}
+
+#[derive(Debug)]
+struct SessionInner {
+    client: Arc<SeaClient>,
+    session_id: String,
+    closed: AtomicBool,
+    runtime: tokio::runtime::Handle,
+}
 
 impl Session {
     /// Opens a session on the server.
-    pub async fn open(_config: SessionConfig) -> Result<Self> {
-        todo!()
+    ///
+    /// A warehouse that is starting keeps statements waiting, not this call. Repeated on transport failures and 5xx: a
+    /// session that was opened and never heard of is harmless.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unauthenticated`] or [`ErrorKind::PermissionDenied`] for the token, [`ErrorKind::NotFound`] for the
+    /// warehouse, [`ErrorKind::Network`] where the host cannot be reached, [`ErrorKind::InvalidArgument`] for an option.
+    pub async fn open(config: SessionConfig) -> Result<Self> {
+        let client = Arc::new(SeaClient::new(config)?);
+        let session_id = client.open_session().await?;
+        debug!(session_id, "session opened");
+        let runtime = tokio::runtime::Handle::current();
+        Ok(Self { inner: Arc::new(SessionInner { client, session_id, closed: AtomicBool::new(false), runtime }) })
     }
 
     /// Returns the server's id of the session.
     pub fn session_id(&self) -> &str {
-        todo!()
+        &self.inner.session_id
     }
 
     /// Prepares `sql` to be run; sends nothing.
-    pub fn statement(&self, _sql: impl Into<String>) -> Statement {
-        todo!()
+    pub fn statement(&self, sql: impl Into<String>) -> Statement {
+        Statement::new(self.clone(), sql.into())
     }
 
-    /// Closes the session on the server. Safe to call twice.
+    /// Closes the session on the server, which ends the statements that still run in it. Safe to call twice; later
+    /// statements fail with [`ErrorKind::Closed`]. Results already open can be read to their end as far as their links
+    /// are known.
     pub async fn close(&self) -> Result<()> {
-        todo!()
+        if self.inner.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.inner.client.close_session(&self.inner.session_id).await
+    }
+
+    /// Returns the client, unless the session is closed.
+    pub(crate) fn client(&self) -> Result<&Arc<SeaClient>> {
+        if self.inner.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, "the session is closed; open a new one"));
+        }
+        Ok(&self.inner.client)
+    }
+
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.inner.runtime
+    }
+}
+
+impl Drop for SessionInner {
+    fn drop(&mut self) {
+        if *self.closed.get_mut() {
+            return;
+        }
+        let (client, session_id) = (Arc::clone(&self.client), std::mem::take(&mut self.session_id));
+        self.runtime.spawn(async move {
+            if let Err(error) = client.close_session(&session_id).await {
+                warn!(session_id, cause = %error, "session not closed");
+            }
+        });
     }
 }

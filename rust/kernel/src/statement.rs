@@ -1,40 +1,129 @@
 //! Statements before they are sent.
 
-use crate::error::Result;
+use std::sync::Arc;
+
+use tracing::info;
+
+use crate::error::{Error, ErrorKind, Result};
 use crate::execution::{ExecutedStatement, StatementCanceller};
 use crate::params::Parameter;
+use crate::sea::Wait;
+use crate::sea::wire::StatementResponse;
+use crate::session::Session;
+
+/// Longest text of a statement. Source: Statement Execution API, "statement".
+const MAX_STATEMENT_BYTES: usize = 16 << 20;
 
 /// A SQL text with its parameters and limits; nothing is sent before [`Statement::execute`] or [`Statement::submit`].
 #[derive(Debug)]
-pub struct Statement {}
+pub struct Statement {
+    session: Session,
+    sql: String,
+    parameters: Vec<Parameter>,
+    row_limit: Option<i64>,
+    canceller: StatementCanceller,
+}
 
 impl Statement {
+    pub(crate) fn new(session: Session, sql: String) -> Self {
+        Self {
+            canceller: StatementCanceller::new(session.clone()),
+            session,
+            sql,
+            parameters: Vec::new(),
+            row_limit: None,
+        }
+    }
+
     /// Adds a parameter. Named and positional ones cannot be mixed; that is checked when the statement is sent.
     #[must_use]
-    pub fn bind(self, _parameter: Parameter) -> Self {
-        todo!()
+    pub fn bind(mut self, parameter: Parameter) -> Self {
+        self.parameters.push(parameter);
+        self
     }
 
     /// Cuts the result at `row_limit` rows; the result then says that it is truncated.
     #[must_use]
-    pub fn row_limit(self, _row_limit: i64) -> Self {
-        todo!()
+    pub fn row_limit(mut self, row_limit: i64) -> Self {
+        self.row_limit = Some(row_limit);
+        self
     }
 
     /// Returns a handle that cancels this statement from another thread while `execute` waits.
     pub fn canceller(&self) -> StatementCanceller {
-        todo!()
+        self.canceller.clone()
     }
 
     /// Runs the statement and waits until it has succeeded, failed or was cancelled.
     ///
-    /// Dropping the future cancels the statement on the server in the background.
+    /// Dropping the future cancels the statement on the server, in the background, as soon as its id is known.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Sql`] with the SQLSTATE where the statement failed, [`ErrorKind::Cancelled`], and those of the
+    /// connection. A statement whose answer was lost is never sent again.
     pub async fn execute(self) -> Result<ExecutedStatement> {
-        todo!()
+        self.run(Wait::UntilDone).await
     }
 
     /// Sends the statement and returns as soon as the server has taken it.
+    ///
+    /// # Errors
+    /// As [`Statement::execute`], but a failing statement shows only when it is waited for.
     pub async fn submit(self) -> Result<ExecutedStatement> {
-        todo!()
+        self.run(Wait::No).await
+    }
+
+    async fn run(self, wait: Wait) -> Result<ExecutedStatement> {
+        self.check()?;
+        let Self { session, sql, parameters, row_limit, canceller } = self;
+        let client = Arc::clone(session.client()?);
+        // The request runs in a task of its own, for only its answer tells the id to cancel when the caller has gone.
+        let mut abandoned = canceller.cancel_when_dropped();
+        let request = tokio::spawn({
+            let (session, canceller) = (session.clone(), canceller.clone());
+            async move {
+                let answer: Result<StatementResponse> =
+                    client.execute(session.session_id(), &sql, &parameters, row_limit, wait).await;
+                if let Ok(response) = &answer {
+                    canceller.statement_known(&response.statement_id).await;
+                }
+                answer
+            }
+        });
+        let response = request.await.map_err(|error| {
+            Error::new(ErrorKind::Internal, "the task that sends the statement ended").with_source(error)
+        })??;
+        info!(statement_id = response.statement_id, state = response.status.state, "statement sent");
+        let executed = ExecutedStatement::new(&session, response)?;
+        abandoned.disarm();
+        if wait == Wait::UntilDone {
+            // Until now the canceller was in charge; from here on dropping `executed` closes the statement.
+            let mut abandoned = canceller.cancel_when_dropped();
+            let outcome = executed.wait().await;
+            abandoned.disarm();
+            outcome?;
+        }
+        Ok(executed)
+    }
+
+    fn check(&self) -> Result<()> {
+        let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
+        if self.sql.trim().is_empty() {
+            return invalid("the statement is empty".to_owned());
+        }
+        if self.sql.len() > MAX_STATEMENT_BYTES {
+            return invalid(format!("the statement has {} bytes; the limit is {MAX_STATEMENT_BYTES}", self.sql.len()));
+        }
+        if let Some(limit) = self.row_limit.filter(|limit| *limit <= 0) {
+            return invalid(format!("row_limit {limit} is not positive"));
+        }
+        let named = self.parameters.iter().filter(|parameter| parameter.name.is_some()).count();
+        if named != 0 && named != self.parameters.len() {
+            return invalid("named and positional parameters cannot be mixed in one statement".to_owned());
+        }
+        if self.parameters.iter().any(|parameter| parameter.name.as_deref() == Some("")) {
+            return invalid("a parameter has an empty name".to_owned());
+        }
+        Ok(())
     }
 }

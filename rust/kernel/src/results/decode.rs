@@ -1,1 +1,538 @@
-//! Bytes to batches.
+//! Result bodies to Arrow batches: pure functions of the bytes, without I/O, for untrusted input.
+//!
+//! A body is one or more LZ4 frames (or plain bytes) that hold one Arrow IPC stream. Frames are decoded straight into
+//! one 64-byte aligned buffer and the batches are slices of it; nothing is copied per column.
+
+use std::fmt;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use arrow_array::RecordBatch;
+use arrow_buffer::Buffer;
+use arrow_ipc::reader::StreamDecoder;
+use arrow_schema::SchemaRef;
+use twox_hash::XxHash32;
+
+/// Alignment that Arrow recommends for buffers.
+const ALIGNMENT: usize = 64;
+/// Largest block of a frame; the format knows no larger.
+const MAX_BLOCK_BYTES: usize = 4 << 20;
+/// Linked blocks refer back this far at most.
+const WINDOW_BYTES: usize = 64 << 10;
+/// LZ4 cannot expand a block more than this.
+const MAX_EXPANSION: usize = 255;
+/// Largest IPC message header accepted; those of wide tables stay far below.
+const MAX_METADATA_BYTES: usize = 16 << 20;
+const END_OF_STREAM: [u8; 8] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
+
+/// Why a body could not be decoded.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DecodeError(String);
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+fn broken<T>(why: impl Into<String>) -> Result<T, DecodeError> {
+    Err(DecodeError(why.into()))
+}
+
+/// Decodes every LZ4 frame in `body`, one after the other, into one aligned buffer.
+///
+/// Writers start a new frame per IPC message, so a body has many, and one may decode to nothing: the input is read to its
+/// end. Checksums are verified where present. Skippable frames are skipped.
+///
+/// # Errors
+/// Where a frame is malformed, a checksum differs, or more than `max_bytes` come out.
+pub fn lz4_frames(body: &[u8], max_bytes: usize) -> Result<Buffer, DecodeError> {
+    guarded(|| {
+        let frames = scan_frames(body)?;
+        let bound: usize = frames.iter().map(|frame| frame.decoded_bound).fold(0, usize::saturating_add);
+        let room = bound.min(max_bytes);
+        // Zeroed by the system page by page as they are first written, so room to spare costs nothing.
+        let mut output = vec![0_u8; room + ALIGNMENT];
+        let start = output.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        let mut end = start;
+        for frame in &frames {
+            end = decode_frame(frame, body, &mut output, end, start + room)?;
+        }
+        output.truncate(end);
+        if output.capacity() - end > 64 << 10 {
+            output.shrink_to_fit();
+        }
+        Ok(Buffer::from_vec(output).slice(start))
+    })
+}
+
+/// Copies an uncompressed body into an aligned buffer only if it is not aligned already.
+pub fn plain(body: bytes::Bytes) -> Buffer {
+    // Columns that turn out misaligned are copied one by one by the decoder; a whole copy is not better.
+    Buffer::from(body)
+}
+
+/// Tells whether `body` starts like an LZ4 frame. Arrow streams start with `FF FF FF FF`.
+pub fn looks_like_lz4(body: &[u8]) -> bool {
+    body.starts_with(&[0x04, 0x22, 0x4D, 0x18])
+}
+
+#[derive(Debug)]
+struct Frame {
+    blocks: Vec<Block>,
+    linked: bool,
+    content_checksum: Option<u32>,
+    content_size: Option<u64>,
+    block_bytes: usize,
+    decoded_bound: usize,
+}
+
+#[derive(Debug)]
+struct Block {
+    data: Range<usize>,
+    compressed: bool,
+    checksum: Option<u32>,
+}
+
+/// Reads the headers of all frames without decoding anything.
+fn scan_frames(body: &[u8]) -> Result<Vec<Frame>, DecodeError> {
+    let mut frames = Vec::new();
+    let mut at = 0;
+    while at < body.len() {
+        let magic = read_u32(body, &mut at)?;
+        match magic {
+            0x184D_2204 => frames.push(scan_frame(body, &mut at)?),
+            0x184D_2A50..=0x184D_2A5F => {
+                let length = read_u32(body, &mut at)? as usize;
+                take(body, &mut at, length)?;
+            }
+            _ => return broken(format!("byte {} does not start an LZ4 frame", at - 4)),
+        }
+    }
+    Ok(frames)
+}
+
+fn scan_frame(body: &[u8], at: &mut usize) -> Result<Frame, DecodeError> {
+    let descriptor_start = *at;
+    let [flags, block_descriptor] = read_array(body, at)?;
+    if flags >> 6 != 1 {
+        return broken("an LZ4 frame has an unknown version");
+    }
+    if flags & 1 != 0 {
+        return broken("an LZ4 frame wants a dictionary");
+    }
+    let block_bytes = match (block_descriptor >> 4) & 7 {
+        size @ 4..=7 => 1 << (8 + 2 * usize::from(size)),
+        _ => return broken("an LZ4 frame has an unknown block size"),
+    };
+    let content_size = if flags & 8 != 0 { Some(u64::from_le_bytes(read_array(body, at)?)) } else { None };
+    let descriptor = body.get(descriptor_start..*at).unwrap_or_default();
+    let [header_checksum] = read_array(body, at)?;
+    if (XxHash32::oneshot(0, descriptor) >> 8) as u8 != header_checksum {
+        return broken("the header of an LZ4 frame is damaged");
+    }
+    let mut blocks = Vec::new();
+    let mut decoded_bound = 0_usize;
+    loop {
+        let word = read_u32(body, at)?;
+        if word == 0 {
+            break;
+        }
+        let (length, compressed) = ((word & 0x7FFF_FFFF) as usize, word & 0x8000_0000 == 0);
+        if length > MAX_BLOCK_BYTES.min(block_bytes) {
+            return broken("a block of an LZ4 frame is larger than the frame allows");
+        }
+        let start = *at;
+        take(body, at, length)?;
+        let checksum = if flags & 0x10 != 0 { Some(read_u32(body, at)?) } else { None };
+        let bound = if compressed { (length * MAX_EXPANSION).min(block_bytes) } else { length };
+        decoded_bound = decoded_bound.saturating_add(bound);
+        blocks.push(Block { data: start..start + length, compressed, checksum });
+    }
+    let content_checksum = if flags & 4 != 0 { Some(read_u32(body, at)?) } else { None };
+    Ok(Frame { blocks, linked: flags & 0x20 == 0, content_checksum, content_size, block_bytes, decoded_bound })
+}
+
+/// Decodes `frame` to `output[start..]` and returns where it ends.
+fn decode_frame(
+    frame: &Frame,
+    body: &[u8],
+    output: &mut [u8],
+    start: usize,
+    limit: usize,
+) -> Result<usize, DecodeError> {
+    let mut end = start;
+    for block in &frame.blocks {
+        let data = body.get(block.data.clone()).unwrap_or_default();
+        if block.checksum.is_some_and(|expected| XxHash32::oneshot(0, data) != expected) {
+            return broken("a block of an LZ4 frame does not match its checksum");
+        }
+        let room = limit.min(end.saturating_add(frame.block_bytes));
+        let (before, after) = output.split_at_mut_checked(end).ok_or_else(too_large)?;
+        let target = after.get_mut(..room.saturating_sub(end)).ok_or_else(too_large)?;
+        end += if block.compressed {
+            let written = if frame.linked {
+                let window = before.get(start.max(end.saturating_sub(WINDOW_BYTES))..).unwrap_or_default();
+                lz4_flex::block::decompress_into_with_dict(data, target, window)
+            } else {
+                lz4_flex::block::decompress_into(data, target)
+            };
+            written.map_err(|error| DecodeError(format!("an LZ4 block is damaged or too large: {error}")))?
+        } else {
+            target.get_mut(..data.len()).ok_or_else(too_large)?.copy_from_slice(data);
+            data.len()
+        };
+    }
+    let content = output.get(start..end).unwrap_or_default();
+    if frame.content_size.is_some_and(|expected| expected != content.len() as u64) {
+        return broken("an LZ4 frame decodes to another size than it declares");
+    }
+    if frame.content_checksum.is_some_and(|expected| XxHash32::oneshot(0, content) != expected) {
+        return broken("the content of an LZ4 frame does not match its checksum");
+    }
+    Ok(end)
+}
+
+fn too_large() -> DecodeError {
+    DecodeError("the decoded body is larger than allowed".to_owned())
+}
+
+/// The batches of an IPC stream, and its schema.
+#[derive(Debug)]
+pub struct Decoded {
+    /// Schema as on the wire.
+    pub schema: SchemaRef,
+    /// Batches with at least one row, in order.
+    pub batches: Vec<RecordBatch>,
+}
+
+/// Decodes the one Arrow IPC stream that `body` holds; bytes after its end marker are an error.
+///
+/// # Errors
+/// Where the stream is malformed or truncated. A stream that stops cleanly between two messages without its end marker
+/// is accepted, for writers may leave it out: the caller counts rows.
+pub fn ipc_stream(body: &Buffer) -> Result<Decoded, DecodeError> {
+    guarded(|| {
+        let mut rest = body.clone();
+        let decoded = next_stream(&mut rest)?;
+        if !rest.is_empty() {
+            return broken(format!("{} bytes follow the end of the Arrow stream", rest.len()));
+        }
+        Ok(decoded)
+    })
+}
+
+/// Decodes consecutive IPC streams until the bytes run out; all must have the schema of the first.
+///
+/// An inline result in several chunks is one stream in pieces; a server that sends a whole stream per chunk is read too.
+pub fn ipc_streams(body: &Buffer) -> Result<Decoded, DecodeError> {
+    guarded(|| {
+        let mut rest = body.clone();
+        let mut all = next_stream(&mut rest)?;
+        while !rest.is_empty() {
+            let next = next_stream(&mut rest)?;
+            if next.schema != all.schema {
+                return broken("the pieces of an inline result have different schemas");
+            }
+            all.batches.extend(next.batches);
+        }
+        Ok(all)
+    })
+}
+
+fn next_stream(rest: &mut Buffer) -> Result<Decoded, DecodeError> {
+    let arrow = |error| DecodeError(format!("the Arrow stream is damaged: {error}"));
+    let mut decoder = StreamDecoder::new();
+    let mut batches = Vec::new();
+    let mut ended = false;
+    while !rest.is_empty() && !ended {
+        // Whole messages only: the decoder would otherwise wait for more, and a cut-off body must not be completed by
+        // the end marker below.
+        let length = match message_length(rest)? {
+            Message::End(length) => {
+                ended = true;
+                length
+            }
+            Message::Whole(length) => length,
+        };
+        let mut message = rest.slice_with_length(0, length);
+        rest.advance(length);
+        while !message.is_empty() {
+            if let Some(batch) = decoder.decode(&mut message).map_err(arrow)? {
+                batches.push(batch);
+            }
+        }
+    }
+    if !ended {
+        // A last message without a body stays inside the decoder until something follows it.
+        let mut end = Buffer::from(END_OF_STREAM.as_slice());
+        while !end.is_empty() {
+            if let Some(batch) = decoder.decode(&mut end).map_err(arrow)? {
+                batches.push(batch);
+            }
+        }
+    }
+    decoder.finish().map_err(arrow)?;
+    let Some(schema) = decoder.schema() else { return broken("the Arrow stream has no schema") };
+    batches.retain(|batch| batch.num_rows() > 0);
+    Ok(Decoded { schema, batches })
+}
+
+enum Message {
+    Whole(usize),
+    End(usize),
+}
+
+/// Returns the length of the first message in `bytes`: prefix, header and body.
+fn message_length(bytes: &[u8]) -> Result<Message, DecodeError> {
+    let mut at = 0;
+    let mut size = read_u32(bytes, &mut at)?;
+    if size == u32::MAX {
+        size = read_u32(bytes, &mut at)?;
+    }
+    if size == 0 {
+        return Ok(Message::End(at));
+    }
+    let size = size as usize;
+    if size > MAX_METADATA_BYTES {
+        return broken("the header of an Arrow message is larger than allowed");
+    }
+    let header = take(bytes, &mut at, size)?;
+    let message = arrow_ipc::root_as_message(header)
+        .map_err(|error| DecodeError(format!("the header of an Arrow message is damaged: {error}")))?;
+    let body = usize::try_from(message.bodyLength()).or_else(|_| broken("an Arrow message has a negative length"))?;
+    take(bytes, &mut at, body)?;
+    Ok(Message::Whole(at))
+}
+
+/// Runs a decoder of other people's bytes; a panic inside (arrow-ipc has an `assert!` on this path) becomes an error.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| broken("the decoder gave up on malformed bytes"))
+}
+
+fn take<'a>(bytes: &'a [u8], at: &mut usize, length: usize) -> Result<&'a [u8], DecodeError> {
+    let end = at.checked_add(length).filter(|end| *end <= bytes.len());
+    match end.and_then(|end| bytes.get(*at..end)) {
+        Some(taken) => {
+            *at += length;
+            Ok(taken)
+        }
+        None => broken("the body ends early"),
+    }
+}
+
+fn read_array<const N: usize>(bytes: &[u8], at: &mut usize) -> Result<[u8; N], DecodeError> {
+    take(bytes, at, N)?.try_into().or_else(|_| broken("the body ends early"))
+}
+
+fn read_u32(bytes: &[u8], at: &mut usize) -> Result<u32, DecodeError> {
+    Ok(u32::from_le_bytes(read_array(bytes, at)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use arrow_array::{Array, Int64Array, StringArray};
+    use arrow_ipc::writer::StreamWriter;
+    use arrow_schema::{DataType, Field, Schema};
+    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+
+    use super::*;
+
+    const MAX: usize = 64 << 20;
+
+    fn batch(rows: i64) -> RecordBatch {
+        let schema = Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("s", DataType::Utf8, true)]);
+        let ids = Int64Array::from_iter_values(0..rows);
+        let texts = (0..rows).map(|row| (row % 7 != 0).then(|| format!("text {row}"))).collect::<StringArray>();
+        RecordBatch::try_new(Arc::new(schema), vec![Arc::new(ids), Arc::new(texts)]).unwrap()
+    }
+
+    fn stream(batches: &[RecordBatch]) -> Vec<u8> {
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch(0).schema()).unwrap();
+        for batch in batches {
+            writer.write(batch).unwrap();
+        }
+        writer.into_inner().unwrap()
+    }
+
+    fn frame(content: &[u8], info: FrameInfo) -> Vec<u8> {
+        let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn plain_frame(content: &[u8]) -> Vec<u8> {
+        frame(content, FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max4MB))
+    }
+
+    /// Frame boundaries as recorded: one per piece, with an empty frame in the middle.
+    fn frames(content: &[u8], count: usize) -> Vec<u8> {
+        let mut body = Vec::new();
+        for (number, piece) in content.chunks(content.len().div_ceil(count)).enumerate() {
+            if count > 1 && number == count / 2 {
+                body.extend(plain_frame(&[]));
+            }
+            body.extend(plain_frame(piece));
+        }
+        body
+    }
+
+    #[test]
+    fn bodies_of_1_3_and_18_frames_with_an_empty_one_in_the_middle() {
+        let batches = [batch(1000), batch(1), batch(50_000)];
+        let content = stream(&batches);
+        for count in [1, 3, 18] {
+            let decoded = ipc_stream(&lz4_frames(&frames(&content, count), MAX).unwrap()).unwrap();
+            assert_eq!(decoded.batches, batches, "{count} frames");
+        }
+    }
+
+    #[test]
+    fn every_frame_variant() {
+        let content = stream(&[batch(300_000)]);
+        for mode in [BlockMode::Independent, BlockMode::Linked] {
+            for size in [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max1MB, BlockSize::Max4MB] {
+                for checksums in [false, true] {
+                    let info = FrameInfo::new()
+                        .block_mode(mode)
+                        .block_size(size)
+                        .block_checksums(checksums)
+                        .content_checksum(checksums)
+                        .content_size(checksums.then_some(content.len() as u64));
+                    let decoded = lz4_frames(&frame(&content, info), MAX).unwrap();
+                    assert!(decoded.as_slice() == content, "{mode:?} {size:?} {checksums}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn skippable_frames_are_skipped() {
+        let mut body = vec![0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 1, 2, 3];
+        body.extend(plain_frame(b"abc"));
+        assert_eq!(lz4_frames(&body, MAX).unwrap().as_slice(), b"abc");
+    }
+
+    #[test]
+    fn batches_are_slices_of_one_aligned_buffer() {
+        let body = lz4_frames(&frames(&stream(&[batch(1000), batch(500)]), 3), MAX).unwrap();
+        assert_eq!(body.as_ptr().align_offset(ALIGNMENT), 0);
+        let range = body.as_ptr() as usize..body.as_ptr() as usize + body.len();
+        let decoded = ipc_stream(&body).unwrap();
+        let mut buffers = 0;
+        for column in decoded.batches.iter().flat_map(RecordBatch::columns) {
+            for buffer in column.to_data().buffers() {
+                assert!(range.contains(&(buffer.as_ptr() as usize)), "a column was copied");
+                buffers += 1;
+            }
+        }
+        assert_eq!(buffers, 6);
+    }
+
+    #[test]
+    fn a_body_larger_than_allowed_is_refused() {
+        let body = plain_frame(&vec![7; 1 << 20]);
+        assert!(lz4_frames(&body, (1 << 20) - 1).is_err());
+        assert_eq!(lz4_frames(&body, 1 << 20).unwrap().len(), 1 << 20);
+    }
+
+    #[test]
+    fn every_truncation_of_a_body_is_noticed() {
+        let content = stream(&[batch(10), batch(20)]);
+        // Cut between two messages the stream is well formed: there the row count of the link decides.
+        let whole = ipc_stream(&Buffer::from(content.as_slice())).unwrap();
+        assert_eq!(whole.batches.len(), 2);
+        let mut clean_cuts = 0;
+        for length in 0..content.len() {
+            if let Ok(decoded) = ipc_stream(&Buffer::from(&content[..length])) {
+                let rows: usize = decoded.batches.iter().map(RecordBatch::num_rows).sum();
+                assert!(rows < 30 || length >= content.len() - 8, "{length}");
+                assert!(decoded.batches == whole.batches[..decoded.batches.len()], "{length}");
+                clean_cuts += 1;
+            }
+        }
+        assert_eq!(clean_cuts, 3, "after the schema, the first and the second batch");
+        let body = frames(&content, 1);
+        for length in 1..body.len() {
+            assert!(lz4_frames(&body[..length], MAX).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn bytes_after_the_end_marker_are_an_error() {
+        let mut content = stream(&[batch(10)]);
+        content.extend([0; 8]);
+        assert!(ipc_stream(&Buffer::from(content.as_slice())).is_err());
+    }
+
+    #[test]
+    fn a_schema_without_batches_is_an_empty_result_and_an_empty_body_is_not() {
+        let content = stream(&[]);
+        for length in [content.len(), content.len() - 8] {
+            let decoded = ipc_stream(&Buffer::from(&content[..length])).unwrap();
+            assert_eq!((decoded.schema.fields().len(), decoded.batches.len()), (2, 0));
+        }
+        assert!(ipc_stream(&Buffer::from(&[] as &[u8])).is_err());
+    }
+
+    #[test]
+    fn batches_without_columns_keep_their_rows_also_at_the_end() {
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(5));
+        let schema = Arc::new(Schema::empty());
+        let empty = RecordBatch::try_new_with_options(Arc::clone(&schema), vec![], &options).unwrap();
+        let mut writer = StreamWriter::try_new(Vec::new(), &schema).unwrap();
+        writer.write(&empty).unwrap();
+        writer.write(&empty).unwrap();
+        let content = writer.into_inner().unwrap();
+        for length in [content.len(), content.len() - 8] {
+            let decoded = ipc_stream(&Buffer::from(&content[..length])).unwrap();
+            assert_eq!(decoded.batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 10, "{length}");
+        }
+    }
+
+    #[test]
+    fn inline_pieces_are_one_stream_or_one_each() {
+        let one = stream(&[batch(10), batch(20)]);
+        let each = [stream(&[batch(10)]), stream(&[batch(20)])].concat();
+        for content in [one, each] {
+            let decoded = ipc_streams(&Buffer::from(content.as_slice())).unwrap();
+            assert_eq!(decoded.batches, [batch(10), batch(20)]);
+        }
+    }
+
+    #[test]
+    fn flipped_bits_never_panic() {
+        let content = stream(&[batch(2000)]);
+        let body = frames(&content, 3);
+        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut step = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as usize
+        };
+        let (mut refused, mut rounds) = (0, 0);
+        for source in [&body, &content] {
+            for _ in 0..1500 {
+                let mut damaged = source.clone();
+                for _ in 0..=step() % 8 {
+                    let at = step() % damaged.len();
+                    damaged[at] ^= 1 << (step() % 8);
+                }
+                let decoded = if looks_like_lz4(&damaged) {
+                    lz4_frames(&damaged, MAX).and_then(|buffer| ipc_stream(&buffer))
+                } else {
+                    ipc_stream(&Buffer::from(damaged.as_slice()))
+                };
+                refused += usize::from(decoded.is_err());
+                rounds += 1;
+            }
+        }
+        assert!(refused > 0 && refused < rounds, "{refused} of {rounds}");
+    }
+}

@@ -1,12 +1,31 @@
 //! Results: one door, whatever way the rows came.
 
+mod budget;
 pub mod decode;
+mod fetch;
+mod json;
+mod links;
 
-use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::Result;
-use crate::schema::Column;
+use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_buffer::Buffer;
+use arrow_schema::{Schema, SchemaRef};
+use base64::Engine;
+use bytes::Bytes;
+use tracing::info;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::execution::ServerStatement;
+use crate::schema::{self, Column};
+use crate::sea::wire::{Manifest, ResultData, StatementResponse};
+use fetch::{Chunk, ChunkQueue, Fetch};
+use links::LinkStream;
+
+/// Largest inline result that is gathered. The platform's own limit is 25 MiB.
+const MAX_INLINE_BYTES: usize = 1 << 30;
 
 /// What fetching a result has cost so far.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -20,63 +39,421 @@ pub struct Statistics {
     pub wire_bytes: u64,
     /// The same after decompression.
     pub decoded_bytes: u64,
-    /// Requests for links after the first answer.
+    /// Requests to the chunk endpoint: for links or for further inline pieces.
     pub link_requests: u64,
     /// Requests to storage hosts.
     pub download_requests: u64,
-    /// Requests repeated after a failure.
+    /// Downloads repeated after a failure.
     pub retries: u64,
     /// Surplus rows cut from chunks that held more than their link declared.
     pub trimmed_rows: u64,
+}
+
+/// Running counts behind [`Statistics`], added to by every task of a result.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    chunks: Counter,
+    rows: Counter,
+    wire_bytes: Counter,
+    decoded_bytes: Counter,
+    link_requests: Counter,
+    download_requests: Counter,
+    retries: Counter,
+    trimmed_rows: Counter,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    /// Decoded bytes per byte on the wire, once something was decoded.
+    fn expansion(&self) -> Option<f64> {
+        let (wire, decoded) = (self.wire_bytes.get(), self.decoded_bytes.get());
+        (wire > 0 && decoded > 0).then(|| decoded as f64 / wire as f64)
+    }
+
+    fn snapshot(&self) -> Statistics {
+        Statistics {
+            chunks: self.chunks.get(),
+            rows: self.rows.get(),
+            wire_bytes: self.wire_bytes.get(),
+            decoded_bytes: self.decoded_bytes.get(),
+            link_requests: self.link_requests.get(),
+            download_requests: self.download_requests.get(),
+            retries: self.retries.get(),
+            trimmed_rows: self.trimmed_rows.get(),
+        }
+    }
+}
+
+/// How bodies are wrapped, as the manifest says: what was asked for is not always done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Compression {
+    None,
+    Lz4Frame,
+}
+
+impl Compression {
+    fn from_manifest(name: Option<&str>) -> Result<Self> {
+        match name {
+            None | Some("" | "NONE") => Ok(Self::None),
+            Some("LZ4_FRAME") => Ok(Self::Lz4Frame),
+            Some(other) => Err(Error::new(ErrorKind::Protocol, format!("the result is compressed with `{other}`"))),
+        }
+    }
+
+    fn decode(self, body: Bytes, limit: usize) -> Result<Buffer, decode::DecodeError> {
+        // The magic number guards against a manifest that says nothing; Arrow streams cannot start with it.
+        if self == Self::Lz4Frame || decode::looks_like_lz4(&body) {
+            decode::lz4_frames(&body, limit)
+        } else {
+            Ok(decode::plain(body))
+        }
+    }
 }
 
 /// The rows of one statement, in server order.
 ///
 /// Chunks are downloaded ahead in the background, within the byte budget. [`ResultStream::next_batch`] is cancel-safe:
 /// a dropped call loses no batch. Dropping the stream aborts every request and closes the statement in the background.
+///
+/// A result is complete or an error: rows are counted against every link, links must join without a gap, and the sum is
+/// held against the manifest before the end is reported.
 #[derive(Debug)]
-pub struct ResultStream {}
+pub struct ResultStream {
+    statement: ServerStatement,
+    schema: SchemaRef,
+    columns: Vec<Column>,
+    total_row_count: Option<i64>,
+    truncated: bool,
+    counters: Arc<Counters>,
+    /// Chunks in memory, the one being read first.
+    ready: VecDeque<Chunk>,
+    queue: Option<ChunkQueue>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Reading,
+    Ended,
+    Failed(Error),
+}
 
 impl ResultStream {
+    /// Opens the result that `response` announces.
+    pub(crate) async fn open(statement: ServerStatement, response: StatementResponse) -> Result<Self> {
+        let statement_id = statement.statement_id().to_owned();
+        let in_statement = |error: Error| error.with_statement_id(&statement_id);
+        let Some(manifest) = response.manifest else {
+            return Err(in_statement(Error::new(ErrorKind::Protocol, "the statement succeeded without a manifest")));
+        };
+        Self::open_manifest(statement, manifest, response.result.unwrap_or_default()).await.map_err(in_statement)
+    }
+
+    async fn open_manifest(statement: ServerStatement, manifest: Manifest, first: ResultData) -> Result<Self> {
+        let compression = Compression::from_manifest(manifest.result_compression.as_deref())?;
+        let columns: Vec<Column> = manifest.schema.columns.into_iter().map(Column::from).collect();
+        let counters = Arc::new(Counters::default());
+        let (mut ready, mut queue) = (VecDeque::new(), None);
+        if first.attachment.is_some() {
+            ready.push_back(inline_arrow(&statement, first, compression, &counters).await?);
+        } else if first.data_array.is_some() {
+            ready = inline_json(&statement, first, &columns, &counters).await?;
+        } else if !first.external_links.is_empty() || manifest.total_row_count.is_some_and(|rows| rows > 0) {
+            if manifest.format.as_deref().is_some_and(|format| format != "ARROW_STREAM") {
+                let text = format!("the result files are in format `{}`", manifest.format.unwrap_or_default());
+                return Err(Error::new(ErrorKind::Protocol, text));
+            }
+            let links = LinkStream::new(
+                Arc::clone(statement.client()),
+                statement.statement_id(),
+                first,
+                Arc::clone(&counters),
+            )?;
+            let size_hints = manifest
+                .chunks
+                .iter()
+                .filter_map(|chunk| Some((chunk.chunk_index, usize::try_from(chunk.byte_count?).ok()?)))
+                .collect();
+            let fetch = Fetch {
+                client: Arc::clone(statement.client()),
+                statement_id: statement.statement_id().to_owned(),
+                compression,
+                counters: Arc::clone(&counters),
+                size_hints,
+            };
+            let mut chunks = ChunkQueue::start(fetch, links);
+            // The session's time zone, and so the schema, is known only from the first body.
+            ready.extend(chunks.next().await?);
+            queue = Some(chunks);
+        }
+        let schema = match ready.front() {
+            Some(chunk) => schema::from_chunk(&chunk.schema, &columns)?,
+            None => schema::from_manifest(&columns)?,
+        };
+        Ok(Self {
+            statement,
+            schema,
+            columns,
+            total_row_count: manifest.total_row_count,
+            truncated: manifest.truncated,
+            counters,
+            ready,
+            queue,
+            state: State::Reading,
+        })
+    }
+
     /// Returns the Arrow schema; every batch has exactly this one. All fields are nullable.
     pub fn schema(&self) -> SchemaRef {
-        todo!()
+        Arc::clone(&self.schema)
     }
 
     /// Returns the columns as the manifest describes them.
     pub fn columns(&self) -> &[Column] {
-        todo!()
+        &self.columns
     }
 
     /// Returns the server's id of the statement.
     pub fn statement_id(&self) -> &str {
-        todo!()
+        self.statement.statement_id()
     }
 
     /// Returns the number of rows the server announced.
     pub fn total_row_count(&self) -> Option<i64> {
-        todo!()
+        self.total_row_count
     }
 
     /// Tells whether a row or byte limit cut the result.
     pub fn truncated(&self) -> bool {
-        todo!()
+        self.truncated
     }
 
     /// Returns what fetching has cost so far.
     pub fn statistics(&self) -> Statistics {
-        todo!()
+        self.counters.snapshot()
     }
 
     /// Returns the next batch, never an empty one, or `None` after the last row was handed over and the total checked.
     ///
-    /// An error is final: every later call returns the same kind again, never a silent end.
+    /// An error is final: every later call returns it again, never a silent end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DataLoss`] where rows are missing, surplus or unreadable, [`ErrorKind::LinkExpired`] where the store
+    /// refuses even fresh links, and those of the connection.
     pub async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        todo!()
+        match &self.state {
+            State::Reading => {}
+            State::Ended => return Ok(None),
+            State::Failed(error) => return Err(error.clone()),
+        }
+        let next = self.take_batch().await.map_err(|error| error.with_statement_id(self.statement.statement_id()));
+        match &next {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                self.state = State::Ended;
+                self.queue = None;
+                // The end must not wait for a round trip.
+                self.statement.close_in_background();
+                let statistics = self.statistics();
+                info!(
+                    statement_id = self.statement.statement_id(),
+                    rows = statistics.rows,
+                    chunks = statistics.chunks,
+                    wire_bytes = statistics.wire_bytes,
+                    decoded_bytes = statistics.decoded_bytes,
+                    link_requests = statistics.link_requests,
+                    retries = statistics.retries,
+                    trimmed_rows = statistics.trimmed_rows,
+                    truncated = self.truncated,
+                    "result read"
+                );
+            }
+            Err(error) => {
+                self.state = State::Failed(error.clone());
+                self.ready.clear();
+                self.queue = None;
+                self.statement.close_in_background();
+            }
+        }
+        next
     }
 
-    /// Aborts what is under way and releases the result on the server. Safe to call twice.
+    /// Aborts what is under way, waits until it has stopped, and releases the result on the server in the background.
+    /// Safe to call twice; later reads end at once.
     pub async fn close(&mut self) {
-        todo!()
+        self.state = State::Ended;
+        self.ready.clear();
+        self.statement.close_in_background();
+        if let Some(queue) = self.queue.take() {
+            queue.stop().await;
+        }
     }
+
+    async fn take_batch(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            while let Some(chunk) = self.ready.front_mut() {
+                if let Some(batch) = chunk.batches.pop_front() {
+                    if chunk.batches.is_empty() {
+                        // Its share of the budget goes back with the last batch.
+                        self.ready.pop_front();
+                        self.counters.chunks.add(1);
+                    }
+                    self.counters.rows.add(batch.num_rows() as u64);
+                    return self.conform(batch).map(Some);
+                }
+                self.ready.pop_front();
+                self.counters.chunks.add(1);
+            }
+            let next = match &mut self.queue {
+                Some(queue) => queue.next().await?,
+                None => None,
+            };
+            match next {
+                Some(chunk) => {
+                    self.check_schema(&chunk.schema)?;
+                    self.ready.push_back(chunk);
+                }
+                None => return self.check_total().map(|()| None),
+            }
+        }
+    }
+
+    fn check_schema(&self, chunk: &Schema) -> Result<()> {
+        let types = |schema: &Schema| -> Vec<arrow_schema::DataType> {
+            schema.fields().iter().map(|field| field.data_type().clone()).collect()
+        };
+        if types(chunk) == types(&self.schema) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::DataLoss, "a chunk has other column types than the first one"))
+    }
+
+    fn check_total(&self) -> Result<()> {
+        let rows = self.counters.rows.get();
+        match self.total_row_count {
+            // Where a limit cut the result, the announced total may be that of the uncut one.
+            Some(total) if !self.truncated && u64::try_from(total) != Ok(rows) => Err(Error::new(
+                ErrorKind::DataLoss,
+                format!("the result ended after {rows} rows and the manifest announces {total}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a batch the result's schema: the manifest's names, every field nullable.
+    fn conform(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let (_, columns, _) = batch.into_parts();
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(|error| {
+            Error::new(ErrorKind::DataLoss, "a batch does not fit the result's schema").with_source(error)
+        })
+    }
+}
+
+/// Gathers an inline Arrow result. Its chunks are pieces of one IPC stream, so it is decoded as a whole.
+async fn inline_arrow(
+    statement: &ServerStatement,
+    first: ResultData,
+    compression: Compression,
+    counters: &Counters,
+) -> Result<Chunk> {
+    let mut content: Vec<Buffer> = Vec::new();
+    let mut declared = Some(0_i64);
+    let mut piece = first;
+    loop {
+        let Some(attachment) = piece.attachment.take() else {
+            return Err(Error::new(ErrorKind::DataLoss, "a piece of an inline result has no rows"));
+        };
+        let body = base64::prelude::BASE64_STANDARD
+            .decode(attachment.0.as_bytes())
+            .map_err(|error| Error::new(ErrorKind::DataLoss, "an inline result is not base64").with_source(error))?;
+        counters.wire_bytes.add(body.len() as u64);
+        let decoded = compression
+            .decode(body.into(), MAX_INLINE_BYTES)
+            .map_err(|error| Error::new(ErrorKind::DataLoss, "an inline result is damaged").with_source(error))?;
+        counters.decoded_bytes.add(decoded.len() as u64);
+        content.push(decoded);
+        if content.iter().map(Buffer::len).sum::<usize>() > MAX_INLINE_BYTES {
+            return Err(Error::new(ErrorKind::Protocol, "an inline result is larger than any warehouse sends"));
+        }
+        declared = declared.zip(piece.row_count).map(|(sum, rows)| sum.saturating_add(rows));
+        match next_inline(statement, &piece, declared, counters).await? {
+            Some(next) => piece = next,
+            None => break,
+        }
+    }
+    let whole = match <[Buffer; 1]>::try_from(content) {
+        Ok([single]) => single,
+        Err(pieces) => Buffer::from_vec(pieces.iter().map(Buffer::as_slice).collect::<Vec<_>>().concat()),
+    };
+    let decoded = decode::ipc_streams(&whole)
+        .map_err(|error| Error::new(ErrorKind::DataLoss, "an inline result is damaged").with_source(error))?;
+    let rows: usize = decoded.batches.iter().map(RecordBatch::num_rows).sum();
+    if let Some(declared) = declared.filter(|declared| i64::try_from(rows) != Ok(*declared)) {
+        let text = format!("an inline result holds {rows} rows and declares {declared}");
+        return Err(Error::new(ErrorKind::DataLoss, text));
+    }
+    Ok(Chunk::inline(decoded.schema, decoded.batches))
+}
+
+/// Reads an inline JSON result, every piece of it: one driver lost all rows behind the first for years.
+async fn inline_json(
+    statement: &ServerStatement,
+    first: ResultData,
+    columns: &[Column],
+    counters: &Counters,
+) -> Result<VecDeque<Chunk>> {
+    let schema = schema::from_manifest(columns)?;
+    let mut chunks = VecDeque::new();
+    let mut row_offset = 0_i64;
+    let mut piece = first;
+    loop {
+        let rows = piece.data_array.take().unwrap_or_default();
+        if piece.row_count.is_some_and(|declared| i64::try_from(rows.len()) != Ok(declared)) {
+            return Err(Error::new(
+                ErrorKind::DataLoss,
+                "an inline result holds another number of rows than it declares",
+            ));
+        }
+        row_offset = row_offset.saturating_add(rows.len() as i64);
+        let batch = json::batch(rows, columns, &schema)?;
+        let batches = if batch.num_rows() > 0 { vec![batch] } else { Vec::new() };
+        chunks.push_back(Chunk::inline(Arc::clone(&schema), batches));
+        match next_inline(statement, &piece, Some(row_offset), counters).await? {
+            Some(next) => piece = next,
+            None => return Ok(chunks),
+        }
+    }
+}
+
+/// Fetches the piece after `piece`, which ends at `row_offset`.
+async fn next_inline(
+    statement: &ServerStatement,
+    piece: &ResultData,
+    row_offset: Option<i64>,
+    counters: &Counters,
+) -> Result<Option<ResultData>> {
+    let Some(next) = piece.next_chunk_index else { return Ok(None) };
+    if next <= piece.chunk_index.unwrap_or(0) {
+        return Err(Error::new(ErrorKind::DataLoss, format!("an inline result names chunk {next} as the next again")));
+    }
+    let Some(row_offset) = row_offset else {
+        return Err(Error::new(ErrorKind::DataLoss, "an inline result continues and does not say at which row"));
+    };
+    counters.link_requests.add(1);
+    let mut answer = statement.client().chunk(statement.statement_id(), next, row_offset).await?;
+    answer.chunk_index.get_or_insert(next);
+    Ok(Some(answer))
 }

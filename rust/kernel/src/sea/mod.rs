@@ -1,1 +1,250 @@
-//! SEA.
+//! The Statement Execution API: one method per endpoint.
+
+pub(crate) mod wire;
+
+use std::collections::HashSet;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use tracing::info;
+
+use crate::config::SessionConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::retry::RequestClass;
+use crate::http::{ApiRequest, HttpClient};
+use crate::params::Parameter;
+use wire::{
+    CreateSessionRequest, CreateSessionResponse, ExecuteStatementRequest, ResultData, StatementParameter,
+    StatementResponse,
+};
+
+/// Warehouses that refused the hybrid disposition, by host and id. Whether it is offered depends on the workspace, so the
+/// refusal is remembered for the life of the process and costs one request, not one per statement.
+static WITHOUT_HYBRID: LazyLock<Mutex<HashSet<(String, String)>>> = LazyLock::new(Mutex::default);
+
+/// How the server shall answer a statement.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wait {
+    /// When it is done, or after the server's own limit.
+    UntilDone,
+    /// At once.
+    No,
+}
+
+/// The endpoints of one warehouse.
+#[derive(Debug)]
+pub(crate) struct SeaClient {
+    http: HttpClient,
+}
+
+impl SeaClient {
+    pub(crate) fn new(config: SessionConfig) -> Result<Self> {
+        Ok(Self { http: HttpClient::new(config)? })
+    }
+
+    pub(crate) fn config(&self) -> &SessionConfig {
+        self.http.config()
+    }
+
+    pub(crate) fn http(&self) -> &HttpClient {
+        &self.http
+    }
+
+    pub(crate) async fn open_session(&self) -> Result<String> {
+        let config = self.config();
+        let body = json(&CreateSessionRequest {
+            warehouse_id: &config.warehouse_id,
+            catalog: config.catalog.as_deref(),
+            schema: config.schema.as_deref(),
+            session_confs: &config.session_configuration,
+        })?;
+        let response: CreateSessionResponse =
+            self.call(RequestClass::OpenSession, Method::POST, "sessions", &[], Some(body)).await?;
+        Ok(response.session_id)
+    }
+
+    pub(crate) async fn close_session(&self, session_id: &str) -> Result<()> {
+        let path = format!("sessions/{}", segment(session_id)?);
+        let query = [("warehouse_id", self.config().warehouse_id.as_str())];
+        self.gone_is_done(RequestClass::CloseSession, Method::DELETE, &path, &query, None).await
+    }
+
+    /// Sends a statement, with the hybrid disposition unless this warehouse is known to refuse it.
+    ///
+    /// A refusal is an answer from before execution, so asking again with external links cannot run anything twice.
+    pub(crate) async fn execute(
+        &self,
+        session_id: &str,
+        statement: &str,
+        parameters: &[Parameter],
+        row_limit: Option<i64>,
+        wait: Wait,
+    ) -> Result<StatementResponse> {
+        let config = self.config();
+        let warehouse = (config.host.as_str().to_owned(), config.warehouse_id.clone());
+        let hybrid = !without_hybrid().contains(&warehouse);
+        let mut request = ExecuteStatementRequest {
+            warehouse_id: &config.warehouse_id,
+            session_id,
+            statement,
+            parameters: wire_parameters(parameters),
+            row_limit,
+            disposition: if hybrid { "INLINE_OR_EXTERNAL_LINKS" } else { "EXTERNAL_LINKS" },
+            format: "ARROW_STREAM",
+            result_compression: config.results.compression.then_some("LZ4_FRAME"),
+            // Never a positive number: with the hybrid disposition it takes an older path of the service that announces
+            // N chunks and delivers the first (the platform's JDBC driver, issue 1476). Absent means direct results.
+            wait_timeout: (wait == Wait::No).then_some("0s"),
+            on_wait_timeout: (wait == Wait::No).then_some("CONTINUE"),
+        };
+        match self.send_statement(&request).await {
+            Err(error) if hybrid && names_the_disposition(&error) => {
+                info!(
+                    warehouse_id = config.warehouse_id,
+                    "the warehouse refuses the hybrid disposition; using external links"
+                );
+                without_hybrid().insert(warehouse);
+                request.disposition = "EXTERNAL_LINKS";
+                self.send_statement(&request).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn send_statement(&self, request: &ExecuteStatementRequest<'_>) -> Result<StatementResponse> {
+        self.call(RequestClass::Execute, Method::POST, "statements", &[], Some(json(request)?)).await
+    }
+
+    pub(crate) async fn status(&self, statement_id: &str) -> Result<StatementResponse> {
+        let path = format!("statements/{}", segment(statement_id)?);
+        let answer = self.call(RequestClass::Poll, Method::GET, &path, &[], None).await;
+        answer.map_err(|error| error.with_statement_id(statement_id))
+    }
+
+    pub(crate) async fn cancel(&self, statement_id: &str) -> Result<()> {
+        let path = format!("statements/{}/cancel", segment(statement_id)?);
+        let body = Some(Bytes::from_static(b"{}"));
+        let answer = self.gone_is_done(RequestClass::Cancel, Method::POST, &path, &[], body).await;
+        answer.map_err(|error| error.with_statement_id(statement_id))
+    }
+
+    pub(crate) async fn close_statement(&self, statement_id: &str) -> Result<()> {
+        let path = format!("statements/{}", segment(statement_id)?);
+        let answer = self.gone_is_done(RequestClass::CloseStatement, Method::DELETE, &path, &[], None).await;
+        answer.map_err(|error| error.with_statement_id(statement_id))
+    }
+
+    /// Asks for the chunk whose first row is `row_offset`, and whatever follows it that the server gives along.
+    pub(crate) async fn chunk(&self, statement_id: &str, chunk_index: i64, row_offset: i64) -> Result<ResultData> {
+        let path = format!("statements/{}/result/chunks/{chunk_index}", segment(statement_id)?);
+        let row_offset = row_offset.to_string();
+        let query = [("row_offset", row_offset.as_str())];
+        let answer = self.call(RequestClass::ChunkLinks, Method::GET, &path, &query, None).await;
+        answer.map_err(|error| error.with_statement_id(statement_id).with_chunk_index(chunk_index))
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        class: RequestClass,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<Bytes>,
+    ) -> Result<T> {
+        let answer = self.http.api(&ApiRequest { class, method, path, query, body }).await?;
+        serde_json::from_slice(&answer).map_err(|error| {
+            // The answer itself may hold links or rows: only its size and the parser's position are told.
+            let text = format!("{}: the answer ({} bytes) is not what the protocol says", class.name(), answer.len());
+            Error::new(ErrorKind::Protocol, text).with_source(format!(
+                "{} at line {}, column {}",
+                match error.classify() {
+                    serde_json::error::Category::Data => "a field is missing or has another type",
+                    serde_json::error::Category::Eof => "it ends early",
+                    _ => "it is not JSON",
+                },
+                error.line(),
+                error.column()
+            ))
+        })
+    }
+
+    /// Sends a request whose answer says nothing and whose 404 means that it was done before.
+    async fn gone_is_done(
+        &self,
+        class: RequestClass,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<Bytes>,
+    ) -> Result<()> {
+        match self.http.api(&ApiRequest { class, method, path, query, body }).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+}
+
+fn without_hybrid() -> MutexGuard<'static, HashSet<(String, String)>> {
+    WITHOUT_HYBRID.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn json(body: &impl serde::Serialize) -> Result<Bytes> {
+    let text = serde_json::to_vec(body).map_err(|error| {
+        Error::new(ErrorKind::Internal, "a request could not be written as JSON").with_source(error)
+    })?;
+    Ok(text.into())
+}
+
+/// Checks that a server's id can stand in a path: it must not be able to name another endpoint.
+fn segment(id: &str) -> Result<&str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'|' | b'~');
+    if id.is_empty() || id.len() > 256 || id.starts_with('.') || !id.bytes().all(plain) {
+        return Err(Error::new(ErrorKind::Protocol, "the id of a statement or session is not usable in a path"));
+    }
+    Ok(id)
+}
+
+fn wire_parameters(parameters: &[Parameter]) -> Vec<StatementParameter<'_>> {
+    parameters
+        .iter()
+        .enumerate()
+        .map(|(position, parameter)| StatementParameter {
+            name: parameter.name.as_deref(),
+            ordinal: parameter.name.is_none().then_some(position + 1),
+            sql_type: &parameter.sql_type,
+            value: parameter.value.as_deref(),
+        })
+        .collect()
+}
+
+/// Tells whether a 400 is about the disposition. The wordings seen name it ("not a supported disposition").
+fn names_the_disposition(error: &Error) -> bool {
+    error.http_status() == Some(400) && {
+        let message = error.message().to_ascii_lowercase();
+        message.contains("disposition") || message.contains("inline_or_external_links")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_numbered_only_where_they_have_no_name() {
+        let parameters = [Parameter::positional("INT", Some("4")), Parameter::positional("STRING", None)];
+        let text = serde_json::to_string(&wire_parameters(&parameters)).unwrap();
+        assert_eq!(text, r#"[{"ordinal":1,"type":"INT","value":"4"},{"ordinal":2,"type":"STRING","value":null}]"#);
+        let text = serde_json::to_string(&wire_parameters(&[Parameter::named("lo", "BIGINT", Some("10"))])).unwrap();
+        assert_eq!(text, r#"[{"name":"lo","type":"BIGINT","value":"10"}]"#);
+    }
+
+    #[test]
+    fn ids_cannot_leave_their_place_in_the_path() {
+        assert!(segment("01f0aaaa-bbbb-1ccc-8ddd-0123456789ab").is_ok());
+        for id in ["", "../sessions", "a/b", "a?b", "a%2fb", ".."] {
+            assert!(segment(id).is_err(), "{id}");
+        }
+    }
+}

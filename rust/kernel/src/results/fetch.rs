@@ -1,0 +1,354 @@
+//! The pump: ordered downloads ahead of the reader, bounded by bytes.
+//!
+//! Links are discovered by one task that runs ahead; chunks are admitted in row order, downloaded and decoded
+//! concurrently, and handed over in row order. Ownership does the bookkeeping: dropping [`ChunkQueue`] aborts it all.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tracing::debug;
+
+use super::budget::{ByteBudget, Permit};
+use super::links::{ChunkLink, LinkStream};
+use super::{Compression, Counters, decode};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::Attempt;
+use crate::http::retry::{Failure, RequestClass};
+use crate::sea::SeaClient;
+
+/// Links known and not yet admitted. More would only grow old: they live 15 minutes.
+const LINK_WINDOW: usize = 64;
+/// How often one chunk's link is renewed. A fresh link that is refused again means that the network blocks the store.
+const MAX_RENEWALS: u32 = 3;
+/// How often a body that arrived whole but cannot be right is fetched again.
+const MAX_DAMAGED_BODIES: u32 = 2;
+/// Assumed expansion of LZ4 until the first chunk shows it.
+const FIRST_EXPANSION: f64 = 4.0;
+/// What a chunk of unknown size is taken for: results are cut near 20 MiB.
+const UNKNOWN_CHUNK_BYTES: usize = 20 << 20;
+/// A body below this is decoded where it is; a hand-over to another thread would take longer.
+const SMALL_BODY_BYTES: usize = 64 << 10;
+
+/// The rows of one link, decoded, with their share of the budget.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) schema: SchemaRef,
+    pub(crate) batches: VecDeque<RecordBatch>,
+    /// Held until the last batch was taken.
+    _permit: Option<Permit>,
+}
+
+impl Chunk {
+    /// A chunk that came with the answer itself and is in memory already.
+    pub(crate) fn inline(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        Self { schema, batches: batches.into(), _permit: None }
+    }
+}
+
+/// What the downloads of one result share.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    pub(crate) client: Arc<SeaClient>,
+    pub(crate) statement_id: String,
+    pub(crate) compression: Compression,
+    pub(crate) counters: Arc<Counters>,
+    /// Uncompressed sizes by chunk index, where the manifest tells them.
+    pub(crate) size_hints: Vec<(i64, usize)>,
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Chunks in row order, downloaded ahead.
+#[derive(Debug)]
+pub(crate) struct ChunkQueue {
+    pending: mpsc::UnboundedReceiver<Task<Result<Chunk>>>,
+    head: Option<Task<Result<Chunk>>>,
+    /// Taken when it has ended.
+    pump: Option<Task<Result<()>>>,
+}
+
+impl ChunkQueue {
+    pub(crate) fn start(fetch: Fetch, links: LinkStream) -> Self {
+        let (sender, pending) = mpsc::unbounded_channel();
+        let pump = Task(tokio::spawn(pump(Arc::new(fetch), links, sender)));
+        Self { pending, head: None, pump: Some(pump) }
+    }
+
+    /// Returns the next chunk in row order, or `None` after the last. Cancel-safe: a dropped call loses nothing.
+    pub(crate) async fn next(&mut self) -> Result<Option<Chunk>> {
+        if self.head.is_none() {
+            self.head = self.pending.recv().await;
+        }
+        let Some(head) = &mut self.head else {
+            // The channel closes when the pump ends: at the end of the chain or with the reason why there is none.
+            let Some(pump) = &mut self.pump else { return Ok(None) };
+            let outcome = ended(&mut pump.0).await;
+            self.pump = None;
+            return outcome.map(|()| None);
+        };
+        let chunk = ended(&mut head.0).await;
+        self.head = None;
+        chunk.map(Some)
+    }
+
+    /// Aborts everything and waits until it has stopped.
+    pub(crate) async fn stop(mut self) {
+        self.pending.close();
+        let mut tasks: Vec<Task<Result<Chunk>>> = self.head.take().into_iter().collect();
+        while let Ok(task) = self.pending.try_recv() {
+            tasks.push(task);
+        }
+        for task in &tasks {
+            task.0.abort();
+        }
+        if let Some(mut pump) = self.pump.take() {
+            pump.0.abort();
+            drop((&mut pump.0).await);
+        }
+        for task in &mut tasks {
+            drop((&mut task.0).await);
+        }
+    }
+}
+
+async fn ended<T>(handle: &mut JoinHandle<Result<T>>) -> Result<T> {
+    handle.await.unwrap_or_else(|error| {
+        Err(Error::new(ErrorKind::Internal, "a download task ended without a result").with_source(error))
+    })
+}
+
+async fn pump(
+    fetch: Arc<Fetch>,
+    mut links: LinkStream,
+    chunks: mpsc::UnboundedSender<Task<Result<Chunk>>>,
+) -> Result<()> {
+    let options = fetch.client.config().results.clone();
+    let budget = ByteBudget::new(options.memory_budget.max(1));
+    let slots = Arc::new(Semaphore::new(options.max_concurrent_downloads.clamp(1, 1024)));
+    let (sender, mut discovered) = mpsc::channel(LINK_WINDOW);
+    let _discovery = Task(tokio::spawn(async move {
+        loop {
+            match links.next().await {
+                Ok(None) => return,
+                Ok(Some(link)) => {
+                    if sender.send(Ok(link)).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    drop(sender.send(Err(error)).await);
+                    return;
+                }
+            }
+        }
+    }));
+    while let Some(link) = discovered.recv().await {
+        // A failed discovery is reported after the chunks before it, as the reader would meet it.
+        let link = link?;
+        // Admission in row order: the slot first, for it frees itself; then the bytes, which only the reader frees.
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        let permit = budget.acquire(fetch.estimate(&link)).await;
+        let fetch = Arc::clone(&fetch);
+        let task = Task(tokio::spawn(async move {
+            let chunk = fetch.chunk(link, permit).await;
+            drop(slot);
+            chunk
+        }));
+        if chunks.send(task).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Fetch {
+    /// Bytes a chunk will take: its body and what comes out of it, for both are in memory while it is decoded.
+    fn estimate(&self, link: &ChunkLink) -> usize {
+        let declared = link.byte_count.and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
+        let hint = self.size_hints.iter().find(|(index, _)| *index == link.chunk_index).map(|(_, bytes)| *bytes);
+        match (self.compression, declared, hint) {
+            (Compression::None, Some(bytes), _) | (Compression::None, None, Some(bytes)) => bytes,
+            // Where both are told they are body and content; if equal, the service still counts content in both.
+            (Compression::Lz4Frame, Some(body), Some(content)) => body.min(content).saturating_add(content.max(body)),
+            (Compression::Lz4Frame, Some(body), None) => {
+                let expansion = self.counters.expansion().unwrap_or(FIRST_EXPANSION);
+                (body as f64 * (1.0 + expansion)) as usize
+            }
+            (Compression::Lz4Frame, None, Some(content)) => content.saturating_mul(2),
+            (Compression::None, None, None) => UNKNOWN_CHUNK_BYTES,
+            (Compression::Lz4Frame, None, None) => 2 * UNKNOWN_CHUNK_BYTES,
+        }
+    }
+
+    /// Downloads, decodes and checks one chunk, renewing its link and repeating what may be repeated.
+    async fn chunk(&self, mut link: ChunkLink, mut permit: Permit) -> Result<Chunk> {
+        let in_chunk = |error: Error, link: &ChunkLink, attempts: u32| {
+            let (kind, status, tries) = (error.kind(), error.http_status(), attempts.max(error.attempts()));
+            let mut outer = Error::new(kind, format!("{} was not fetched", link.place()))
+                .with_retryable(error.is_retryable())
+                .with_error_code(error.error_code().map(str::to_owned))
+                .with_statement_id(&self.statement_id)
+                .with_chunk_index(link.chunk_index);
+            if let Some(status) = status {
+                outer = outer.with_http_status(status);
+            }
+            if let Some(elapsed) = error.elapsed() {
+                outer = outer.with_attempts(tries, elapsed);
+            }
+            outer.with_source(error)
+        };
+        let mut attempts = self.client.http().attempts(RequestClass::Download);
+        let (mut renewals, mut damaged) = (0, 0);
+        loop {
+            if link.is_expired() && renewals < MAX_RENEWALS {
+                renewals += 1;
+                link = self.renew(&link).await.map_err(|error| in_chunk(error, &link, attempts.count()))?;
+            }
+            let attempt = match self.body(&link).await {
+                Ok(body) => match self.decode(&link, body, &mut permit).await {
+                    Ok(decode::Decoded { schema, batches }) => {
+                        return Ok(Chunk { schema, batches: batches.into(), _permit: Some(permit) });
+                    }
+                    Err(error) => {
+                        damaged += 1;
+                        if damaged > MAX_DAMAGED_BODIES {
+                            return Err(in_chunk(error, &link, attempts.count() + 1));
+                        }
+                        Attempt { failure: Failure::Broken, error }
+                    }
+                },
+                Err(attempt) if attempt.error.kind() == ErrorKind::LinkExpired => {
+                    if renewals >= MAX_RENEWALS {
+                        let text = format!(
+                            "{} refuses fresh links too: this network, or the store's own rules, may block it",
+                            link.url.host()
+                        );
+                        let error = Error::new(ErrorKind::LinkExpired, text).with_source(attempt.error.clone());
+                        let error = match attempt.error.http_status() {
+                            Some(status) => error.with_http_status(status),
+                            None => error,
+                        };
+                        return Err(in_chunk(error, &link, attempts.count() + renewals + 1));
+                    }
+                    renewals += 1;
+                    self.counters.retries.add(1);
+                    link = self.renew(&link).await.map_err(|error| in_chunk(error, &link, attempts.count()))?;
+                    continue;
+                }
+                Err(attempt) => attempt,
+            };
+            self.counters.retries.add(1);
+            attempts.failed(attempt).await.map_err(|error| in_chunk(error, &link, 0))?;
+        }
+    }
+
+    async fn renew(&self, link: &ChunkLink) -> Result<ChunkLink> {
+        debug!(statement_id = self.statement_id, chunk = link.chunk_index, "link renewed");
+        self.counters.link_requests.add(1);
+        link.renew(&self.client, &self.statement_id).await
+    }
+
+    /// Downloads the body of `link`, once.
+    async fn body(&self, link: &ChunkLink) -> Result<Bytes, Attempt> {
+        self.counters.download_requests.add(1);
+        let limit = self.client.config().results.max_chunk_bytes;
+        let mut response = self.client.http().storage_get(link.url.expose(), &link.headers).await?;
+        let expected = response.content_length();
+        // Declared sizes are hints of a stranger: reserve what a usual chunk needs and grow beyond.
+        let mut body = Vec::with_capacity(expected.unwrap_or(0).min(limit.min(64 << 20) as u64) as usize);
+        loop {
+            match response.chunk().await {
+                Ok(Some(piece)) if body.len() + piece.len() > limit => {
+                    let text = format!("{}: the body is larger than {limit} bytes", link.url.host());
+                    return Err(Attempt {
+                        failure: Failure::Status { status: 400, retry_after: None },
+                        error: Error::new(ErrorKind::DataLoss, text),
+                    });
+                }
+                Ok(Some(piece)) => body.extend_from_slice(&piece),
+                Ok(None) => break,
+                Err(error) => {
+                    let kind = if error.is_timeout() { ErrorKind::Timeout } else { ErrorKind::Network };
+                    let text = format!(
+                        "{} sent {} of {} bytes and stopped",
+                        link.url.host(),
+                        body.len(),
+                        expected.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string())
+                    );
+                    let error = Error::new(kind, text).with_source(error.without_url());
+                    return Err(Attempt { failure: Failure::Broken, error });
+                }
+            }
+        }
+        self.counters.wire_bytes.add(body.len() as u64);
+        Ok(body.into())
+    }
+
+    /// Decodes `body` away from the I/O threads and holds it against what the link declares.
+    async fn decode(&self, link: &ChunkLink, body: Bytes, permit: &mut Permit) -> Result<decode::Decoded> {
+        let (compression, limit) = (self.compression, self.client.config().results.max_chunk_bytes);
+        let wire_bytes = body.len();
+        let work = move || -> Result<(decode::Decoded, usize), decode::DecodeError> {
+            let content = compression.decode(body, limit)?;
+            Ok((decode::ipc_stream(&content)?, content.len()))
+        };
+        let decoded = if wire_bytes <= SMALL_BODY_BYTES {
+            work()
+        } else {
+            tokio::task::spawn_blocking(work).await.map_err(|error| {
+                Error::new(ErrorKind::Internal, "the decoder ended without a result").with_source(error)
+            })?
+        };
+        let (mut decoded, content_bytes) = decoded.map_err(|error| {
+            Error::new(ErrorKind::DataLoss, format!("{} is damaged", link.place())).with_source(error)
+        })?;
+        permit.resize(content_bytes);
+        self.counters.decoded_bytes.add(content_bytes as u64);
+        let rows: usize = decoded.batches.iter().map(RecordBatch::num_rows).sum();
+        let declared = usize::try_from(link.rows()).unwrap_or(usize::MAX);
+        if rows < declared || (link.row_count.is_none() && rows > 0) {
+            let text = format!("{} holds {rows} rows and its link declares {declared}", link.place());
+            return Err(Error::new(ErrorKind::DataLoss, text));
+        }
+        if rows > declared {
+            // A result file may hold more rows than were asked for, typically the last one of a LIMIT; the first count.
+            self.counters.trimmed_rows.add((rows - declared) as u64);
+            trim(&mut decoded.batches, declared);
+        }
+        debug!(
+            statement_id = self.statement_id,
+            chunk = link.chunk_index,
+            rows = declared,
+            wire_bytes,
+            content_bytes,
+            "chunk fetched"
+        );
+        Ok(decoded)
+    }
+}
+
+/// Keeps the first `rows` rows.
+fn trim(batches: &mut Vec<RecordBatch>, rows: usize) {
+    let mut left = rows;
+    batches.retain_mut(|batch| {
+        let keep = batch.num_rows().min(left);
+        left -= keep;
+        if keep < batch.num_rows() {
+            *batch = batch.slice(0, keep);
+        }
+        keep > 0
+    });
+}
