@@ -1,0 +1,101 @@
+"""Databricks SQL through a Rust kernel: PEP 249 and Arrow, every row accounted for.
+
+Example:
+    >>> import seakernel
+    >>> with seakernel.connect("local") as connection, connection.cursor() as cursor:
+    ...     cursor.execute("SELECT :greeting AS greeting", {"greeting": "hello"}).fetchall()
+    [('hello',)]
+"""
+
+from __future__ import annotations
+
+from seakernel._seakernel import (
+    ArrowTable,
+    Column,
+    Parameter,
+    ResultStream,
+    Session,
+    Statement,
+    Statistics,
+    __version__,
+)
+from seakernel.dbapi import Connection, Cursor, apilevel, connect, paramstyle, threadsafety
+from seakernel.exceptions import (
+    DatabaseError,
+    DataError,
+    DataLossError,
+    Error,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    ServerOperationError,
+    Warning,  # noqa: A004 - PEP 249 gives the name
+)
+from seakernel.types import (
+    BINARY,
+    DATETIME,
+    NUMBER,
+    ROWID,
+    STRING,
+    ArrowSchemaExportable,
+    ArrowStreamExportable,
+    Binary,
+    Date,
+    DateFromTicks,
+    ResultOptions,
+    RetryOptions,
+    Time,
+    TimeFromTicks,
+    Timestamp,
+    TimestampFromTicks,
+    TypeObject,
+)
+
+__all__ = [
+    "BINARY",
+    "DATETIME",
+    "NUMBER",
+    "ROWID",
+    "STRING",
+    "ArrowSchemaExportable",
+    "ArrowStreamExportable",
+    "ArrowTable",
+    "Binary",
+    "Column",
+    "Connection",
+    "Cursor",
+    "DataError",
+    "DataLossError",
+    "DatabaseError",
+    "Date",
+    "DateFromTicks",
+    "Error",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "NotSupportedError",
+    "OperationalError",
+    "Parameter",
+    "ProgrammingError",
+    "ResultOptions",
+    "ResultStream",
+    "RetryOptions",
+    "ServerOperationError",
+    "Session",
+    "Statement",
+    "Statistics",
+    "Time",
+    "TimeFromTicks",
+    "Timestamp",
+    "TimestampFromTicks",
+    "TypeObject",
+    "Warning",
+    "__version__",
+    "apilevel",
+    "connect",
+    "paramstyle",
+    "threadsafety",
+]

@@ -1,0 +1,319 @@
+"""The extension module. Everything public of it is re-exported by `seakernel`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, final
+
+from typing_extensions import Self
+
+from seakernel.types import ResultOptions, RetryOptions
+
+__version__: Final[str]
+
+@final
+class Parameter:
+    """A statement parameter with its SQL type named, where inference would choose another.
+
+    Immutable. Its `repr` does not show the value.
+    """
+
+    def __new__(cls, value: object, sql_type: str) -> Self:
+        """Makes a parameter.
+
+        Args:
+            value: None for NULL, or a value of a type that inference knows; a str goes out as it is, so
+                `Parameter("2024-02-29", "DATE")` is a date.
+            sql_type: SQL type to which the server casts the value, such as `TINYINT` or `DECIMAL(10,2)`.
+
+        Raises:
+            ProgrammingError: `sql_type` is empty.
+        """
+
+    @property
+    def value(self) -> Any:
+        """The value as given."""
+
+    @property
+    def sql_type(self) -> str:
+        """The SQL type as given."""
+
+@final
+class Column:
+    """One column of a result, as the server describes it. Immutable."""
+
+    @property
+    def name(self) -> str:
+        """Name, or text of the expression. Names may repeat."""
+
+    @property
+    def type_text(self) -> str:
+        """Full SQL type, such as `DECIMAL(10,2)` or `ARRAY<INT>`."""
+
+    @property
+    def type_name(self) -> str:
+        """Base type in the server's words, such as `DECIMAL`, `LONG` (for BIGINT) or `STRING`."""
+
+    @property
+    def precision(self) -> int | None:
+        """Digits of a DECIMAL; None for every other type."""
+
+    @property
+    def scale(self) -> int | None:
+        """Digits behind the point of a DECIMAL; None for every other type."""
+
+@final
+class Statistics:
+    """What fetching a result has cost so far: a snapshot, immutable."""
+
+    @property
+    def chunks(self) -> int:
+        """Result chunks received."""
+
+    @property
+    def rows(self) -> int:
+        """Rows received; those not yet fetched by the caller included."""
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes of result bodies, as downloaded or as attached to an answer."""
+
+    @property
+    def decoded_bytes(self) -> int:
+        """The same after decompression."""
+
+    @property
+    def link_requests(self) -> int:
+        """Requests for further links, after the first answer."""
+
+    @property
+    def download_requests(self) -> int:
+        """Requests to storage hosts."""
+
+    @property
+    def retries(self) -> int:
+        """Requests repeated after a failure."""
+
+    @property
+    def trimmed_rows(self) -> int:
+        """Surplus rows cut from chunks that held more than was announced."""
+
+@final
+class ArrowTable:
+    """Arrow batches in memory.
+
+    Exports itself any number of times and from any thread, each time the same buffers without a copy:
+    `pyarrow.table(table)`, `polars.DataFrame(table)`. The memory lives as long as this object or anything read from it.
+    """
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows, same as `len`."""
+
+    @property
+    def num_columns(self) -> int:
+        """Number of columns."""
+
+    def __len__(self) -> int: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Returns an Arrow stream of all batches.
+
+        Args:
+            requested_schema: Ignored, as the interface allows; cast on the consumer's side.
+        """
+
+    def __arrow_c_schema__(self) -> object:
+        """Returns the Arrow schema. Every field is nullable."""
+
+@final
+class ResultStream:
+    """The rows of one statement, in server order, read once from the first to the last.
+
+    `rows`, `take`, `next_batch`, iteration and the Arrow stream share one position and may be mixed. Chunks are
+    downloaded ahead in the background, within the memory budget.
+
+    Every waiting call releases the GIL, ends within a fraction of a second on Ctrl-C, and loses no row: a call that
+    raises leaves the position where it was. Threads may share a result: their calls take turns, and each row goes to one
+    of them. A failure of the download is final: every later call that needs more rows raises it again.
+
+    Dropping the object aborts what is under way and closes the statement on the server in the background. In a forked
+    child every call of a parent's result raises `InterfaceError`, save `close`, which does nothing.
+    """
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns; empty for statements without a result set."""
+
+    @property
+    def statement_id(self) -> str:
+        """The server's id of the statement."""
+
+    @property
+    def total_row_count(self) -> int | None:
+        """Rows of the whole result as announced by the server, None where it did not say."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether a row or byte limit cut the result."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """What fetching has cost up to the last call that received something."""
+
+    def rows(self, max_rows: int | None = None) -> list[tuple[Any, ...]]:
+        """Returns the next rows as tuples.
+
+        SQL types become: BOOLEAN bool; whole numbers int; FLOAT and DOUBLE float; DECIMAL `decimal.Decimal`, exact; STRING
+        str; BINARY bytes; DATE `datetime.date`; TIMESTAMP `datetime.datetime` in the session's zone (`timezone.utc` for
+        UTC); TIMESTAMP_NTZ naive `datetime.datetime`; day-time intervals `datetime.timedelta`; year-month intervals text
+        such as `2-6`; ARRAY list; STRUCT dict; MAP dict, or a list of pairs where the keys are nested; VARIANT its JSON
+        text; NULL None.
+
+        Args:
+            max_rows: Most rows to return; None for all that are left.
+
+        Returns:
+            The rows; fewer than `max_rows` only at the end, an empty list after it.
+
+        Raises:
+            DataError: a value does not fit its Python type, such as a date after the year 9999. Nothing is skipped:
+                fetch Arrow from here instead.
+            NotSupportedError: the zone of a TIMESTAMP column is not known to `zoneinfo`.
+            DataLossError: rows are missing, surplus or unreadable.
+            OperationalError: the download failed after its retries, or was cancelled.
+            InterfaceError: the result is closed, handed over, or of the parent process.
+        """
+
+    def take(self, max_rows: int | None = None) -> ArrowTable:
+        """Returns the next rows as Arrow, gathered in memory without a copy.
+
+        Args:
+            max_rows: Most rows to return; None for all that are left.
+
+        Raises:
+            DataLossError: rows are missing, surplus or unreadable.
+            OperationalError: the download failed after its retries, or was cancelled.
+            InterfaceError: the result is closed, handed over, or of the parent process.
+        """
+
+    def next_batch(self) -> ArrowTable | None:
+        """Returns the next rows as they came, one Arrow batch with at least one row; None after the last one.
+
+        Raises:
+            DataLossError: rows are missing, surplus or unreadable.
+            OperationalError: the download failed after its retries, or was cancelled.
+            InterfaceError: the result is closed, handed over, or of the parent process.
+        """
+
+    def peek(self) -> tuple[Any, ...] | None:
+        """Returns the next row without moving on; None after the last one. Raises as `rows` does."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> tuple[Any, ...]: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Hands the remaining rows over as an Arrow stream that downloads while it is read. Works once.
+
+        The stream may be read from any thread, with or without the GIL. Its errors are the consumer's Arrow errors, with
+        the text of ours; a Ctrl-C ends the read with such an error and is raised once Python code runs again.
+
+        Args:
+            requested_schema: Ignored, as the interface allows; cast on the consumer's side.
+
+        Raises:
+            InterfaceError: the result was handed over before, is closed, or is of the parent process.
+        """
+
+    def __arrow_c_schema__(self) -> object:
+        """Returns the Arrow schema. Every field is nullable."""
+
+    def cancel(self) -> None:
+        """Ends a call that waits in another thread, and the result; both then raise `OperationalError`."""
+
+    def close(self) -> None:
+        """Ends a call that waits in another thread, and releases the result on the server. Safe to call twice."""
+
+@final
+class Statement:
+    """A statement before and while it runs.
+
+    Made by `Session.statement`. Threads may share it.
+    """
+
+    @property
+    def statement_id(self) -> str | None:
+        """The server's id, None until the server has named it. Known after a failure too."""
+
+    def execute(self) -> ResultStream:
+        """Runs the statement and waits until its first rows are here. Works once.
+
+        Ctrl-C ends the wait, and the statement is cancelled on the server in the background. A statement whose answer
+        was lost is never sent again.
+
+        Raises:
+            DatabaseError: by SQLSTATE class, where the statement failed.
+            OperationalError: it was cancelled, or the connection failed.
+            InterfaceError: it was executed before, or belongs to the parent process.
+        """
+
+    def cancel(self) -> None:
+        """Asks the server to cancel, from any thread; `execute` raises when the server has ended the statement.
+
+        A cancel that comes before the server has named the statement is sent as soon as it has.
+        """
+
+@final
+class Session:
+    """An open session on a SQL warehouse.
+
+    Threads may share it; their statements run side by side. Dropping the object closes the session in the background,
+    and so does the interpreter's exit. In a forked child every call of a parent's session raises `InterfaceError`, save
+    `close`, which does nothing.
+    """
+
+    def __new__(
+        cls,
+        server_hostname: str,
+        http_path: str,
+        access_token: str,
+        *,
+        catalog: str | None = None,
+        schema: str | None = None,
+        session_configuration: Mapping[str, str | float] | None = None,
+        user_agent_entry: str | None = None,
+        results: ResultOptions | None = None,
+        retry: RetryOptions | None = None,
+        connect_timeout_s: float | None = None,
+        read_timeout_s: float | None = None,
+    ) -> Self:
+        """Opens a session; blocks until the server has answered. The arguments are those of `seakernel.connect`.
+
+        Raises:
+            ProgrammingError: an argument has a wrong value, or the warehouse does not exist.
+            OperationalError: the token was refused, or the host cannot be reached.
+        """
+
+    @property
+    def session_id(self) -> str:
+        """The server's id of the session, also after `close`."""
+
+    def statement(
+        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None, row_limit: int | None = None
+    ) -> Statement:
+        """Prepares a statement; sends nothing.
+
+        Args:
+            sql: SQL text with `:name` or `?` markers.
+            parameters: Mapping for `:name` or sequence for `?`; types are inferred as `Cursor.execute` says.
+            row_limit: Most rows the server returns.
+
+        Raises:
+            DataError: a value is outside every SQL type, such as an int of more than 38 digits.
+            NotSupportedError: a value has no SQL type, such as a list.
+            ProgrammingError: `parameters` or `row_limit` is of the wrong shape.
+        """
+
+    def execute(
+        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None, row_limit: int | None = None
+    ) -> ResultStream:
+        """Runs a statement: `statement` and its `execute` in one call."""
+
+    def close(self) -> None:
+        """Closes the session on the server; statements that still run end. Safe to call twice."""

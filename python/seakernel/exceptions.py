@@ -1,0 +1,111 @@
+"""The PEP 249 exception tree, with the fields that a failure came with."""
+
+from __future__ import annotations
+
+__all__ = [
+    "DataError",
+    "DataLossError",
+    "DatabaseError",
+    "Error",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "NotSupportedError",
+    "OperationalError",
+    "ProgrammingError",
+    "ServerOperationError",
+    "Warning",
+]
+
+
+class Warning(Exception):  # noqa: A001, N818 - PEP 249 gives the name
+    """Never raised; PEP 249 asks for it."""
+
+
+class Error(Exception):
+    """Base of every failure of this package.
+
+    The message names what failed, which one and why, with the chain of causes. It holds no token, no presigned address
+    and no parameter value. Instances can be pickled.
+
+    Attributes:
+        message: The message, same as `str(error)`.
+        kind: What went wrong, as a program would branch on it: `InvalidArgument`, `Unauthenticated`,
+            `PermissionDenied`, `NotFound`, `ResourceExhausted`, `Unavailable`, `Timeout`, `Cancelled`, `DataLoss`,
+            `Sql`, `Closed`, `Network`, `Protocol`, `LinkExpired`, `OutOfRange` or `Internal`. None where a caller of the
+            class gave none.
+        sql_state: SQLSTATE of a statement that failed on the server, five characters.
+        error_code: The server's symbolic code, such as `BAD_REQUEST`.
+        statement_id: Id of the statement concerned, where the server has named one.
+        http_status: HTTP status of the last answer, where the failure came with one.
+        chunk_index: Index of the result chunk concerned.
+        attempts: Requests sent; 0 where the failure is not about a request.
+        elapsed_s: Seconds from the first request to the failure.
+        retryable: True where the same call may succeed later. Never true for a statement that the server may have run.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        kind: str | None = None,
+        sql_state: str | None = None,
+        error_code: str | None = None,
+        statement_id: str | None = None,
+        http_status: int | None = None,
+        chunk_index: int | None = None,
+        attempts: int = 0,
+        elapsed_s: float | None = None,
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.kind = kind
+        self.sql_state = sql_state
+        self.error_code = error_code
+        self.statement_id = statement_id
+        self.http_status = http_status
+        self.chunk_index = chunk_index
+        self.attempts = attempts
+        self.elapsed_s = elapsed_s
+        self.retryable = retryable
+
+
+class InterfaceError(Error):
+    """This package was used wrongly: a closed object, a handle of the parent process, a result taken twice."""
+
+
+class DatabaseError(Error):
+    """A failure of the warehouse or of the way to it."""
+
+
+class DataError(DatabaseError):
+    """A value does not fit: SQLSTATE class 22, a parameter that no SQL type holds, a date that Python cannot hold."""
+
+
+class OperationalError(DatabaseError):
+    """Not the program's fault: sign-in, network, time limits, cancellation; SQLSTATE classes 08, 53, 57 and HY."""
+
+
+class IntegrityError(DatabaseError):
+    """A constraint was violated: SQLSTATE class 23."""
+
+
+class InternalError(DatabaseError):
+    """A defect of this package."""
+
+
+class ProgrammingError(DatabaseError):
+    """Wrong SQL, an unknown table or a wrong argument: SQLSTATE classes 07, 26 and 42."""
+
+
+class NotSupportedError(DatabaseError):
+    """The server, or this package, does not have that: SQLSTATE class 0A."""
+
+
+class DataLossError(DatabaseError):
+    """Rows are missing, surplus, out of order or unreadable. Trust nothing of that result."""
+
+
+class ServerOperationError(DatabaseError):
+    """The statement failed on the server with an SQLSTATE that has no class of its own above."""

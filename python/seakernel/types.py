@@ -1,0 +1,127 @@
+"""Options, Arrow protocols and the type objects of PEP 249."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import TypeAlias
+
+__all__ = [
+    "BINARY",
+    "DATETIME",
+    "NUMBER",
+    "ROWID",
+    "STRING",
+    "ArrowSchemaExportable",
+    "ArrowStreamExportable",
+    "Binary",
+    "Date",
+    "DateFromTicks",
+    "DescriptionColumn",
+    "Parameters",
+    "ResultOptions",
+    "RetryOptions",
+    "Time",
+    "TimeFromTicks",
+    "Timestamp",
+    "TimestampFromTicks",
+    "TypeObject",
+]
+
+
+class ResultOptions(TypedDict, total=False):
+    """How results are fetched."""
+
+    memory_budget_bytes: int
+    """Bytes of result chunks held at once: being downloaded, decoded, or waiting to be read. Default 256 MiB. A single
+    chunk that is larger is still let through, alone."""
+    max_concurrent_downloads: int
+    """Downloads under way at once. Default 16."""
+    compression: bool
+    """Whether to ask for LZ4. Default True. The server may answer uncompressed all the same."""
+    download_idle_timeout_s: float
+    """Longest silence of a storage host during a download, in seconds. Default 30. The whole download has no limit."""
+    max_chunk_bytes: int
+    """Largest decoded chunk accepted, in bytes. Default 2 GiB."""
+
+
+class RetryOptions(TypedDict, total=False):
+    """How requests are repeated. A statement that the server may have taken is never sent twice."""
+
+    max_attempts: int
+    """Total attempts of one request. Default 6."""
+    min_wait_s: float
+    """First pause, in seconds; doubles per attempt. Default 1."""
+    max_wait_s: float
+    """Longest pause, in seconds. Default 60. A longer `Retry-After` is honoured within `max_elapsed_s`."""
+    max_elapsed_s: float
+    """Total seconds for one request with its attempts and pauses. Default 900."""
+
+
+class ArrowStreamExportable(Protocol):
+    """An object that exports an Arrow stream; pyarrow, polars, DuckDB, pandas and nanoarrow read it as it is."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+class ArrowSchemaExportable(Protocol):
+    """An object that exports an Arrow schema."""
+
+    def __arrow_c_schema__(self) -> object: ...
+
+
+if TYPE_CHECKING:
+    Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
+    DescriptionColumn: TypeAlias = tuple[str, str, None, None, int | None, int | None, None]
+else:
+    Parameters = "Sequence[Any] | Mapping[str, Any]"
+    DescriptionColumn = "tuple[str, str, None, None, int | None, int | None, None]"
+
+
+class TypeObject:
+    """A group of type codes; equal to each code in it."""
+
+    def __init__(self, *codes: str) -> None:
+        self.codes = frozenset(codes)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, TypeObject):
+            return self.codes == other.codes
+        return other in self.codes
+
+    def __hash__(self) -> int:
+        return hash(self.codes)
+
+    def __repr__(self) -> str:
+        return f"TypeObject({', '.join(sorted(self.codes))})"
+
+
+STRING = TypeObject("string")
+BINARY = TypeObject("binary")
+NUMBER = TypeObject("boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal")
+DATETIME = TypeObject("timestamp", "date")
+ROWID = TypeObject()
+
+Date = dt.date
+Time = dt.time
+Timestamp = dt.datetime
+Binary = bytes
+
+
+def DateFromTicks(ticks: float) -> dt.date:  # noqa: N802 - PEP 249 gives the name
+    """Returns the local date at `ticks` seconds since 1970."""
+    return dt.date(*time.localtime(ticks)[:3])
+
+
+def TimeFromTicks(ticks: float) -> dt.time:  # noqa: N802
+    """Returns the local time of day at `ticks` seconds since 1970."""
+    return dt.time(*time.localtime(ticks)[3:6])
+
+
+def TimestampFromTicks(ticks: float) -> dt.datetime:  # noqa: N802
+    """Returns the local date and time at `ticks` seconds since 1970, without a zone."""
+    return dt.datetime(*time.localtime(ticks)[:6])  # noqa: DTZ001

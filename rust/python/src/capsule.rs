@@ -1,0 +1,95 @@
+//! Arrow across the border: the `PyCapsule` interface, export only.
+//!
+//! `requested_schema` is ignored throughout, which the interface allows: a producer that cannot give the requested types
+//! exports its own and the consumer casts.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_schema::ffi::FFI_ArrowSchema;
+use arrow_schema::{ArrowError, SchemaRef};
+use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
+use seakernel::{ResultStream, Statistics};
+
+use crate::error;
+use crate::runtime::{Home, Owned};
+
+/// Returns the `arrow_schema` capsule of `schema`.
+pub(crate) fn schema_capsule<'py>(py: Python<'py>, schema: &SchemaRef) -> PyResult<Bound<'py, PyCapsule>> {
+    let exported = FFI_ArrowSchema::try_from(schema.as_ref()).map_err(|failure| internal(py, &failure))?;
+    PyCapsule::new_with_value(py, exported, c"arrow_schema")
+}
+
+/// Returns the `arrow_array_stream` capsule of `reader`.
+pub(crate) fn stream_capsule(
+    py: Python<'_>,
+    reader: Box<dyn RecordBatchReader + Send>,
+) -> PyResult<Bound<'_, PyCapsule>> {
+    PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(reader), c"arrow_array_stream")
+}
+
+fn internal(py: Python<'_>, failure: &ArrowError) -> PyErr {
+    error::raise(py, "InternalError", "Internal", &format!("the result cannot be exported: {failure}"))
+}
+
+/// What is left of a result, in the hands of an Arrow consumer.
+///
+/// The consumer may pull from any thread, with or without the GIL. A Ctrl-C ends the pull with an Arrow error and is
+/// raised again as soon as Python code runs, because an Arrow stream has no way to carry a Python exception.
+pub(crate) struct LiveReader {
+    pub(crate) home: Home,
+    pub(crate) schema: SchemaRef,
+    pub(crate) queue: VecDeque<RecordBatch>,
+    /// Absent once the last batch was pulled.
+    pub(crate) stream: Option<Box<Owned<ResultStream>>>,
+    pub(crate) statistics: Arc<Mutex<Statistics>>,
+}
+
+impl LiveReader {
+    fn pull(&mut self, py: Python<'_>) -> PyResult<Option<RecordBatch>> {
+        let Some(stream) = self.stream.as_mut().and_then(|stream| stream.get_mut()) else { return Ok(None) };
+        let batch = self
+            .home
+            .block_on(py, stream.next_batch())
+            .inspect_err(|raised| {
+                if raised.is_instance_of::<PyKeyboardInterrupt>(py) {
+                    // Failing to interrupt again leaves the Arrow error, which ends the pull all the same.
+                    let _ = py.import("_thread").and_then(|thread| thread.call_method0("interrupt_main"));
+                }
+            })?
+            .map_err(|failure| error::from_kernel(py, failure))?;
+        if let Ok(mut statistics) = self.statistics.lock() {
+            *statistics = stream.statistics();
+        }
+        Ok(batch)
+    }
+}
+
+impl Iterator for LiveReader {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(batch) = self.queue.pop_front() {
+            return Some(Ok(batch));
+        }
+        self.stream.as_ref()?;
+        let pulled = Python::try_attach(|py| {
+            self.pull(py).map_err(|raised| ArrowError::ExternalError(raised.value(py).to_string().into()))
+        });
+        let batch = pulled.unwrap_or_else(|| Err(ArrowError::ExternalError("the interpreter is exiting".into())));
+        if let Ok(None) = batch {
+            self.stream = None;
+        }
+        batch.transpose()
+    }
+}
+
+impl RecordBatchReader for LiveReader {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+}

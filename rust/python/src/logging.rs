@@ -1,0 +1,30 @@
+//! Kernel log records to Python's `logging`: target `seakernel::sea` arrives at the logger `seakernel.sea`.
+
+use std::sync::OnceLock;
+
+use log::LevelFilter;
+use pyo3::prelude::*;
+use pyo3_log::{Caching, Logger, ResetHandle};
+
+static CACHE: OnceLock<ResetHandle> = OnceLock::new();
+
+/// Installs the bridge. Of other crates only warnings pass: each record takes the GIL in an I/O thread, and their debug
+/// records name addresses.
+pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
+    let logger = Logger::new(py, Caching::LoggersAndLevels)?
+        .filter(LevelFilter::Warn)
+        .filter_target("seakernel".to_owned(), LevelFilter::Debug)
+        .filter_target("seakernel_local".to_owned(), LevelFilter::Debug);
+    // The module is initialised once per process; a second logger would mean that it already is.
+    if let Ok(cache) = logger.install() {
+        let _ = CACHE.set(cache);
+    }
+    Ok(())
+}
+
+/// Forgets the levels seen so far, so that a program may configure logging after the import and before it connects.
+pub(crate) fn forget_levels() {
+    if let Some(cache) = CACHE.get() {
+        cache.reset();
+    }
+}

@@ -1,0 +1,228 @@
+//! Python values to typed statement parameters.
+
+use pyo3::prelude::*;
+use pyo3::types::{
+    PyBool, PyByteArray, PyBytes, PyDate, PyDateTime, PyDelta, PyDict, PyFloat, PyInt, PyMapping, PyMemoryView,
+    PySequence, PyString, PyTuple,
+};
+use seakernel::Parameter;
+
+use crate::error;
+
+/// A value with its SQL type named, where inference would choose another.
+#[pyclass(frozen, name = "Parameter", module = "seakernel._seakernel")]
+pub(crate) struct PyParameter {
+    #[pyo3(get)]
+    value: Py<PyAny>,
+    #[pyo3(get)]
+    sql_type: String,
+}
+
+#[pymethods]
+impl PyParameter {
+    #[new]
+    fn new(py: Python<'_>, value: Py<PyAny>, sql_type: String) -> PyResult<Self> {
+        if sql_type.trim().is_empty() {
+            return Err(error::invalid_argument(py, "`sql_type` is empty; name a SQL type such as `TINYINT`"));
+        }
+        Ok(Self { value, sql_type })
+    }
+
+    /// Shows the type only: the value may be personal data.
+    fn __repr__(&self) -> String {
+        format!("Parameter(..., sql_type='{}')", self.sql_type)
+    }
+}
+
+/// A value as the server takes it: SQL type and text, `None` for NULL.
+struct Typed {
+    sql_type: String,
+    text: Option<String>,
+}
+
+impl Typed {
+    fn new(sql_type: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { sql_type: sql_type.into(), text: Some(text.into()) }
+    }
+}
+
+/// Reads `parameters`: `None`, a sequence for `?` markers or a mapping for `:name` markers.
+pub(crate) fn parameters(parameters: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Parameter>> {
+    let Some(parameters) = parameters else { return Ok(Vec::new()) };
+    let py = parameters.py();
+    if let Ok(mapping) = parameters.cast::<PyMapping>() {
+        let mut named = Vec::with_capacity(mapping.len()?);
+        for item in mapping.items()?.iter() {
+            let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+            let name = match name.extract::<String>() {
+                Ok(name) if !name.is_empty() && !name.starts_with(':') => name,
+                _ => {
+                    let given = name.repr()?;
+                    let message =
+                        format!("parameter name {given} is not a name; write `:name` in the SQL and `name` here");
+                    return Err(error::invalid_argument(py, &message));
+                }
+            };
+            let value = typed(&value, &format!("`:{name}`"))?;
+            named.push(Parameter::named(&name, &value.sql_type, value.text.as_deref()));
+        }
+        return Ok(named);
+    }
+    let is_text = parameters.is_instance_of::<PyString>() || parameters.is_instance_of::<PyBytes>();
+    if let Ok(sequence) = parameters.cast::<PySequence>()
+        && !is_text
+    {
+        let mut positional = Vec::with_capacity(sequence.len()?);
+        for (index, value) in sequence.try_iter()?.enumerate() {
+            let value = typed(&value?, &format!("number {}", index + 1))?;
+            positional.push(Parameter::positional(&value.sql_type, value.text.as_deref()));
+        }
+        return Ok(positional);
+    }
+    let given = parameters.get_type().name()?;
+    let message = format!("parameters are a `{given}`; expected a sequence for `?` markers or a mapping for `:name`");
+    Err(error::invalid_argument(py, &message))
+}
+
+/// Infers the SQL type of `value`; `which` names the parameter in messages, which never show the value.
+fn typed(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
+    let Ok(parameter) = value.cast::<PyParameter>() else { return inferred(value, which) };
+    let parameter = parameter.get();
+    let inner = parameter.value.bind(value.py());
+    let text = if inner.is_none() { None } else { inferred(inner, which)?.text };
+    Ok(Typed { sql_type: parameter.sql_type.clone(), text })
+}
+
+fn inferred(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
+    let py = value.py();
+    if value.is_none() {
+        // VOID, not STRING: it can be cast to every type, STRING not to ARRAY or BINARY columns.
+        return Ok(Typed { sql_type: "VOID".to_owned(), text: None });
+    }
+    if let Ok(value) = value.cast::<PyBool>() {
+        return Ok(Typed::new("BOOLEAN", value.is_true().to_string()));
+    }
+    if let Ok(value) = value.cast::<PyString>() {
+        let text = value.to_str().map_err(|_| refused(py, which, "holds a lone surrogate, which is not text"))?;
+        return Ok(Typed::new("STRING", text));
+    }
+    if value.is_instance_of::<PyInt>() {
+        return integer(value, which);
+    }
+    if let Ok(value) = value.cast::<PyFloat>() {
+        return Ok(Typed::new("DOUBLE", double_text(value.value())));
+    }
+    if value.is_instance_of::<PyDateTime>() {
+        return timestamp(value, which);
+    }
+    if value.is_instance_of::<PyDate>() {
+        return Ok(Typed::new("DATE", value.call_method0("isoformat")?.extract::<String>()?));
+    }
+    if value.is_instance_of::<PyDelta>() {
+        return interval(value, which);
+    }
+    let is_bytes = value.is_instance_of::<PyBytes>() || value.is_instance_of::<PyByteArray>();
+    if is_bytes || value.is_instance_of::<PyMemoryView>() {
+        return Ok(Typed::new("BINARY", value.call_method0("hex")?.extract::<String>()?.to_uppercase()));
+    }
+    if value.is_instance(&py.import("decimal")?.getattr("Decimal")?)? {
+        return decimal(value, which);
+    }
+    // NumPy integers are no `int` but convert to one exactly.
+    if let Ok(value) = py.import("operator")?.call_method1("index", (value,)) {
+        return integer(&value, which);
+    }
+    let given = value.get_type().name()?.to_string();
+    let container =
+        value.is_instance_of::<PyDict>() || (value.cast::<PySequence>().is_ok() && !value.is_instance_of::<PyTuple>());
+    let advice = if container || value.is_instance_of::<PyTuple>() {
+        "the server takes no ARRAY, MAP or STRUCT parameters; pass JSON text and use `from_json` in the SQL"
+    } else {
+        "convert it to a str, number, Decimal, date, datetime, timedelta or bytes, or name its type with \
+         `Parameter(text, sql_type)`"
+    };
+    Err(error::raise(
+        py,
+        "NotSupportedError",
+        "InvalidArgument",
+        &format!("parameter {which} is a `{given}`: {advice}"),
+    ))
+}
+
+fn integer(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
+    // `__int__`, for subclasses such as enumerations print something else.
+    let value = value.py().get_type::<PyInt>().call1((value,))?;
+    if let Ok(number) = value.extract::<i64>() {
+        let sql_type = if i32::try_from(number).is_ok() { "INT" } else { "BIGINT" };
+        return Ok(Typed::new(sql_type, number.to_string()));
+    }
+    let too_long = || refused(value.py(), which, "has more than 38 digits, the longest DECIMAL");
+    let text = value.str().map_err(|_| too_long())?.to_string();
+    let digits = text.trim_start_matches('-').len();
+    if digits > 38 {
+        return Err(too_long());
+    }
+    Ok(Typed::new(format!("DECIMAL({digits},0)"), text))
+}
+
+fn double_text(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "Infinity".to_owned() } else { "-Infinity".to_owned() }
+    } else {
+        // Shortest text that reads back as the same number, with an exponent where it is long.
+        format!("{value:?}")
+    }
+}
+
+/// Precision and scale as the platform's drivers choose them: enough digits for the value, and never fewer than its scale.
+fn decimal(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
+    let py = value.py();
+    if !value.call_method0("is_finite")?.extract::<bool>()? {
+        return Err(refused(py, which, "is not a finite number; DECIMAL has no NaN and no infinity"));
+    }
+    let (_sign, digits, exponent): (u8, Bound<'_, PyTuple>, i64) = value.call_method0("as_tuple")?.extract()?;
+    let scale = exponent.saturating_neg().max(0);
+    let precision = i64::try_from(digits.len()).unwrap_or(i64::MAX).saturating_add(exponent.max(0)).max(scale);
+    if precision > 38 {
+        return Err(refused(py, which, "has more than 38 digits, the longest DECIMAL"));
+    }
+    let plain = value.call_method1("__format__", ("f",))?.extract::<String>()?;
+    Ok(Typed::new(format!("DECIMAL({precision},{scale})"), plain))
+}
+
+/// Naive values have no zone and go out as `TIMESTAMP_NTZ`, which SQL casts to TIMESTAMP in the session's zone where one
+/// is wanted; aware values are instants and go out in UTC.
+fn timestamp(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
+    let py = value.py();
+    if value.getattr("nanosecond").is_ok_and(|nanosecond| !nanosecond.eq(0).unwrap_or(false)) {
+        return Err(refused(py, which, "has nanoseconds, which TIMESTAMP cannot hold; round it first"));
+    }
+    if value.call_method0("utcoffset")?.is_none() {
+        return Ok(Typed::new("TIMESTAMP_NTZ", value.call_method1("isoformat", (" ",))?.extract::<String>()?));
+    }
+    let utc = py.import("datetime")?.getattr("timezone")?.getattr("utc")?;
+    let instant = value
+        .call_method1("astimezone", (utc,))
+        .map_err(|_| refused(py, which, "is outside years 1 to 9999 when expressed in UTC"))?;
+    Ok(Typed::new("TIMESTAMP", instant.call_method1("isoformat", (" ",))?.extract::<String>()?))
+}
+
+fn interval(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
+    const DAY: i128 = 86_400_000_000;
+    let field = |name: &str| -> PyResult<i128> { value.getattr(name)?.extract() };
+    let micros = field("days")? * DAY + field("seconds")? * 1_000_000 + field("microseconds")?;
+    if i64::try_from(micros).is_err() {
+        return Err(refused(value.py(), which, "is longer than INTERVAL DAY TO SECOND can hold"));
+    }
+    let sign = if micros < 0 { "-" } else { "" };
+    let (days, rest) = (micros.abs() / DAY, micros.abs() % DAY);
+    let (seconds, fraction) = (rest / 1_000_000, rest % 1_000_000);
+    let text = format!("{sign}{days} {:02}:{:02}:{:02}.{fraction:06}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    Ok(Typed::new("INTERVAL DAY TO SECOND", text))
+}
+
+fn refused(py: Python<'_>, which: &str, why: &str) -> PyErr {
+    error::raise(py, "DataError", "InvalidArgument", &format!("parameter {which} {why}"))
+}

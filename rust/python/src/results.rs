@@ -1,0 +1,481 @@
+//! Results: rows, Arrow tables and the live stream, all at one position.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow_array::{RecordBatch, RecordBatchIterator};
+use arrow_schema::SchemaRef;
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyList, PyTuple};
+use seakernel::{Column, ResultStream, Statistics};
+use tokio::sync::{MutexGuard, watch};
+
+use crate::capsule::{self, LiveReader};
+use crate::error;
+use crate::rows::RowConverter;
+use crate::runtime::{Home, Owned};
+
+/// Rows made at a time for row-by-row reading.
+const READ_AHEAD: usize = 1024;
+
+/// One column of a result, as the server describes it.
+#[pyclass(frozen, get_all, name = "Column", module = "seakernel._seakernel")]
+pub(crate) struct PyColumn {
+    name: String,
+    type_text: String,
+    type_name: String,
+    precision: Option<i64>,
+    scale: Option<i64>,
+}
+
+#[pymethods]
+impl PyColumn {
+    fn __repr__(&self) -> String {
+        format!("Column(name='{}', type_text='{}')", self.name, self.type_text)
+    }
+}
+
+impl From<&Column> for PyColumn {
+    fn from(column: &Column) -> Self {
+        Self {
+            name: column.name.clone(),
+            type_text: column.type_text.clone(),
+            type_name: column.type_name.clone(),
+            precision: column.type_precision,
+            scale: column.type_scale,
+        }
+    }
+}
+
+/// What fetching a result has cost so far.
+#[pyclass(frozen, get_all, name = "Statistics", module = "seakernel._seakernel")]
+pub(crate) struct PyStatistics {
+    chunks: u64,
+    rows: u64,
+    wire_bytes: u64,
+    decoded_bytes: u64,
+    link_requests: u64,
+    download_requests: u64,
+    retries: u64,
+    trimmed_rows: u64,
+}
+
+#[pymethods]
+impl PyStatistics {
+    fn __repr__(&self) -> String {
+        format!(
+            "Statistics(chunks={}, rows={}, wire_bytes={}, decoded_bytes={}, link_requests={}, download_requests={}, \
+             retries={}, trimmed_rows={})",
+            self.chunks,
+            self.rows,
+            self.wire_bytes,
+            self.decoded_bytes,
+            self.link_requests,
+            self.download_requests,
+            self.retries,
+            self.trimmed_rows
+        )
+    }
+}
+
+/// Batches in memory, exportable any number of times.
+#[pyclass(frozen, name = "ArrowTable", module = "seakernel._seakernel")]
+pub(crate) struct PyArrowTable {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+}
+
+#[pymethods]
+impl PyArrowTable {
+    #[getter]
+    fn num_rows(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    #[getter]
+    fn num_columns(&self) -> usize {
+        self.schema.fields().len()
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        drop(requested_schema);
+        let batches = self.batches.clone().into_iter().map(Ok);
+        capsule::stream_capsule(py, Box::new(RecordBatchIterator::new(batches, Arc::clone(&self.schema))))
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        capsule::schema_capsule(py, &self.schema)
+    }
+
+    fn __len__(&self) -> usize {
+        self.num_rows()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("ArrowTable(num_rows={}, num_columns={})", self.num_rows(), self.num_columns())
+    }
+}
+
+/// Why a result can be read no more.
+#[derive(Clone, Copy, PartialEq)]
+enum Ending {
+    Open,
+    Closed,
+    Cancelled,
+}
+
+/// Where the batches come from.
+enum Source {
+    Live(Box<Owned<ResultStream>>),
+    /// The last batch was received.
+    Drained,
+    /// Handed over as an Arrow stream.
+    HandedOver,
+    Closed,
+}
+
+/// Everything that reading moves.
+struct State {
+    source: Source,
+    /// Batches received and not handed over entirely. A call takes rows out only once it cannot fail any more.
+    queue: VecDeque<RecordBatch>,
+    /// Rows of the queue's first batch that were handed over.
+    position: usize,
+    /// Rows from `position` on that were made already, for row-by-row reading.
+    ahead: VecDeque<Py<PyTuple>>,
+    converter: Option<RowConverter>,
+}
+
+/// A place in the queue, ahead of what was handed over.
+struct Walk {
+    index: usize,
+    skip: usize,
+    remaining: usize,
+}
+
+/// The rows of one statement, read once from the first to the last.
+#[pyclass(frozen, name = "ResultStream", module = "seakernel._seakernel")]
+pub(crate) struct PyResultStream {
+    home: Home,
+    schema: SchemaRef,
+    columns: Vec<Column>,
+    statement_id: String,
+    total_row_count: Option<i64>,
+    truncated: bool,
+    statistics: Arc<Mutex<Statistics>>,
+    /// Set before the lock is asked for, so that a fetch waiting in another thread ends.
+    ending: watch::Sender<Ending>,
+    state: tokio::sync::Mutex<State>,
+}
+
+impl PyResultStream {
+    pub(crate) fn new(home: &Home, stream: ResultStream) -> Self {
+        Self {
+            home: home.clone(),
+            schema: stream.schema(),
+            columns: stream.columns().to_vec(),
+            statement_id: stream.statement_id().to_owned(),
+            total_row_count: stream.total_row_count(),
+            truncated: stream.truncated(),
+            statistics: Arc::new(Mutex::new(stream.statistics())),
+            ending: watch::Sender::new(Ending::Open),
+            state: tokio::sync::Mutex::new(State {
+                source: Source::Live(Box::new(Owned::new(home, stream))),
+                queue: VecDeque::new(),
+                position: 0,
+                ahead: VecDeque::new(),
+                converter: None,
+            }),
+        }
+    }
+
+    /// Waits for other threads' calls without the GIL, then gives the result to the caller alone.
+    fn lock(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
+        self.home.check(py)?;
+        let state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(_) => self.home.block_on(py, self.state.lock())?,
+        };
+        self.ended(py, *self.ending.borrow())?;
+        Ok(state)
+    }
+
+    /// Like `lock`, for calls that read.
+    fn lock_for_reading(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
+        let state = self.lock(py)?;
+        if matches!(state.source, Source::HandedOver) {
+            let message = "the result was handed over as an Arrow stream, which can be done once; read that stream";
+            return Err(error::raise(py, "InterfaceError", "Closed", message));
+        }
+        Ok(state)
+    }
+
+    fn ended(&self, py: Python<'_>, ending: Ending) -> PyResult<()> {
+        match ending {
+            Ending::Open => Ok(()),
+            Ending::Closed => Err(error::raise(py, "InterfaceError", "Closed", "the result is closed")),
+            Ending::Cancelled => {
+                let message = format!("fetching the result of statement {} was cancelled", self.statement_id);
+                Err(error::raise(py, "OperationalError", "Cancelled", &message))
+            }
+        }
+    }
+
+    /// Receives the next batch into the queue; false at the end. Loses nothing when interrupted.
+    fn receive(&self, py: Python<'_>, state: &mut State) -> PyResult<bool> {
+        let Source::Live(stream) = &mut state.source else { return Ok(false) };
+        let Some(stream) = stream.get_mut() else { return Ok(false) };
+        py.check_signals()?;
+        let mut ending = self.ending.subscribe();
+        let received = self.home.block_on(py, async {
+            tokio::select! {
+                biased;
+                ending = ending.wait_for(|ending| *ending != Ending::Open) => {
+                    Err(ending.map_or(Ending::Closed, |ending| *ending))
+                }
+                batch = stream.next_batch() => Ok(batch),
+            }
+        })?;
+        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = stream.statistics();
+        match received {
+            Err(ending) => self.ended(py, ending).map(|()| false),
+            Ok(Err(failure)) => Err(error::from_kernel(py, failure)),
+            Ok(Ok(Some(batch))) => {
+                state.queue.push_back(batch);
+                Ok(true)
+            }
+            Ok(Ok(None)) => {
+                state.source = Source::Drained;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Returns the next slice on the walk, receiving batches as needed; `None` at the end or when all were seen.
+    fn next_slice(&self, py: Python<'_>, state: &mut State, walk: &mut Walk) -> PyResult<Option<RecordBatch>> {
+        while walk.remaining > 0 {
+            let Some(batch) = state.queue.get(walk.index) else {
+                if self.receive(py, state)? {
+                    continue;
+                }
+                break;
+            };
+            walk.index += 1;
+            if walk.skip >= batch.num_rows() {
+                walk.skip -= batch.num_rows();
+                continue;
+            }
+            let length = (batch.num_rows() - walk.skip).min(walk.remaining);
+            let slice = batch.slice(mem::take(&mut walk.skip), length);
+            walk.remaining -= length;
+            return Ok(Some(slice));
+        }
+        Ok(None)
+    }
+
+    /// Makes sure that `ahead` holds the next row, unless there is none.
+    fn read_ahead(&self, py: Python<'_>, state: &mut State) -> PyResult<()> {
+        if !state.ahead.is_empty() {
+            return Ok(());
+        }
+        let mut walk = Walk { index: 0, skip: state.position, remaining: READ_AHEAD };
+        let mut rows = Vec::new();
+        if let Some(slice) = self.next_slice(py, state, &mut walk)? {
+            state.converter(py, &self.schema)?.convert(py, &slice, &mut rows)?;
+        }
+        state.ahead.extend(rows.into_iter().map(Bound::unbind));
+        Ok(())
+    }
+
+    fn table(&self, batches: Vec<RecordBatch>) -> PyArrowTable {
+        PyArrowTable { schema: Arc::clone(&self.schema), batches }
+    }
+
+    fn end(&self, py: Python<'_>, ending: Ending) -> PyResult<()> {
+        if !self.home.is_here() {
+            return Ok(());
+        }
+        self.ending.send_if_modified(|current| {
+            let first = *current == Ending::Open;
+            if first {
+                *current = ending;
+            }
+            first
+        });
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(_) => self.home.block_on(py, self.state.lock())?,
+        };
+        state.queue.clear();
+        state.ahead.clear();
+        if let Source::Live(stream) = mem::replace(&mut state.source, Source::Closed)
+            && let Some(mut stream) = stream.into_inner()
+        {
+            self.home.block_on(py, async move { stream.close().await })?;
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn converter(&mut self, py: Python<'_>, schema: &SchemaRef) -> PyResult<&RowConverter> {
+        match &mut self.converter {
+            Some(converter) => Ok(converter),
+            empty => Ok(empty.insert(RowConverter::new(py, schema)?)),
+        }
+    }
+
+    /// Marks `rows` more rows as handed over.
+    fn advance(&mut self, rows: usize) {
+        self.ahead.drain(..rows.min(self.ahead.len()));
+        self.position += rows;
+        while let Some(first) = self.queue.front()
+            && self.position >= first.num_rows()
+        {
+            self.position -= first.num_rows();
+            self.queue.pop_front();
+        }
+    }
+}
+
+#[pymethods]
+impl PyResultStream {
+    #[getter]
+    fn columns<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.columns.iter().map(PyColumn::from))
+    }
+
+    #[getter]
+    fn statement_id(&self) -> &str {
+        &self.statement_id
+    }
+
+    #[getter]
+    fn total_row_count(&self) -> Option<i64> {
+        self.total_row_count
+    }
+
+    #[getter]
+    fn truncated(&self) -> bool {
+        self.truncated
+    }
+
+    #[getter]
+    fn statistics(&self) -> PyStatistics {
+        let statistics = *self.statistics.lock().unwrap_or_else(PoisonError::into_inner);
+        PyStatistics {
+            chunks: statistics.chunks,
+            rows: statistics.rows,
+            wire_bytes: statistics.wire_bytes,
+            decoded_bytes: statistics.decoded_bytes,
+            link_requests: statistics.link_requests,
+            download_requests: statistics.download_requests,
+            retries: statistics.retries,
+            trimmed_rows: statistics.trimmed_rows,
+        }
+    }
+
+    #[pyo3(signature = (max_rows=None))]
+    fn rows<'py>(&self, py: Python<'py>, max_rows: Option<usize>) -> PyResult<Bound<'py, PyList>> {
+        let mut state = self.lock_for_reading(py)?;
+        let wanted = max_rows.unwrap_or(usize::MAX);
+        let mut rows: Vec<_> = state.ahead.iter().take(wanted).map(|row| row.bind(py).clone()).collect();
+        let mut walk = Walk { index: 0, skip: state.position + rows.len(), remaining: wanted - rows.len() };
+        while let Some(slice) = self.next_slice(py, &mut state, &mut walk)? {
+            state.converter(py, &self.schema)?.convert(py, &slice, &mut rows)?;
+        }
+        let list = PyList::new(py, &rows)?;
+        state.advance(rows.len());
+        Ok(list)
+    }
+
+    #[pyo3(signature = (max_rows=None))]
+    fn take(&self, py: Python<'_>, max_rows: Option<usize>) -> PyResult<PyArrowTable> {
+        let mut state = self.lock_for_reading(py)?;
+        let mut walk = Walk { index: 0, skip: state.position, remaining: max_rows.unwrap_or(usize::MAX) };
+        let mut batches = Vec::new();
+        while let Some(slice) = self.next_slice(py, &mut state, &mut walk)? {
+            batches.push(slice);
+        }
+        let table = self.table(batches);
+        state.advance(table.num_rows());
+        Ok(table)
+    }
+
+    fn next_batch(&self, py: Python<'_>) -> PyResult<Option<PyArrowTable>> {
+        let mut state = self.lock_for_reading(py)?;
+        let mut walk = Walk { index: 0, skip: state.position, remaining: usize::MAX };
+        let Some(batch) = self.next_slice(py, &mut state, &mut walk)? else { return Ok(None) };
+        state.advance(batch.num_rows());
+        Ok(Some(self.table(vec![batch])))
+    }
+
+    fn peek(&self, py: Python<'_>) -> PyResult<Option<Py<PyTuple>>> {
+        let mut state = self.lock_for_reading(py)?;
+        self.read_ahead(py, &mut state)?;
+        Ok(state.ahead.front().map(|row| row.clone_ref(py)))
+    }
+
+    fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyTuple>>> {
+        let mut state = self.lock_for_reading(py)?;
+        self.read_ahead(py, &mut state)?;
+        let row = state.ahead.front().map(|row| row.clone_ref(py));
+        state.advance(usize::from(row.is_some()));
+        Ok(row)
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        drop(requested_schema);
+        let mut state = self.lock_for_reading(py)?;
+        let position = state.position;
+        state.ahead.clear();
+        let mut queue = mem::take(&mut state.queue);
+        if let Some(first) = queue.front_mut() {
+            *first = first.slice(position, first.num_rows() - position);
+        }
+        let stream = match mem::replace(&mut state.source, Source::HandedOver) {
+            Source::Live(stream) => Some(stream),
+            _ => None,
+        };
+        let reader = LiveReader {
+            home: self.home.clone(),
+            schema: Arc::clone(&self.schema),
+            queue,
+            stream,
+            statistics: Arc::clone(&self.statistics),
+        };
+        capsule::stream_capsule(py, Box::new(reader))
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        capsule::schema_capsule(py, &self.schema)
+    }
+
+    fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        self.home.check(py)?;
+        self.end(py, Ending::Cancelled)
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.end(py, Ending::Closed)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("ResultStream(statement_id='{}')", self.statement_id)
+    }
+}

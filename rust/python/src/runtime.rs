@@ -1,0 +1,194 @@
+//! The process's tokio runtime: waiting with Ctrl-C, and what a fork leaves behind.
+
+use std::future::Future;
+use std::io;
+use std::mem;
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinSet;
+use tokio::time;
+
+use crate::error;
+
+/// How often a waiting call looks for signals: Ctrl-C then feels immediate and costs 3 ms of CPU per second.
+const SIGNAL_TICK: Duration = Duration::from_millis(50);
+/// What sessions still open when the interpreter exits may spend on saying goodbye.
+const EXIT_GRACE: Duration = Duration::from_secs(2);
+
+/// One runtime per process. The lock is taken by attached threads only and never across a wait, so that no other thread
+/// can hold it while this one forks.
+static RUNTIME: Mutex<Option<ProcessRuntime>> = Mutex::new(None);
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+struct ProcessRuntime {
+    pid: u32,
+    runtime: Runtime,
+    sessions: Vec<Weak<seakernel::Session>>,
+}
+
+fn locked() -> MutexGuard<'static, Option<ProcessRuntime>> {
+    RUNTIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The process and runtime that a handle belongs to.
+#[derive(Clone)]
+pub(crate) struct Home {
+    pid: u32,
+    handle: Handle,
+}
+
+impl Home {
+    /// Returns this process's home, starting the runtime at the first call and after a fork.
+    pub(crate) fn current(py: Python<'_>) -> PyResult<Self> {
+        if STOPPED.load(Ordering::Relaxed) {
+            return Err(stopped(py));
+        }
+        let pid = process::id();
+        Self::running(pid).map_err(|cause| {
+            error::raise(py, "InterfaceError", "Internal", &format!("could not start the I/O threads: {cause}"))
+        })
+    }
+
+    fn running(pid: u32) -> io::Result<Self> {
+        let mut slot = locked();
+        if let Some(existing) = slot.as_ref()
+            && existing.pid == pid
+        {
+            return Ok(Self { pid, handle: existing.runtime.handle().clone() });
+        }
+        // The parent's runtime has no threads here: dropping it would wait for them forever.
+        mem::forget(slot.take());
+        // Two at least: a thread that waits for the GIL to write a log line must not stop all I/O.
+        let threads = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
+        let runtime =
+            Builder::new_multi_thread().worker_threads(threads).thread_name("seakernel").enable_all().build()?;
+        let handle = runtime.handle().clone();
+        *slot = Some(ProcessRuntime { pid, runtime, sessions: Vec::new() });
+        Ok(Self { pid, handle })
+    }
+
+    /// Tells whether this is still the process in which the handle was made.
+    pub(crate) fn is_here(&self) -> bool {
+        self.pid == process::id()
+    }
+
+    /// Fails in any other process than the one that made the handle, and while the interpreter exits.
+    pub(crate) fn check(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.is_here() {
+            let message = "opened in the parent process: sockets and threads do not survive a fork; \
+                           connect again in the child";
+            return Err(error::raise(py, "InterfaceError", "Closed", message));
+        }
+        if STOPPED.load(Ordering::Relaxed) {
+            return Err(stopped(py));
+        }
+        Ok(())
+    }
+
+    /// Waits for `future` without the GIL. An exception raised by a signal handler drops the future, which cancels it.
+    pub(crate) fn block_on<F>(&self, py: Python<'_>, future: F) -> PyResult<F::Output>
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
+        self.check(py)?;
+        py.detach(|| {
+            self.handle.block_on(async {
+                tokio::pin!(future);
+                loop {
+                    tokio::select! {
+                        biased;
+                        output = &mut future => return Ok(output),
+                        () = time::sleep(SIGNAL_TICK) => {
+                            // No interpreter any more: nobody is left to interrupt us.
+                            Python::try_attach(check_signals).unwrap_or(Ok(()))?;
+                        }
+                    }
+                }
+            })
+        })
+    }
+}
+
+/// A kernel handle at home: dropped where the runtime is, forgotten in a forked child.
+pub(crate) struct Owned<T> {
+    home: Home,
+    value: Option<T>,
+}
+
+impl<T> Owned<T> {
+    pub(crate) fn new(home: &Home, value: T) -> Self {
+        Self { home: home.clone(), value: Some(value) }
+    }
+
+    /// Returns the handle; `None` only while it is being dropped.
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.value.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
+        self.value.as_mut()
+    }
+
+    pub(crate) fn into_inner(mut self) -> Option<T> {
+        self.value.take()
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        let Some(value) = self.value.take() else { return };
+        if self.home.is_here() {
+            // The kernel cancels and closes in the background, for which it needs a runtime.
+            let _runtime = self.home.handle.enter();
+            drop(value);
+        } else {
+            mem::forget(value);
+        }
+    }
+}
+
+/// Has `session` closed when the interpreter exits, should it still be open then.
+pub(crate) fn close_at_exit(session: &Arc<seakernel::Session>) {
+    if let Some(process_runtime) = locked().as_mut() {
+        process_runtime.sessions.retain(|session| session.strong_count() > 0);
+        process_runtime.sessions.push(Arc::downgrade(session));
+    }
+}
+
+/// Closes what is open, briefly, and stops the runtime; registered with `atexit`.
+#[pyfunction]
+pub(crate) fn shutdown(py: Python<'_>) {
+    STOPPED.store(true, Ordering::Relaxed);
+    let Some(process_runtime) = locked().take() else { return };
+    if process_runtime.pid != process::id() {
+        mem::forget(process_runtime);
+        return;
+    }
+    py.detach(move || {
+        let ProcessRuntime { runtime, sessions, .. } = process_runtime;
+        runtime.block_on(async {
+            let mut closing = JoinSet::new();
+            for session in sessions.iter().filter_map(Weak::upgrade) {
+                closing.spawn(async move { session.close().await });
+            }
+            // A server that does not answer must not keep the interpreter from exiting.
+            let _ = time::timeout(EXIT_GRACE, closing.join_all()).await;
+        });
+        runtime.shutdown_background();
+    });
+}
+
+fn check_signals(py: Python<'_>) -> PyResult<()> {
+    py.check_signals()
+}
+
+fn stopped(py: Python<'_>) -> PyErr {
+    error::raise(py, "InterfaceError", "Closed", "the interpreter is exiting")
+}
