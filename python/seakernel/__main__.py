@@ -1,0 +1,10 @@
+"""`python -m seakernel`: the package's command line."""
+
+from __future__ import annotations
+
+import sys
+
+from seakernel.local.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
