@@ -11,6 +11,7 @@ use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
 use arrow_schema::SchemaRef;
+use lz4_flex::block::DecompressError;
 use twox_hash::XxHash32;
 
 /// Alignment that Arrow recommends for buffers.
@@ -21,6 +22,8 @@ const MAX_BLOCK_BYTES: usize = 4 << 20;
 const WINDOW_BYTES: usize = 64 << 10;
 /// LZ4 cannot expand a block more than this.
 const MAX_EXPANSION: usize = 255;
+/// Room reserved per byte of body before anything is known of it. Results expand two- to threefold.
+const USUAL_EXPANSION: usize = 3;
 /// Largest IPC message header accepted; those of wide tables stay far below.
 const MAX_METADATA_BYTES: usize = 16 << 20;
 const END_OF_STREAM: [u8; 8] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
@@ -49,29 +52,74 @@ fn broken<T>(why: impl Into<String>) -> Result<T, DecodeError> {
 /// # Errors
 /// Where a frame is malformed, a checksum differs, or more than `max_bytes` come out.
 pub fn lz4_frames(body: &[u8], max_bytes: usize) -> Result<Buffer, DecodeError> {
+    let (mut bytes, content) = lz4_frames_into(Vec::new(), body, max_bytes)?;
+    bytes.truncate(content.end);
+    if bytes.capacity() - content.end > content.len() / 4 {
+        bytes.shrink_to_fit();
+    }
+    Ok(Buffer::from_vec(bytes).slice(content.start))
+}
+
+/// Does the same into `memory`, whose contents are overwritten and which grows where it is too small. Returns it with the
+/// range of the content, whose start is aligned.
+///
+/// Memory that was written before costs no page faults, which take as long as decoding does.
+pub fn lz4_frames_into(memory: Vec<u8>, body: &[u8], max_bytes: usize) -> Result<(Vec<u8>, Range<usize>), DecodeError> {
     guarded(|| {
         let frames = scan_frames(body)?;
-        let bound: usize = frames.iter().map(|frame| frame.decoded_bound).fold(0, usize::saturating_add);
-        let room = bound.min(max_bytes);
-        // Zeroed by the system page by page as they are first written, so room to spare costs nothing.
-        let mut output = vec![0_u8; room + ALIGNMENT];
-        let start = output.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        let mut end = start;
+        let bound = frames.iter().map(|frame| frame.decoded_bound).fold(0, usize::saturating_add);
+        let mut output = Output::new(memory, bound.min(body.len().saturating_mul(USUAL_EXPANSION)), max_bytes);
         for frame in &frames {
-            end = decode_frame(frame, body, &mut output, end, start + room)?;
+            decode_frame(frame, body, &mut output)?;
         }
-        output.truncate(end);
-        if output.capacity() - end > 64 << 10 {
-            output.shrink_to_fit();
-        }
-        Ok(Buffer::from_vec(output).slice(start))
+        Ok((output.memory, output.start..output.end))
     })
 }
 
-/// Copies an uncompressed body into an aligned buffer only if it is not aligned already.
-pub fn plain(body: bytes::Bytes) -> Buffer {
-    // Columns that turn out misaligned are copied one by one by the decoder; a whole copy is not better.
-    Buffer::from(body)
+/// Initialised memory that fills from an aligned start.
+struct Output {
+    memory: Vec<u8>,
+    start: usize,
+    end: usize,
+    max_bytes: usize,
+}
+
+impl Output {
+    fn new(mut memory: Vec<u8>, room: usize, max_bytes: usize) -> Self {
+        if memory.len() < ALIGNMENT + room.min(max_bytes) / 2 {
+            // Zeroed by the system page by page as they are first written.
+            memory = vec![0; ALIGNMENT + room.min(max_bytes)];
+        }
+        let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Self { memory, start, end: start, max_bytes }
+    }
+
+    /// Returns what was written from `from` on (clamped to the content), and the free room behind it.
+    fn split(&mut self, from: usize) -> Result<(&[u8], &mut [u8]), DecodeError> {
+        let limit = self.start.saturating_add(self.max_bytes).min(self.memory.len());
+        let from = from.max(self.start);
+        let (before, after) = self.memory.split_at_mut_checked(self.end).ok_or_else(too_large)?;
+        let room = after.get_mut(..limit.saturating_sub(self.end)).ok_or_else(too_large)?;
+        Ok((before.get(from..).unwrap_or_default(), room))
+    }
+
+    fn content(&self, from: usize) -> &[u8] {
+        self.memory.get(from..self.end).unwrap_or_default()
+    }
+
+    /// Makes room for `more` bytes, by half of the whole at least.
+    fn grow(&mut self, more: usize) -> Result<(), DecodeError> {
+        let length = self.end - self.start;
+        let wanted = length.saturating_add(more.max(length / 2)).min(self.max_bytes);
+        if ALIGNMENT + wanted <= self.memory.len() {
+            return Err(too_large());
+        }
+        let mut larger = vec![0; ALIGNMENT + wanted];
+        let start = larger.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        larger.get_mut(start..start + length).ok_or_else(too_large)?.copy_from_slice(self.content(self.start));
+        (self.memory, self.start, self.end) = (larger, start, start + length);
+        Ok(())
+    }
 }
 
 /// Tells whether `body` starts like an LZ4 frame. Arrow streams start with `FF FF FF FF`.
@@ -94,6 +142,12 @@ struct Block {
     data: Range<usize>,
     compressed: bool,
     checksum: Option<u32>,
+}
+
+impl Block {
+    fn decoded_bound(&self, block_bytes: usize) -> usize {
+        if self.compressed { (self.data.len() * MAX_EXPANSION).min(block_bytes) } else { self.data.len() }
+    }
 }
 
 /// Reads the headers of all frames without decoding anything.
@@ -147,52 +201,59 @@ fn scan_frame(body: &[u8], at: &mut usize) -> Result<Frame, DecodeError> {
         let start = *at;
         take(body, at, length)?;
         let checksum = if flags & 0x10 != 0 { Some(read_u32(body, at)?) } else { None };
-        let bound = if compressed { (length * MAX_EXPANSION).min(block_bytes) } else { length };
-        decoded_bound = decoded_bound.saturating_add(bound);
-        blocks.push(Block { data: start..start + length, compressed, checksum });
+        let block = Block { data: start..start + length, compressed, checksum };
+        decoded_bound = decoded_bound.saturating_add(block.decoded_bound(block_bytes));
+        blocks.push(block);
     }
     let content_checksum = if flags & 4 != 0 { Some(read_u32(body, at)?) } else { None };
     Ok(Frame { blocks, linked: flags & 0x20 == 0, content_checksum, content_size, block_bytes, decoded_bound })
 }
 
-/// Decodes `frame` to `output[start..]` and returns where it ends.
-fn decode_frame(
-    frame: &Frame,
-    body: &[u8],
-    output: &mut [u8],
-    start: usize,
-    limit: usize,
-) -> Result<usize, DecodeError> {
-    let mut end = start;
+fn decode_frame(frame: &Frame, body: &[u8], output: &mut Output) -> Result<(), DecodeError> {
+    let frame_offset = output.end - output.start;
     for block in &frame.blocks {
         let data = body.get(block.data.clone()).unwrap_or_default();
         if block.checksum.is_some_and(|expected| XxHash32::oneshot(0, data) != expected) {
             return broken("a block of an LZ4 frame does not match its checksum");
         }
-        let room = limit.min(end.saturating_add(frame.block_bytes));
-        let (before, after) = output.split_at_mut_checked(end).ok_or_else(too_large)?;
-        let target = after.get_mut(..room.saturating_sub(end)).ok_or_else(too_large)?;
-        end += if block.compressed {
-            let written = if frame.linked {
-                let window = before.get(start.max(end.saturating_sub(WINDOW_BYTES))..).unwrap_or_default();
-                lz4_flex::block::decompress_into_with_dict(data, target, window)
-            } else {
-                lz4_flex::block::decompress_into(data, target)
-            };
-            written.map_err(|error| DecodeError(format!("an LZ4 block is damaged or too large: {error}")))?
-        } else {
-            target.get_mut(..data.len()).ok_or_else(too_large)?.copy_from_slice(data);
-            data.len()
+        let bound = block.decoded_bound(frame.block_bytes);
+        output.end += loop {
+            // The length of a decoded block is not written down: try with the room there is, then with all it may take.
+            let frame_start = output.start + frame_offset;
+            let window =
+                if frame.linked { output.end.saturating_sub(WINDOW_BYTES).max(frame_start) } else { output.end };
+            let (before, room) = output.split(window)?;
+            let roomy = room.len() >= bound;
+            let room = room.get_mut(..bound.min(room.len())).unwrap_or_default();
+            match decode_block(block.compressed, data, before, room) {
+                Ok(written) => break written,
+                Err(DecompressError::OutputTooSmall { .. }) if !roomy => output.grow(bound)?,
+                Err(error) => return broken(format!("an LZ4 block is damaged: {error}")),
+            }
         };
     }
-    let content = output.get(start..end).unwrap_or_default();
+    let content = output.content(output.start + frame_offset);
     if frame.content_size.is_some_and(|expected| expected != content.len() as u64) {
         return broken("an LZ4 frame decodes to another size than it declares");
     }
     if frame.content_checksum.is_some_and(|expected| XxHash32::oneshot(0, content) != expected) {
         return broken("the content of an LZ4 frame does not match its checksum");
     }
-    Ok(end)
+    Ok(())
+}
+
+/// Decodes one block into the start of `room` and returns its length. `window` is what a linked block may refer to.
+fn decode_block(compressed: bool, data: &[u8], window: &[u8], room: &mut [u8]) -> Result<usize, DecompressError> {
+    if !compressed {
+        let too_small = DecompressError::OutputTooSmall { expected: data.len(), actual: room.len() };
+        room.get_mut(..data.len()).ok_or(too_small)?.copy_from_slice(data);
+        return Ok(data.len());
+    }
+    if window.is_empty() {
+        lz4_flex::block::decompress_into(data, room)
+    } else {
+        lz4_flex::block::decompress_into_with_dict(data, room, window)
+    }
 }
 
 fn too_large() -> DecodeError {
@@ -409,6 +470,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn memory_is_reused_or_grown_as_needed() {
+        let content = stream(&[batch(100_000)]);
+        let body = frames(&content, 3);
+        let (memory, range) = lz4_frames_into(vec![0xAA; 10], &body, MAX).unwrap();
+        assert!(memory[range.clone()] == content, "too small");
+        let address = memory.as_ptr();
+        let (memory, range) = lz4_frames_into(memory, &body, MAX).unwrap();
+        assert!(memory[range] == content && memory.as_ptr() == address, "large enough");
+        let zeros = vec![0; 9 << 20];
+        let (memory, range) = lz4_frames_into(Vec::new(), &plain_frame(&zeros), MAX).unwrap();
+        assert!(memory[range] == zeros, "expands far more than usual");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_buffer::Buffer;
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
@@ -15,6 +16,7 @@ use tracing::debug;
 
 use super::budget::{ByteBudget, Permit};
 use super::links::{ChunkLink, LinkStream};
+use super::memory::ChunkMemory;
 use super::{Compression, Counters, decode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Attempt;
@@ -59,6 +61,7 @@ pub(crate) struct Fetch {
     pub(crate) counters: Arc<Counters>,
     /// Uncompressed sizes by chunk index, where the manifest tells them.
     pub(crate) size_hints: Vec<(i64, usize)>,
+    pub(crate) memory: Arc<ChunkMemory>,
 }
 
 /// A task that ends with its owner.
@@ -178,8 +181,7 @@ impl Fetch {
     /// Bytes a chunk will take: its body and what comes out of it, for both are in memory while it is decoded.
     fn estimate(&self, link: &ChunkLink) -> usize {
         let declared = link.byte_count.and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
-        let hint = self.size_hints.iter().find(|(index, _)| *index == link.chunk_index).map(|(_, bytes)| *bytes);
-        match (self.compression, declared, hint) {
+        match (self.compression, declared, self.size_hint(link)) {
             (Compression::None, Some(bytes), _) | (Compression::None, None, Some(bytes)) => bytes,
             // Where both are told they are body and content; if equal, the service still counts content in both.
             (Compression::Lz4Frame, Some(body), Some(content)) => body.min(content).saturating_add(content.max(body)),
@@ -191,6 +193,23 @@ impl Fetch {
             (Compression::None, None, None) => UNKNOWN_CHUNK_BYTES,
             (Compression::Lz4Frame, None, None) => 2 * UNKNOWN_CHUNK_BYTES,
         }
+    }
+
+    /// Returns memory for what `wire_bytes` of body decode to, if a chunk of about that size was consumed before.
+    fn memory_for(&self, link: &ChunkLink, wire_bytes: usize) -> Vec<u8> {
+        if self.compression == Compression::None {
+            return Vec::new();
+        }
+        let expected = match (self.size_hint(link), self.counters.expansion()) {
+            (Some(content), _) if content > wire_bytes => content,
+            (_, Some(expansion)) => (wire_bytes as f64 * expansion) as usize,
+            _ => return Vec::new(),
+        };
+        self.memory.take(expected)
+    }
+
+    fn size_hint(&self, link: &ChunkLink) -> Option<usize> {
+        self.size_hints.iter().find(|(index, _)| *index == link.chunk_index).map(|(_, bytes)| *bytes)
     }
 
     /// Downloads, decodes and checks one chunk, renewing its link and repeating what may be repeated.
@@ -301,8 +320,16 @@ impl Fetch {
     async fn decode(&self, link: &ChunkLink, body: Bytes, permit: &mut Permit) -> Result<decode::Decoded> {
         let (compression, limit) = (self.compression, self.client.config().results.max_chunk_bytes);
         let wire_bytes = body.len();
+        let memory = self.memory_for(link, wire_bytes);
+        let home = Arc::clone(&self.memory);
         let work = move || -> Result<(decode::Decoded, usize), decode::DecodeError> {
-            let content = compression.decode(body, limit)?;
+            let content = if compression.applies_to(&body) {
+                let (memory, content) = decode::lz4_frames_into(memory, &body, limit)?;
+                drop(body);
+                home.share(memory, content)
+            } else {
+                Buffer::from(body)
+            };
             Ok((decode::ipc_stream(&content)?, content.len()))
         };
         let decoded = if wire_bytes <= SMALL_BODY_BYTES {

@@ -5,6 +5,7 @@ pub mod decode;
 mod fetch;
 mod json;
 mod links;
+mod memory;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -113,12 +114,12 @@ impl Compression {
     }
 
     fn decode(self, body: Bytes, limit: usize) -> Result<Buffer, decode::DecodeError> {
-        // The magic number guards against a manifest that says nothing; Arrow streams cannot start with it.
-        if self == Self::Lz4Frame || decode::looks_like_lz4(&body) {
-            decode::lz4_frames(&body, limit)
-        } else {
-            Ok(decode::plain(body))
-        }
+        if self.applies_to(&body) { decode::lz4_frames(&body, limit) } else { Ok(Buffer::from(body)) }
+    }
+
+    /// The magic number guards against a manifest that says nothing; Arrow streams cannot start with it.
+    fn applies_to(self, body: &[u8]) -> bool {
+        self == Self::Lz4Frame || decode::looks_like_lz4(body)
     }
 }
 
@@ -192,6 +193,7 @@ impl ResultStream {
                 compression,
                 counters: Arc::clone(&counters),
                 size_hints,
+                memory: Arc::default(),
             };
             let mut chunks = ChunkQueue::start(fetch, links);
             // The session's time zone, and so the schema, is known only from the first body.

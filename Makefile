@@ -1,0 +1,81 @@
+# `make help` lists the targets. Each one makes its own .venv and installs what it needs.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CARGO_DENY_VERSION := 0.20.2
+RUST_SOURCES := $(shell find rust benches -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed) pyproject.toml
+
+.PHONY: help demo test test-rust test-python check bench wheel develop format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/wheel ## build the wheel, start the local warehouse, run a real query over real data
+	$(BIN)/python examples/demo.py
+
+test: test-rust test-python ## run every test: Rust, Python, official clients
+
+test-rust: ## run the Rust tests
+	cargo test --workspace --exclude seakernel-benches
+
+test-python: $(VENV)/wheel ## run the Python tests against the installed wheel
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --forked tests/fork
+
+check: $(VENV)/wheel ## formats, lints, docs, types, stubs, licences, crate boundaries
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --quiet
+	! cargo tree -p seakernel -e normal --prefix none | grep -E '^(pyo3|adbc|datafusion|seakernel-local)'
+	$(BIN)/ruff format --check python tests benches examples
+	$(BIN)/ruff check python tests benches examples
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest seakernel._seakernel --mypy-config-file pyproject.toml
+	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
+	else echo "cargo-deny is not installed; skipped (make deny installs it, which takes minutes)"; fi
+
+.PHONY: deny
+deny: ## install cargo-deny and check licences, sources and duplicates
+	command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --version $(CARGO_DENY_VERSION)
+	cargo deny check bans licenses sources
+
+bench: $(VENV)/wheel ## decode (criterion) and fetch beside databricks-sql-kernel, interleaved
+	cargo bench -p seakernel-benches
+	$(BIN)/python benches/peers/fetch.py
+
+wheel: dist/.built ## build the wheel into dist/
+
+develop: $(VENV)/tools ## build the extension unoptimised into .venv, for the edit-test loop
+	rm -f $(VENV)/wheel
+	$(BIN)/pip install --quiet 'duckdb>=2.0,<3' 'sqlglot>=30.30,<31'
+	. $(BIN)/activate && maturin develop
+
+format: $(VENV)/tools ## format Rust and Python
+	cargo fmt --all
+	$(BIN)/ruff format python tests benches examples
+	$(BIN)/ruff check --fix python tests benches examples
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) dist target
+
+$(VENV)/tools: pyproject.toml
+	@command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup (https://rustup.rs)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet 'maturin>=1.16,<2' --group test --group check
+	touch $@
+
+dist/.built: $(RUST_SOURCES) $(PYTHON_SOURCES) README.md | $(VENV)/tools
+	rm -rf dist
+	$(BIN)/maturin build --release --out dist
+	touch $@
+
+$(VENV)/wheel: dist/.built $(VENV)/tools
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/seakernel-*.whl
+	$(BIN)/python -m pip install --quiet "$$(echo dist/seakernel-*.whl)[local,samples]"
+	touch $@
