@@ -1,0 +1,241 @@
+//! One request from arrival to answer, with its fault and its record.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use hyper::{Method, Request, Response, StatusCode};
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio::time::sleep;
+
+use crate::answer::{Answer, AnswerBody};
+use crate::api::{self, ApiRequest, query_value};
+use crate::faults::{Fault, NumberOrText, Operation, Target};
+use crate::request_log::{Arrival, LogEntry, Origin, loggable};
+use crate::route::Route;
+use crate::statement::Progress;
+use crate::store::{self, Refusal, StoreRequest, linked_file};
+use crate::warehouse::{Warehouse, new_id};
+
+/// A statement of 16 MiB and the JSON around it.
+const MAX_BODY_BYTES: usize = 17 << 20;
+
+/// The connection is to be closed without an answer.
+#[derive(Debug)]
+pub(crate) struct Dropped;
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the connection was dropped on purpose")
+    }
+}
+
+impl std::error::Error for Dropped {}
+
+/// Answers one request of a connection.
+pub(crate) async fn exchange(
+    warehouse: Arc<Warehouse>,
+    origin: Origin,
+    connection: u64,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Dropped> {
+    let (head, body) = request.into_parts();
+    let entry = warehouse.log.begin(&Arrival {
+        origin,
+        connection,
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query(),
+        headers: &head.headers,
+    });
+    let answered = match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(body) => {
+            let body = body.to_bytes();
+            match origin {
+                Origin::Api => to_api(&warehouse, &head, &body, &entry).await,
+                Origin::Storage => to_store(&warehouse, &head, &entry).await,
+            }
+        }
+        Err(_) => Ok(Answer::error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "REQUEST_TOO_LARGE",
+            "the body is longer than 17 MiB or did not arrive whole",
+        )),
+    };
+    let mut answer = answered?;
+    answer.insert(HeaderName::from_static("x-request-id"), &new_id());
+    entry.finish(answer.status.as_u16(), answer.body.len() as u64);
+    Ok(answer.into_response())
+}
+
+async fn to_api(
+    warehouse: &Arc<Warehouse>,
+    head: &hyper::http::request::Parts,
+    body: &Bytes,
+    entry: &LogEntry,
+) -> Result<Answer, Dropped> {
+    let route = Route::of(&head.method, head.uri.path());
+    let execute = (route == Route::Execute)
+        .then(|| serde_json::from_slice::<crate::wire::Execute>(body).map_err(|error| error.to_string()));
+    let statement = route.statement_id().and_then(|id| warehouse.statements.get(id));
+    let sql = match &execute {
+        Some(Ok(execute)) => execute.statement.as_deref(),
+        _ => statement.as_ref().map(|statement| statement.sql.as_str()),
+    };
+    let operation = route.operation();
+    let fault = operation
+        .and_then(|operation| warehouse.faults.choose(&Target { operation, chunk_index: route.chunk_index(), sql }));
+    entry.update(|record| {
+        record.operation = operation;
+        record.statement_id = route.statement_id().map(str::to_owned);
+        record.chunk_index = route.chunk_index();
+        record.row_offset = query_value(head.uri.query(), "row_offset").and_then(|text| text.parse().ok());
+        record.fault = fault.as_ref().map(Fault::name);
+        record.body = if route == Route::Token { None } else { loggable(body) };
+    });
+    sleep_ms(warehouse.switches().api_delay_ms).await;
+    if let Some(answer) = fault.as_ref().and_then(|fault| instead(fault, Origin::Api, warehouse)) {
+        return Ok(answer);
+    }
+    let other_chunk = match fault {
+        Some(Fault::WrongChunk { index }) => Some(index),
+        _ => None,
+    };
+    let request = ApiRequest { route, query: head.uri.query(), headers: &head.headers, body, execute, other_chunk };
+    let answer = api::answer(warehouse, request, entry).await;
+    disturbed(answer, fault.as_ref()).await
+}
+
+async fn to_store(
+    warehouse: &Arc<Warehouse>,
+    head: &hyper::http::request::Parts,
+    entry: &LogEntry,
+) -> Result<Answer, Dropped> {
+    let path = head.uri.path();
+    let named = linked_file(path);
+    let statement = named.and_then(|file| warehouse.statements.get(file.statement_id));
+    let chunk_index = named.map(|file| file.chunk_index as u64);
+    let target = Target {
+        operation: Operation::Download,
+        chunk_index,
+        sql: statement.as_ref().map(|statement| statement.sql.as_str()),
+    };
+    let fault = if head.method == Method::GET { warehouse.faults.choose(&target) } else { None };
+    entry.update(|record| {
+        record.operation = Some(Operation::Download);
+        record.statement_id = named.map(|file| file.statement_id.to_owned());
+        record.chunk_index = chunk_index;
+        record.fault = fault.as_ref().map(Fault::name);
+    });
+    let switches = warehouse.switches();
+    sleep_ms(switches.store_first_byte_ms).await;
+    if let Some(answer) = fault.as_ref().and_then(|fault| instead(fault, Origin::Storage, warehouse)) {
+        return Ok(answer);
+    }
+    let file = if named.is_some() {
+        warehouse.signer.open(path, head.uri.query(), OffsetDateTime::now_utc())
+    } else {
+        Err(Refusal::BadSignature)
+    };
+    let result = match statement.map(|statement| statement.progress()) {
+        Some(Progress::Succeeded(result)) => Some(result),
+        _ => None,
+    };
+    let mut answer = store::serve(&StoreRequest {
+        method: &head.method,
+        headers: &head.headers,
+        file,
+        result,
+        switches: &switches,
+        fault: fault.as_ref(),
+    });
+    answer.bytes_per_second = switches.store_bytes_per_second;
+    disturbed(answer, fault.as_ref()).await
+}
+
+async fn sleep_ms(milliseconds: u64) {
+    if milliseconds > 0 {
+        sleep(Duration::from_millis(milliseconds)).await;
+    }
+}
+
+/// The answer of a fault that keeps the request from being worked on.
+fn instead(fault: &Fault, origin: Origin, warehouse: &Warehouse) -> Option<Answer> {
+    let status = |code: u16| StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    match fault {
+        Fault::Status { code, retry_after, error_code, body } => {
+            let status = status(*code);
+            let error_code = match error_code {
+                None => Value::from("TEMPORARILY_UNAVAILABLE"),
+                Some(NumberOrText::Number(number)) => Value::from(*number),
+                Some(NumberOrText::Text(text)) => Value::from(text.as_str()),
+            };
+            let mut answer = match (body, origin) {
+                (Some(body), _) => Answer::typed(status, "text/plain", body.clone().into_bytes()),
+                (None, Origin::Api) => Answer::error(status, error_code, "a fault was asked for"),
+                (None, Origin::Storage) => Answer::xml(status, "ServiceUnavailable", "a fault was asked for"),
+            };
+            match retry_after {
+                None => {}
+                Some(NumberOrText::Number(seconds)) => answer.insert(RETRY_AFTER, &seconds.to_string()),
+                Some(NumberOrText::Text(text)) => answer.insert(RETRY_AFTER, text),
+            }
+            Some(answer)
+        }
+        Fault::Redirect { status: code, location } => {
+            let mut answer = Answer::bytes(status(*code), Bytes::new());
+            answer.insert(LOCATION, location);
+            Some(answer)
+        }
+        Fault::Html => {
+            let page = "<!doctype html><html><head><title>Sign in</title></head><body>Sign in</body></html>";
+            Some(Answer::typed(StatusCode::OK, "text/html; charset=utf-8", page.as_bytes().to_vec()))
+        }
+        Fault::Expire if origin == Origin::Storage => Some(store::expired(warehouse.switches().cloud)),
+        Fault::Expire => {
+            Some(Answer::error(StatusCode::NOT_FOUND, "NOT_FOUND", "The result of the statement has expired."))
+        }
+        _ => None,
+    }
+}
+
+/// What a fault does to an answer on its way out.
+async fn disturbed(mut answer: Answer, fault: Option<&Fault>) -> Result<Answer, Dropped> {
+    match fault {
+        Some(Fault::Delay { ms }) => sleep_ms(*ms).await,
+        Some(Fault::DropBeforeResponse) => return Err(Dropped),
+        Some(Fault::DropAfterHeaders) => answer.break_after = Some(0),
+        Some(Fault::Truncate { bytes }) => answer.break_after = Some(*bytes),
+        Some(Fault::ShortBody { bytes }) => {
+            answer.body.truncate(usize::try_from(*bytes).unwrap_or(usize::MAX));
+        }
+        Some(Fault::Corrupt { offset, count, seed }) => {
+            answer.body = corrupted(&answer.body, *offset, *count, *seed);
+        }
+        Some(Fault::Slow { bytes_per_second }) => answer.bytes_per_second = Some(*bytes_per_second),
+        _ => {}
+    }
+    debug_assert!(answer.headers.contains_key(CONTENT_TYPE), "every answer with a body says what it is");
+    Ok(answer)
+}
+
+fn corrupted(body: &Bytes, offset: Option<u64>, count: u64, seed: u64) -> Bytes {
+    let mut bytes = body.to_vec();
+    let mut random = StdRng::seed_from_u64(seed);
+    let length = bytes.len().max(1) as u64;
+    for step in 0..count.min(length) {
+        let place = offset.map_or_else(|| random.next_u64() % length, |offset| offset.saturating_add(step));
+        if let Some(byte) = usize::try_from(place).ok().and_then(|place| bytes.get_mut(place)) {
+            // Never zero: the byte must change.
+            *byte ^= (random.next_u32() % 255) as u8 + 1;
+        }
+    }
+    Bytes::from(bytes)
+}
