@@ -144,15 +144,15 @@ impl Drop for AbandonGuard {
 /// The duty to close a statement on the server: on [`ServerStatement::close`] or, in the background, on drop.
 #[derive(Debug)]
 pub(crate) struct ServerStatement {
-    client: Arc<SeaClient>,
+    /// Kept open as long as the statement: closing a session ends its statements.
+    session: Session,
     statement_id: String,
     closed: AtomicBool,
-    runtime: tokio::runtime::Handle,
 }
 
 impl ServerStatement {
     pub(crate) fn client(&self) -> &Arc<SeaClient> {
-        &self.client
+        self.session.client_of_statement()
     }
 
     pub(crate) fn statement_id(&self) -> &str {
@@ -168,7 +168,7 @@ impl ServerStatement {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        self.client.close_statement(&self.statement_id).await
+        self.client().close_statement(&self.statement_id).await
     }
 
     /// Starts the close without waiting for it: the end of a result must not cost a round trip.
@@ -176,9 +176,9 @@ impl ServerStatement {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (client, statement_id) = (Arc::clone(&self.client), self.statement_id.clone());
-        self.runtime.spawn(async move {
-            if let Err(error) = client.close_statement(&statement_id).await {
+        let (session, statement_id) = (self.session.clone(), self.statement_id.clone());
+        self.session.runtime().spawn(async move {
+            if let Err(error) = session.client_of_statement().close_statement(&statement_id).await {
                 warn!(statement_id, cause = %error, "statement not closed");
             }
         });
@@ -202,14 +202,10 @@ pub struct ExecutedStatement {
 }
 
 impl ExecutedStatement {
-    pub(crate) fn new(session: &Session, response: StatementResponse) -> Result<Self> {
-        let statement = ServerStatement {
-            client: Arc::clone(session.client()?),
-            statement_id: response.statement_id.clone(),
-            closed: AtomicBool::new(false),
-            runtime: session.runtime().clone(),
-        };
-        Ok(Self { statement, latest: Mutex::new(Some(response)) })
+    pub(crate) fn new(session: &Session, response: StatementResponse) -> Self {
+        let (session, statement_id) = (session.clone(), response.statement_id.clone());
+        let statement = ServerStatement { session, statement_id, closed: AtomicBool::new(false) };
+        Self { statement, latest: Mutex::new(Some(response)) }
     }
 
     /// Returns the server's id of the statement.
@@ -223,7 +219,7 @@ impl ExecutedStatement {
         if known.is_terminal() {
             return Ok(known);
         }
-        let response = self.statement.client.status(self.statement_id()).await?;
+        let response = self.statement.client().status(self.statement_id()).await?;
         *self.latest() = Some(response);
         Ok(self.known_state())
     }
@@ -278,7 +274,7 @@ impl ExecutedStatement {
 
     /// Asks the server to cancel the statement. Accepted is not ended: [`ExecutedStatement::wait`] tells.
     pub async fn cancel(&self) -> Result<()> {
-        self.statement.client.cancel(self.statement_id()).await
+        self.statement.client().cancel(self.statement_id()).await
     }
 
     /// Releases the statement and its result on the server. Safe to call twice.

@@ -71,6 +71,11 @@ impl Session {
         Ok(&self.inner.client)
     }
 
+    /// Returns the client for a statement that was sent before: its result may be read, and must be closed, in any case.
+    pub(crate) fn client_of_statement(&self) -> &Arc<SeaClient> {
+        &self.inner.client
+    }
+
     pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
         &self.inner.runtime
     }

@@ -94,7 +94,7 @@ impl Statement {
             Error::new(ErrorKind::Internal, "the task that sends the statement ended").with_source(error)
         })??;
         info!(statement_id = response.statement_id, state = response.status.state, "statement sent");
-        let executed = ExecutedStatement::new(&session, response)?;
+        let executed = ExecutedStatement::new(&session, response);
         abandoned.disarm();
         if wait == Wait::UntilDone {
             // Until now the canceller was in charge; from here on dropping `executed` closes the statement.

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
@@ -214,20 +215,20 @@ impl Fetch {
 
     /// Downloads, decodes and checks one chunk, renewing its link and repeating what may be repeated.
     async fn chunk(&self, mut link: ChunkLink, mut permit: Permit) -> Result<Chunk> {
+        let started = Instant::now();
         let in_chunk = |error: Error, link: &ChunkLink, attempts: u32| {
-            let (kind, status, tries) = (error.kind(), error.http_status(), attempts.max(error.attempts()));
-            let mut outer = Error::new(kind, format!("{} was not fetched", link.place()))
+            let outer = Error::new(error.kind(), format!("{} was not fetched", link.place()))
                 .with_retryable(error.is_retryable())
                 .with_error_code(error.error_code().map(str::to_owned))
                 .with_statement_id(&self.statement_id)
-                .with_chunk_index(link.chunk_index);
-            if let Some(status) = status {
-                outer = outer.with_http_status(status);
-            }
-            if let Some(elapsed) = error.elapsed() {
-                outer = outer.with_attempts(tries, elapsed);
-            }
-            outer.with_source(error)
+                .with_chunk_index(link.chunk_index)
+                .with_attempts(attempts.max(1), started.elapsed());
+            let outer = match error.http_status() {
+                Some(status) => outer.with_http_status(status),
+                None => outer,
+            };
+            // The attempts are told once, by the outer error.
+            outer.with_source(error.with_attempts(0, Duration::ZERO))
         };
         let mut attempts = self.client.http().attempts(RequestClass::Download);
         let (mut renewals, mut damaged) = (0, 0);
@@ -270,7 +271,9 @@ impl Fetch {
                 Err(attempt) => attempt,
             };
             self.counters.retries.add(1);
-            attempts.failed(attempt).await.map_err(|error| in_chunk(error, &link, 0))?;
+            if let Err(error) = attempts.failed(attempt).await {
+                return Err(in_chunk(error, &link, attempts.count() + renewals));
+            }
         }
     }
 

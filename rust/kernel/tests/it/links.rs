@@ -1,0 +1,197 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use seakernel::ErrorKind;
+use seakernel_local::{
+    Announced, ByteCount, Fault, FaultRule, LinkCount, Lz4Framing, ManifestChunks, NextChunkIndex, Operation, Origin,
+    Switches,
+};
+
+use crate::warehouse::{CHUNKS, NUMBERS, ROWS, Warehouse, all_ids, ids};
+
+fn links_per_answer(count: usize) -> Switches {
+    Switches { hybrid_links_per_response: LinkCount::AtMost(count.try_into().unwrap()), ..Switches::default() }
+}
+
+/// The chunk calls received: index and row offset.
+fn chunk_calls(warehouse: &Warehouse) -> Vec<(u64, Option<i64>)> {
+    let requests = warehouse.server.requests();
+    let calls = requests.iter().filter(|request| request.operation == Some(Operation::Chunk));
+    calls.map(|request| (request.chunk_index.unwrap(), request.row_offset)).collect()
+}
+
+#[tokio::test]
+async fn every_chunk_call_carries_the_right_row_offset_and_none_is_made_twice() {
+    for per_answer in [1, 3, 4, 100] {
+        let warehouse = Warehouse::with(Switches { strict_row_offset: true, ..links_per_answer(per_answer) });
+        let mut results = warehouse.results(NUMBERS).await.unwrap();
+        assert_eq!(ids(&mut results).await.unwrap(), all_ids());
+        let expected: Vec<(u64, Option<i64>)> = (1..CHUNKS)
+            .filter(|index| *index as usize % per_answer == 0)
+            .map(|index| (index as u64, Some(index * ROWS / CHUNKS)))
+            .collect();
+        assert_eq!(chunk_calls(&warehouse), expected, "{per_answer} links an answer");
+        assert_eq!(warehouse.count(Operation::Download), CHUNKS as usize);
+    }
+}
+
+#[tokio::test]
+async fn chunk_counts_are_never_believed() {
+    for total_chunk_count in [Announced::Absent, Announced::Zero, Announced::TooSmall, Announced::TooLarge] {
+        for manifest_chunks in [ManifestChunks::Exact, ManifestChunks::Absent, ManifestChunks::Partial] {
+            for null_next_chunk_index in [false, true] {
+                let warehouse = Warehouse::with(Switches {
+                    total_chunk_count,
+                    manifest_chunks,
+                    null_next_chunk_index,
+                    ..links_per_answer(3)
+                });
+                let mut results = warehouse.results(NUMBERS).await.unwrap();
+                assert_eq!(ids(&mut results).await.unwrap(), all_ids(), "{total_chunk_count:?} {manifest_chunks:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_next_chunk_may_be_named_beside_the_links() {
+    for next_chunk_index in [NextChunkIndex::Link, NextChunkIndex::LinkAndTop, NextChunkIndex::Top] {
+        let warehouse = Warehouse::with(Switches { next_chunk_index, ..links_per_answer(2) });
+        let mut results = warehouse.results(NUMBERS).await.unwrap();
+        assert_eq!(ids(&mut results).await.unwrap(), all_ids(), "{next_chunk_index:?}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_in_every_wrapping_and_with_any_declared_size() {
+    for lz4_framing in [Lz4Framing::PerMessage, Lz4Framing::Single, Lz4Framing::EmptyFrameInside] {
+        for (lz4_checksums, lz4_ignored) in [(false, false), (true, false), (false, true)] {
+            for byte_count in [ByteCount::Compressed, ByteCount::Uncompressed, ByteCount::Absent, ByteCount::Wrong] {
+                let warehouse = Warehouse::with(Switches {
+                    lz4_framing,
+                    lz4_checksums,
+                    lz4_ignored,
+                    byte_count,
+                    ..Switches::default()
+                });
+                let mut results = warehouse.results(NUMBERS).await.unwrap();
+                assert_eq!(ids(&mut results).await.unwrap(), all_ids(), "{lz4_framing:?} {lz4_ignored} {byte_count:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn surplus_rows_of_a_body_are_trimmed_and_counted() {
+    let warehouse = Warehouse::with(Switches { surplus_rows: 7, ..Switches::default() });
+    let mut results = warehouse.results(NUMBERS).await.unwrap();
+    assert_eq!(ids(&mut results).await.unwrap(), all_ids());
+    assert_eq!(results.statistics().trimmed_rows, 7 * CHUNKS as u64);
+}
+
+#[tokio::test]
+async fn another_total_than_announced_is_data_loss() {
+    for total_row_count in [Announced::TooSmall, Announced::TooLarge] {
+        let warehouse = Warehouse::with(Switches { total_row_count, ..Switches::default() });
+        let mut results = warehouse.results(NUMBERS).await.unwrap();
+        let error = ids(&mut results).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DataLoss);
+        assert!(error.message().contains("10000 rows"), "{error}");
+        let again = results.next_batch().await.unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::DataLoss, "an error is final");
+    }
+}
+
+#[tokio::test]
+async fn an_expired_link_is_renewed_by_clock_or_by_the_stores_answer() {
+    // By clock: links that live shorter than the margin are renewed before use, and then used.
+    let warehouse = Warehouse::with(Switches { link_lifetime_seconds: 5.0, ..Switches::default() });
+    let mut results = warehouse.results(NUMBERS).await.unwrap();
+    assert_eq!(ids(&mut results).await.unwrap(), all_ids());
+    // By answer, as each cloud words it.
+    for cloud in [seakernel_local::Cloud::Aws, seakernel_local::Cloud::Azure, seakernel_local::Cloud::Gcp] {
+        let warehouse = Warehouse::with(Switches { cloud, ..Switches::default() });
+        let expired = FaultRule::new(Operation::Download, Fault::Expire).chunk(4).times(2);
+        assert_eq!(warehouse.numbers_under(vec![expired]).await.unwrap(), all_ids(), "{cloud:?}");
+        assert_eq!(chunk_calls(&warehouse), [(4, Some(4000)), (4, Some(4000))]);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_refuses_fresh_links_too_is_named() {
+    let warehouse = Warehouse::start();
+    let error = warehouse
+        .numbers_under(vec![FaultRule::new(Operation::Download, Fault::Expire).chunk(2).always()])
+        .await
+        .unwrap_err();
+    assert_eq!((error.kind(), error.chunk_index(), error.http_status()), (ErrorKind::LinkExpired, Some(2), Some(403)));
+    let host = warehouse.server.storage_address().trim_start_matches("http://").to_owned();
+    assert!(error.to_string().contains(&host), "{error}");
+    let downloads = warehouse
+        .server
+        .requests()
+        .iter()
+        .filter(|r| r.operation == Some(Operation::Download) && r.chunk_index == Some(2))
+        .count();
+    assert_eq!(downloads, 4, "the first link and three renewals");
+}
+
+#[tokio::test]
+async fn link_headers_go_to_the_store_and_the_token_does_not() {
+    let link_headers = BTreeMap::from([("x-amz-server-side-encryption-customer-key".to_owned(), "key".to_owned())]);
+    let warehouse = Warehouse::with(Switches { link_headers, ..Switches::default() });
+    let mut config = warehouse.config();
+    config.user_agent_entry = Some("canary".to_owned());
+    let session = seakernel::Session::open(config).await.unwrap();
+    let mut results = session.statement(NUMBERS).execute().await.unwrap().results().await.unwrap();
+    assert_eq!(ids(&mut results).await.unwrap(), all_ids());
+    let requests = warehouse.server.requests();
+    let downloads: Vec<_> = requests.iter().filter(|request| request.origin == Origin::Storage).collect();
+    assert_eq!(downloads.len(), CHUNKS as usize);
+    for download in downloads {
+        assert!(!download.authorization && download.user_agent.is_none(), "{:?}", download.headers);
+        assert!(download.headers.iter().all(|name| !name.starts_with("x-databricks")), "{:?}", download.headers);
+    }
+}
+
+#[tokio::test]
+async fn chunks_are_downloaded_ahead_and_delivered_in_order() {
+    let warehouse = Warehouse::start();
+    let slow = FaultRule::new(Operation::Download, Fault::Delay { ms: 500 }).chunk(1);
+    assert_eq!(warehouse.numbers_under(vec![slow]).await.unwrap(), all_ids());
+    let requests = warehouse.server.requests();
+    let arrival = |index| {
+        let of_chunk = |r: &&seakernel_local::RequestRecord| {
+            r.operation == Some(Operation::Download) && r.chunk_index == Some(index)
+        };
+        requests.iter().find(of_chunk).unwrap().offset_ms
+    };
+    assert!(arrival(9) - arrival(1) < 400.0, "chunk 9 was asked for while chunk 1 was on its way");
+}
+
+#[tokio::test]
+async fn a_cancelled_read_loses_no_batch() {
+    let warehouse = Warehouse::start();
+    let delays = (0..CHUNKS as u64)
+        .map(|index| FaultRule::new(Operation::Download, Fault::Delay { ms: 20 * index }).chunk(index));
+    warehouse.server.set_faults(delays.collect());
+    let mut results = warehouse.results(NUMBERS).await.unwrap();
+    let mut all = Vec::new();
+    let cancelled = std::sync::atomic::AtomicU32::new(0);
+    loop {
+        let read = results.next_batch();
+        match tokio::time::timeout(std::time::Duration::from_micros(200), read).await {
+            Err(_) => {
+                cancelled.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(Ok(Some(batch))) => {
+                use arrow_array::cast::AsArray;
+                all.extend(batch.column(0).as_primitive::<arrow_array::types::Int64Type>().values().to_vec());
+            }
+            Ok(Ok(None)) => break,
+            Ok(Err(error)) => panic!("{error}"),
+        }
+    }
+    assert_eq!(all, all_ids());
+    assert!(cancelled.into_inner() > 0);
+}

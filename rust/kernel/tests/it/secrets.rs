@@ -1,0 +1,74 @@
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use seakernel::{Credentials, Parameter, Session};
+use seakernel_local::{Fault, FaultRule, Operation};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::warehouse::{NUMBERS, Warehouse, ids};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Everything at every level, of the kernel and of the crates below it, while things go well and while they go wrong.
+#[tokio::test]
+async fn no_secret_appears_in_any_log_error_or_debug_text() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let warehouse = Warehouse::start();
+    let token = warehouse.server.access_token().to_owned();
+    let mut texts = Vec::new();
+    for fault in [
+        None,
+        Some(Fault::Expire),
+        Some(Fault::DropBeforeResponse),
+        Some(Fault::Truncate { bytes: 10 }),
+        Some(Fault::Html),
+    ] {
+        warehouse.server.set_faults(
+            fault.map(|fault| FaultRule::new(Operation::Download, fault).chunk(2).always()).into_iter().collect(),
+        );
+        let session = Session::open(warehouse.config()).await.unwrap();
+        let statement = session.statement(NUMBERS).bind(Parameter::named("p", "STRING", Some("parameter-canary")));
+        texts.push(format!("{statement:?} {session:?}"));
+        let executed = statement.execute().await.unwrap();
+        texts.push(format!("{executed:?}"));
+        let mut results = executed.results().await.unwrap();
+        texts.push(format!("{results:?}"));
+        if let Err(error) = ids(&mut results).await {
+            texts.push(format!("{error} {error:?}"));
+        }
+    }
+    let wrong = Credentials::access_token("dapi-canary-wrong");
+    let config =
+        seakernel::SessionConfig::new(warehouse.server.address(), &warehouse.server.http_path(), wrong).unwrap();
+    let error = Session::open(config).await.unwrap_err();
+    texts.push(format!("{error} {error:?}"));
+    texts.push(String::from_utf8_lossy(&log.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned());
+    let all = texts.join("\n");
+    assert!(all.contains("result read") && all.contains("chunk fetched"), "the log is there");
+    for secret in [token.as_str(), "Signature=", "parameter-canary", "dapi-canary-wrong"] {
+        let line = all.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "`{secret}` leaked");
+    }
+}

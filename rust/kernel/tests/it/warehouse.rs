@@ -1,0 +1,126 @@
+//! A local warehouse with one prepared table, and a session on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Int64Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+use seakernel::{Credentials, Result, ResultStream, RetryConfig, Session, SessionConfig};
+use seakernel_local::{CannedEngine, FaultRule, LocalServer, Operation, ServerOptions, SqlError, Switches};
+
+/// The statement that answers with [`ROWS`] rows in [`CHUNKS`] chunks.
+pub(crate) const NUMBERS: &str = "SELECT id, name FROM numbers";
+pub(crate) const ROWS: i64 = 10_000;
+pub(crate) const CHUNKS: i64 = 10;
+/// A statement with a result of one small chunk.
+pub(crate) const FEW: &str = "SELECT id, name FROM few";
+pub(crate) const EMPTY: &str = "SELECT * FROM nothing";
+pub(crate) const SLOW: &str = "SELECT slow";
+pub(crate) const BROKEN: &str = "SELEC";
+
+pub(crate) struct Warehouse {
+    pub(crate) server: LocalServer,
+    pub(crate) engine: Arc<CannedEngine>,
+}
+
+impl Warehouse {
+    pub(crate) fn start() -> Self {
+        Self::with(Switches::default())
+    }
+
+    /// A warehouse whose results are always files, unless they are empty.
+    pub(crate) fn with(switches: Switches) -> Self {
+        Self::configured(switches, 0)
+    }
+
+    pub(crate) fn inline(switches: Switches) -> Self {
+        Self::configured(switches, 5 << 20)
+    }
+
+    fn configured(switches: Switches, inline_bytes: u64) -> Self {
+        let columns = [("id", "BIGINT"), ("name", "STRING")];
+        let engine = CannedEngine::new()
+            .table(NUMBERS, columns, vec![rows(ROWS)])
+            .table(FEW, columns, vec![rows(10)])
+            .table(EMPTY, [("d", "DECIMAL(10,2)"), ("t", "TIMESTAMP"), ("a", "ARRAY<INT>")], vec![])
+            .table(SLOW, columns, vec![rows(1)])
+            .delay(SLOW, Duration::from_secs(60))
+            .without_result("CREATE TABLE u (id INT)")
+            .failure(BROKEN, SqlError::bad_request("42601", "[PARSE_SYNTAX_ERROR] Syntax error at or near 'SELEC'."));
+        let engine = Arc::new(engine);
+        let options = ServerOptions {
+            chunk_rows: Some((ROWS / CHUNKS) as u64),
+            batch_rows: 300,
+            inline_bytes,
+            switches,
+            ..ServerOptions::default()
+        };
+        let server = LocalServer::start(options, Arc::<CannedEngine>::clone(&engine)).unwrap();
+        Self { server, engine }
+    }
+
+    pub(crate) fn config(&self) -> SessionConfig {
+        let credentials = Credentials::access_token(self.server.access_token());
+        let mut config = SessionConfig::new(self.server.address(), &self.server.http_path(), credentials).unwrap();
+        config.retry = RetryConfig {
+            min_wait: Duration::from_millis(1),
+            max_wait: Duration::from_millis(20),
+            max_attempts: 4,
+            ..RetryConfig::default()
+        };
+        config
+    }
+
+    pub(crate) async fn session(&self) -> Session {
+        Session::open(self.config()).await.unwrap()
+    }
+
+    pub(crate) async fn results(&self, sql: &str) -> Result<ResultStream> {
+        self.session().await.statement(sql).execute().await?.results().await
+    }
+
+    /// Runs [`NUMBERS`] under `faults` and returns its rows.
+    pub(crate) async fn numbers_under(&self, faults: Vec<FaultRule>) -> Result<Vec<i64>> {
+        self.server.set_faults(faults);
+        ids(&mut self.results(NUMBERS).await?).await
+    }
+
+    /// How many requests of a kind were received.
+    pub(crate) fn count(&self, operation: Operation) -> usize {
+        self.server.requests().iter().filter(|request| request.operation == Some(operation)).count()
+    }
+
+    /// Waits until `condition` holds, a few seconds at most.
+    pub(crate) async fn eventually(&self, condition: impl Fn(&Self) -> bool) -> bool {
+        for _ in 0..200 {
+            if condition(self) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        false
+    }
+}
+
+pub(crate) fn rows(count: i64) -> RecordBatch {
+    let schema = Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("name", DataType::Utf8, true)]);
+    let ids = Int64Array::from_iter_values(0..count);
+    let names: StringArray = (0..count).map(|row| (row % 5 != 0).then(|| format!("name {row}"))).collect();
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(ids), Arc::new(names)]).unwrap()
+}
+
+pub(crate) fn all_ids() -> Vec<i64> {
+    (0..ROWS).collect()
+}
+
+pub(crate) async fn ids(results: &mut ResultStream) -> Result<Vec<i64>> {
+    let mut all = Vec::new();
+    while let Some(batch) = results.next_batch().await? {
+        assert!(batch.num_rows() > 0, "an empty batch was handed over");
+        assert_eq!(batch.schema(), results.schema());
+        all.extend(batch.column(0).as_primitive::<Int64Type>().values());
+    }
+    Ok(all)
+}
