@@ -3,6 +3,7 @@
 //! A value either fits its declared SQL type exactly or is refused: a local warehouse that silently rounded would hide
 //! the very bugs it is there to show.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -151,7 +152,8 @@ fn whole_decimals(array: &ArrayRef) -> Result<Decimal128Array, Mismatch> {
             let values = array.as_fixed_size_binary().iter().map(|bytes| {
                 bytes.and_then(|bytes| bytes.first_chunk::<16>()).map(|bytes| i128::from_le_bytes(*bytes))
             });
-            Decimal128Array::from_iter(values).with_precision_and_scale(38, 0).map_err(|error| error.to_string())
+            let decimals: Decimal128Array = values.collect();
+            decimals.with_precision_and_scale(38, 0).map_err(|error| error.to_string())
         }
         _ => Err(unfit(array)),
     }
@@ -187,7 +189,8 @@ fn uuid_text(bytes: &[u8]) -> String {
         if matches!(position, 4 | 6 | 8 | 10) {
             text.push('-');
         }
-        text.push_str(&format!("{byte:02x}"));
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
     }
     text
 }
@@ -232,13 +235,13 @@ pub(crate) fn is_utc(zone: &str) -> bool {
 }
 
 fn lists(array: &ArrayRef, element: &SparkType, zone: &Arc<str>) -> Result<ArrayRef, Mismatch> {
-    let child = match array.data_type() {
-        DataType::List(child)
-        | DataType::LargeList(child)
-        | DataType::ListView(child)
-        | DataType::LargeListView(child)
-        | DataType::FixedSizeList(child, _) => child,
-        _ => return Err(unfit(array)),
+    let (DataType::List(child)
+    | DataType::LargeList(child)
+    | DataType::ListView(child)
+    | DataType::LargeListView(child)
+    | DataType::FixedSizeList(child, _)) = array.data_type()
+    else {
+        return Err(unfit(array));
     };
     let list = cast(array, &DataType::List(Arc::clone(child)))?;
     let (_, offsets, values, nulls) = list.as_list::<i32>().clone().into_parts();

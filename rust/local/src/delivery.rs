@@ -2,7 +2,6 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use hyper::StatusCode;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
@@ -11,7 +10,7 @@ use crate::result::{Chunk, Disposition, Format, StatementResult};
 use crate::store::LinkSigner;
 use crate::submission::Refused;
 use crate::switches::{ByteCount, LinkCount, ManifestChunks, NextChunkIndex, Switches};
-use crate::wire::{ChunkInfo, ExternalLink, Manifest, ManifestSchema, ResultData};
+use crate::wire::{ChunkInfo, ExternalLink, Manifest, ManifestSchema, NextChunk, ResultData};
 
 /// One result on its way to a client.
 #[derive(Debug)]
@@ -88,18 +87,12 @@ impl<'result> Delivery<'result> {
         };
         match row_offset {
             None if self.switches.strict_row_offset => {
-                return Err(Refused::invalid("the query parameter row_offset is missing"));
+                Err(Refused::invalid("the query parameter row_offset is missing"))
             }
-            Some(offset) if u64::try_from(offset).ok() != Some(chunk.row_offset) => {
-                return Err(Refused::new(
-                    StatusCode::BAD_REQUEST,
-                    "INVALID_PARAMETER_VALUE",
-                    format!(
-                        "row_offset {offset} does not match chunk {chunk_index}, which starts at {}",
-                        chunk.row_offset
-                    ),
-                ));
-            }
+            Some(offset) if u64::try_from(offset).ok() != Some(chunk.row_offset) => Err(Refused::invalid(format!(
+                "row_offset {offset} does not match chunk {chunk_index}, which starts at {}",
+                chunk.row_offset
+            ))),
             _ => Ok(self.data(place)),
         }
     }
@@ -121,7 +114,11 @@ impl<'result> Delivery<'result> {
         let chunks = self.result.chunks.iter().enumerate().skip(first).take(count);
         let links: Vec<ExternalLink> = chunks.map(|(chunk_index, chunk)| self.link(chunk_index, chunk)).collect();
         let place = self.switches.next_chunk_index;
-        let top = if place == NextChunkIndex::Link { None } else { self.next_after(first + links.len().max(1) - 1) };
+        let top = if place == NextChunkIndex::Link {
+            NextChunk::LeftOut
+        } else {
+            self.next_after(first + links.len().max(1) - 1)
+        };
         ResultData {
             next_chunk_index: top,
             next_chunk_internal_link: self.internal_link(top),
@@ -134,8 +131,11 @@ impl<'result> Delivery<'result> {
     fn link(&self, chunk_index: usize, chunk: &Chunk) -> ExternalLink {
         let now = OffsetDateTime::now_utc();
         let lifetime = self.switches.link_lifetime_seconds;
-        let next =
-            if self.switches.next_chunk_index == NextChunkIndex::Top { None } else { self.next_after(chunk_index) };
+        let next = if self.switches.next_chunk_index == NextChunkIndex::Top {
+            NextChunk::LeftOut
+        } else {
+            self.next_after(chunk_index)
+        };
         let path = self.signer.link(self.statement_id, chunk_index, now, lifetime);
         let expires = now.checked_add(time::Duration::seconds_f64(lifetime.clamp(0.0, 1e9))).unwrap_or(now);
         ExternalLink {
@@ -162,17 +162,16 @@ impl<'result> Delivery<'result> {
         }
     }
 
-    fn next_after(&self, chunk_index: usize) -> Option<Option<usize>> {
-        let next = chunk_index + 1;
-        if next < self.result.chunks.len() {
-            Some(Some(next))
-        } else {
-            self.switches.null_next_chunk_index.then_some(None)
+    fn next_after(&self, chunk_index: usize) -> NextChunk {
+        match chunk_index + 1 {
+            next if next < self.result.chunks.len() => NextChunk::Index(next),
+            _ if self.switches.null_next_chunk_index => NextChunk::Null,
+            _ => NextChunk::LeftOut,
         }
     }
 
-    fn internal_link(&self, next: Option<Option<usize>>) -> Option<String> {
-        let next = next.flatten()?;
+    fn internal_link(&self, next: NextChunk) -> Option<String> {
+        let NextChunk::Index(next) = next else { return None };
         Some(format!("/api/2.0/sql/statements/{}/result/chunks/{next}", self.statement_id))
     }
 }

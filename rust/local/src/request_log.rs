@@ -91,6 +91,7 @@ pub(crate) struct RequestLog {
 #[derive(Debug, Default)]
 struct Records {
     next: u64,
+    bytes_sent: u64,
     kept: VecDeque<RequestRecord>,
 }
 
@@ -101,6 +102,12 @@ impl RequestLog {
 
     pub(crate) fn records(&self) -> Vec<RequestRecord> {
         self.lock().kept.iter().cloned().collect()
+    }
+
+    /// How many requests came and how many bytes of bodies were answered, forgotten records included.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        let records = self.lock();
+        (records.next, records.bytes_sent)
     }
 
     /// Notes an arrival; the entry tells the rest of the story.
@@ -166,6 +173,7 @@ impl LogEntry {
 
     pub(crate) fn finish(&self, status: u16, bytes: u64) {
         let duration = milliseconds(self.arrived, Instant::now());
+        self.log.lock().bytes_sent += bytes;
         self.update(|record| {
             record.status = Some(status);
             record.bytes = Some(bytes);
@@ -209,16 +217,12 @@ pub(crate) fn unescaped(text: &str) -> String {
         let byte = escape
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        rest = match byte {
-            Some(byte) => {
-                bytes.push(byte);
-                tail.get(2..).unwrap_or_default()
-            }
-            None => {
-                bytes.push(if *first == b'+' { b' ' } else { *first });
-                tail
-            }
-        };
+        bytes.push(match (byte, *first) {
+            (Some(byte), _) => byte,
+            (None, b'+') => b' ',
+            (None, other) => other,
+        });
+        rest = if byte.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -273,7 +277,9 @@ mod tests {
         let arrival =
             Arrival { origin: Origin::Api, connection: 0, method: "GET", path: "/", query: None, headers: &headers };
         let entries: Vec<LogEntry> = (0..3).map(|_| log.begin(&arrival)).collect();
-        entries.iter().for_each(|entry| entry.finish(200, 1));
+        for entry in &entries {
+            entry.finish(200, 1);
+        }
         let records = log.records();
         assert_eq!(records.iter().map(|record| record.sequence).collect::<Vec<_>>(), [1, 2]);
         assert!(records.iter().all(|record| record.status == Some(200)));

@@ -307,8 +307,8 @@ fn zone_of(data_type: &DataType, plan: &ResultPlan) -> Arc<str> {
     }
 }
 
-pub(crate) fn internal(error: impl ToString) -> SqlError {
-    SqlError::new("INTERNAL_ERROR", error.to_string())
+pub(crate) fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SqlError {
+    SqlError::new("INTERNAL_ERROR", error.into().to_string())
 }
 
 /// An engine may fail while its rows are read; a reader can carry the `SqlError` itself.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::TcpListener as StdListener;
+use std::process;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,8 @@ pub struct LocalServer {
     warehouse: Arc<Warehouse>,
     shutdown: watch::Sender<bool>,
     stopped: Mutex<Receiver<()>>,
+    /// Where the threads live; a fork does not copy them.
+    process: u32,
 }
 
 impl LocalServer {
@@ -67,7 +70,7 @@ impl LocalServer {
             runtime.shutdown_timeout(STOP_LIMIT);
             drop(done);
         })?;
-        Ok(Self { warehouse, shutdown, stopped: Mutex::new(stopped) })
+        Ok(Self { warehouse, shutdown, stopped: Mutex::new(stopped), process: process::id() })
     }
 
     /// The API's address, such as `http://127.0.0.1:40001`.
@@ -110,13 +113,18 @@ impl LocalServer {
         self.warehouse.set_switches(switches);
     }
 
-    /// What the server holds at the moment.
+    /// What the server has done and what it holds at the moment.
     pub fn counters(&self) -> Counters {
         self.warehouse.counters()
     }
 
-    /// Cancels what runs, closes all connections and waits for the threads, a few seconds at most. May be repeated.
+    /// Cancels what runs, closes all connections and waits for the threads, a few seconds at most.
+    ///
+    /// May be repeated. Does nothing in a process that was forked from the server's.
     pub fn stop(&self) {
+        if process::id() != self.process {
+            return;
+        }
         self.shutdown.send_replace(true);
         let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         // The channel carries nothing: it closes when the last thread is done.

@@ -38,9 +38,9 @@ pub(crate) enum SparkType {
     YearMonthInterval(&'static str),
     /// Holds the qualifier, such as `DAY TO SECOND`.
     DayTimeInterval(&'static str),
-    Array(Box<SparkType>),
-    Map(Box<SparkType>, Box<SparkType>),
-    Struct(Vec<(String, SparkType)>),
+    Array(Box<Self>),
+    Map(Box<Self>, Box<Self>),
+    Struct(Vec<(String, Self)>),
     Void,
 }
 

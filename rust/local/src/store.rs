@@ -24,7 +24,7 @@ pub(crate) const SIGNATURE_KEY: &str = "X-Amz-Signature";
 const FOLDER: &str = "warehouse-results";
 const FILE_SUFFIX: &str = "%2Bpart";
 
-/// Signs links with a secret of its own; two keyed SipHashes are plenty against accidents on loopback.
+/// Signs links with a secret of its own; two keyed hashes are plenty against accidents on loopback.
 #[derive(Debug, Default)]
 pub(crate) struct LinkSigner {
     keys: [RandomState; 2],

@@ -43,6 +43,7 @@ use crate::settings::{self, SettingsError};
 /// | `store_bytes_per_second` | `null` | pace of each body from the store |
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "switches, each on or off by itself")]
 pub struct Switches {
     /// Links per answer under `EXTERNAL_LINKS`.
     pub external_links_per_response: LinkCount,

@@ -43,9 +43,13 @@ pub(crate) struct Warehouse {
     gate: Arc<Semaphore>,
 }
 
-/// What the server holds at the moment.
+/// What the server has done and what it holds at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Counters {
+    /// Requests to both origins since the start.
+    pub requests: u64,
+    /// Bytes of bodies answered since the start, as announced.
+    pub bytes_sent: u64,
     /// Sessions opened and not closed.
     pub open_sessions: usize,
     /// Statements known: live, or finished and neither closed nor forgotten.
@@ -99,7 +103,10 @@ impl Warehouse {
             Progress::Succeeded(result) => result.stored_bytes(),
             _ => 0,
         };
+        let (requests, bytes_sent) = self.log.totals();
         Counters {
+            requests,
+            bytes_sent,
             open_sessions: self.sessions.count(),
             statements: statements.len(),
             live_statements: statements.iter().filter(|statement| !statement.progress().is_terminal()).count(),
@@ -159,7 +166,7 @@ impl Warehouse {
         self.statements.insert(Arc::clone(&statement));
         let plan = self.plan(&submission, session.as_deref(), &switches);
         let run = Run { warehouse: Arc::clone(self), statement: Arc::clone(&statement), submission, session, plan };
-        tokio::spawn(run.to_the_end(switches.result_cache));
+        tokio::spawn(run.run(switches.result_cache));
         Ok(statement)
     }
 
@@ -221,7 +228,7 @@ struct Run {
 }
 
 impl Run {
-    async fn to_the_end(self, cached: bool) {
+    async fn run(self, cached: bool) {
         let (warehouse, statement) = (Arc::clone(&self.warehouse), Arc::clone(&self.statement));
         // The gate is never closed, so a failure to pass it cannot be.
         let permit = Arc::clone(&warehouse.gate).acquire_owned().await;

@@ -133,6 +133,22 @@ pub(crate) struct ChunkInfo {
     pub(crate) byte_count: Option<u64>,
 }
 
+/// What an answer says about the chunk after its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum NextChunk {
+    #[default]
+    LeftOut,
+    Null,
+    Index(usize),
+}
+
+impl NextChunk {
+    fn is_left_out(&self) -> bool {
+        *self == Self::LeftOut
+    }
+}
+
 /// The `result` object, and the whole body of a chunk call.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct ResultData<'result> {
@@ -144,9 +160,8 @@ pub(crate) struct ResultData<'result> {
     pub(crate) row_count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) byte_count: Option<u64>,
-    /// The outer option leaves the key out, the inner one writes `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next_chunk_index: Option<Option<usize>>,
+    #[serde(skip_serializing_if = "NextChunk::is_left_out")]
+    pub(crate) next_chunk_index: NextChunk,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next_chunk_internal_link: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,14 +173,15 @@ pub(crate) struct ResultData<'result> {
 }
 
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the API's own name")]
 pub(crate) struct ExternalLink {
     pub(crate) chunk_index: usize,
     pub(crate) row_offset: u64,
     pub(crate) row_count: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) byte_count: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next_chunk_index: Option<Option<usize>>,
+    #[serde(skip_serializing_if = "NextChunk::is_left_out")]
+    pub(crate) next_chunk_index: NextChunk,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next_chunk_internal_link: Option<String>,
     pub(crate) external_link: String,

@@ -3,6 +3,7 @@
 mod capsule;
 mod config;
 mod error;
+mod local;
 mod logging;
 mod params;
 mod results;
@@ -15,6 +16,7 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<local::PyLocalServer>()?;
     module.add_class::<params::PyParameter>()?;
     module.add_class::<results::PyArrowTable>()?;
     module.add_class::<results::PyColumn>()?;

@@ -71,8 +71,7 @@ fn small_hybrid_results_ride_in_the_answer() {
 
 #[test]
 fn inline_results_can_come_in_pieces_of_one_stream() {
-    let mut options = ServerOptions::default();
-    options.switches = switches(&json!({"inline_chunks": 3}));
+    let options = ServerOptions { switches: switches(&json!({"inline_chunks": 3})), ..ServerOptions::default() };
     let server = start(options, numbers(10));
     let client = Client { server: &server };
     let answer = client.execute(NUMBERS, &hybrid()).json();
@@ -209,8 +208,7 @@ fn the_manifest_lies_on_request() {
 
 #[test]
 fn a_complete_inline_result_can_close_its_statement() {
-    let mut options = ServerOptions::default();
-    options.switches = switches(&json!({"close_with_result": true}));
+    let options = ServerOptions { switches: switches(&json!({"close_with_result": true})), ..ServerOptions::default() };
     let server = start(options, numbers(10));
     let client = Client { server: &server };
     let answer = client.execute(NUMBERS, &hybrid()).json();
@@ -221,8 +219,7 @@ fn a_complete_inline_result_can_close_its_statement() {
 
 #[test]
 fn the_hybrid_disposition_can_be_missing() {
-    let mut options = ServerOptions::default();
-    options.switches = switches(&json!({"hybrid_supported": false}));
+    let options = ServerOptions { switches: switches(&json!({"hybrid_supported": false})), ..ServerOptions::default() };
     let server = start(options, numbers(10));
     let reply = Client { server: &server }.execute(NUMBERS, &hybrid());
     assert_eq!(reply.status, 400);
@@ -243,8 +240,7 @@ fn surplus_rows_and_ignored_compression_change_the_bodies() {
 
 #[test]
 fn the_cache_serves_reads_again_until_something_is_written() {
-    let mut options = ServerOptions::default();
-    options.switches = switches(&json!({"result_cache": true}));
+    let options = ServerOptions { switches: switches(&json!({"result_cache": true})), ..ServerOptions::default() };
     let engine = std::sync::Arc::new(numbers(10).without_result("INSERT INTO numbers VALUES (1)"));
     let server = seakernel_local::LocalServer::start(options, std::sync::Arc::clone(&engine) as _).unwrap();
     let client = Client { server: &server };

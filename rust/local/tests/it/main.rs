@@ -1,4 +1,10 @@
 //! The local warehouse over real HTTP.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the lints spare test functions, not the functions tests are made of"
+)]
 
 mod client;
 mod delivery;

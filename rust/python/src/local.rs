@@ -1,0 +1,220 @@
+//! The local warehouse in Python: its server, around a SQL engine written in Python.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arrow_array::RecordBatchReader;
+use arrow_array::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyDict, PyList};
+use seakernel_local::{
+    Engine, EngineColumn, EngineOutput, EngineStatement, FaultRule, ServerOptions, SqlError, StatementParameter,
+    Switches,
+};
+
+/// A running local warehouse; `python/seakernel/local` is its face.
+#[pyclass(frozen, name = "LocalServer", module = "seakernel._seakernel")]
+pub(crate) struct PyLocalServer {
+    server: seakernel_local::LocalServer,
+}
+
+#[pymethods]
+impl PyLocalServer {
+    #[new]
+    #[pyo3(signature = (engine, *, host="127.0.0.1", port=0, access_token=None, warehouse_id=None, options_json="{}"))]
+    fn new(
+        py: Python<'_>,
+        engine: Py<PyAny>,
+        host: &str,
+        port: u16,
+        access_token: Option<String>,
+        warehouse_id: Option<String>,
+        options_json: &str,
+    ) -> PyResult<Self> {
+        let mut options = ServerOptions::from_json(options_json).map_err(value_error)?;
+        options.host = host
+            .parse::<IpAddr>()
+            .map_err(|_| PyValueError::new_err(format!("`host` is `{host}`; expected an IP address")))?;
+        options.port = port;
+        options.access_token = access_token.unwrap_or(options.access_token);
+        options.warehouse_id = warehouse_id.unwrap_or(options.warehouse_id);
+        let engine = Arc::new(PythonEngine { engine });
+        let server = py.detach(|| seakernel_local::LocalServer::start(options, engine))?;
+        Ok(Self { server })
+    }
+
+    #[getter]
+    fn address(&self) -> &str {
+        self.server.address()
+    }
+
+    #[getter]
+    fn storage_address(&self) -> &str {
+        self.server.storage_address()
+    }
+
+    #[getter]
+    fn http_path(&self) -> String {
+        self.server.http_path()
+    }
+
+    #[getter]
+    fn access_token(&self) -> &str {
+        self.server.access_token()
+    }
+
+    fn requests_json(&self, py: Python<'_>) -> PyResult<String> {
+        py.detach(|| serde_json::to_string(&self.server.requests())).map_err(runtime_error)
+    }
+
+    fn set_faults_json(&self, json: &str) -> PyResult<()> {
+        self.server.set_faults(FaultRule::list_from_json(json).map_err(value_error)?);
+        Ok(())
+    }
+
+    fn set_switches_json(&self, json: &str) -> PyResult<()> {
+        self.server.set_switches(Switches::from_json(json).map_err(value_error)?);
+        Ok(())
+    }
+
+    fn counters_json(&self) -> PyResult<String> {
+        serde_json::to_string(&self.server.counters()).map_err(runtime_error)
+    }
+
+    /// Detached, since engine threads may need the interpreter to come to their end.
+    fn stop(&self, py: Python<'_>) {
+        py.detach(|| self.server.stop());
+    }
+
+    fn __repr__(&self) -> String {
+        format!("LocalServer(address='{}')", self.server.address())
+    }
+}
+
+impl Drop for PyLocalServer {
+    /// Stops here, where the interpreter can be let go of; the server's own drop finds nothing left to wait for.
+    fn drop(&mut self) {
+        // While the interpreter exits nobody can attach, and nobody waits to.
+        let _ = Python::try_attach(|py| py.detach(|| self.server.stop()));
+    }
+}
+
+fn value_error(error: impl Display) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
+fn runtime_error(error: impl Display) -> PyErr {
+    PyRuntimeError::new_err(error.to_string())
+}
+
+/// A Python object with `open_session`, `close_session`, `execute` and `cancel`, see `seakernel.local.engine`.
+struct PythonEngine {
+    engine: Py<PyAny>,
+}
+
+impl PythonEngine {
+    fn call<R>(&self, call: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<R>) -> Result<R, SqlError> {
+        Python::try_attach(|py| call(self.engine.bind(py)).map_err(|raised| sql_error(py, &raised)))
+            .unwrap_or_else(|| Err(SqlError::new("CANCELLED", "the interpreter is exiting")))
+    }
+}
+
+impl Engine for PythonEngine {
+    fn open_session(
+        &self,
+        session_id: &str,
+        catalog: Option<&str>,
+        schema: Option<&str>,
+        configuration: &BTreeMap<String, String>,
+    ) -> Result<(), SqlError> {
+        self.call(|engine| {
+            engine.call_method1("open_session", (session_id, catalog, schema, configuration.clone())).map(drop)
+        })
+    }
+
+    fn close_session(&self, session_id: &str) {
+        self.call(|engine| engine.call_method1("close_session", (session_id,)).map(drop))
+            .unwrap_or_else(|error| log::warn!("the engine could not close session {session_id}: {error}"));
+    }
+
+    fn execute(&self, statement: EngineStatement) -> Result<EngineOutput, SqlError> {
+        self.call(|engine| {
+            let parameters = parameter_list(engine.py(), &statement.parameters)?;
+            let result = engine.call_method1(
+                "execute",
+                (
+                    statement.statement_id,
+                    statement.session_id,
+                    statement.sql,
+                    parameters,
+                    statement.catalog,
+                    statement.schema,
+                ),
+            )?;
+            output(&result)
+        })
+    }
+
+    fn cancel(&self, statement_id: &str) {
+        self.call(|engine| engine.call_method1("cancel", (statement_id,)).map(drop))
+            .unwrap_or_else(|error| log::warn!("the engine could not cancel statement {statement_id}: {error}"));
+    }
+}
+
+/// One dict per parameter, each with the keys `name`, `ordinal`, `type` and `value`.
+fn parameter_list<'py>(py: Python<'py>, parameters: &[StatementParameter]) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for parameter in parameters {
+        let fields = PyDict::new(py);
+        fields.set_item("name", &parameter.name)?;
+        fields.set_item("ordinal", parameter.ordinal)?;
+        fields.set_item("type", &parameter.type_text)?;
+        fields.set_item("value", &parameter.value)?;
+        list.append(fields)?;
+    }
+    Ok(list)
+}
+
+/// Reads `columns` and `stream` of the engine's result.
+fn output(result: &Bound<'_, PyAny>) -> PyResult<EngineOutput> {
+    let columns: Vec<(String, String)> = result.getattr("columns")?.extract()?;
+    let stream = result.getattr("stream")?;
+    if stream.is_none() {
+        return Ok(EngineOutput::without_result());
+    }
+    let columns = columns.into_iter().map(EngineColumn::from).collect();
+    Ok(EngineOutput { columns, batches: import_stream(&stream)? })
+}
+
+/// Takes over the Arrow stream of an object with `__arrow_c_stream__`; it is read later, without the interpreter.
+#[expect(unsafe_code, reason = "the C stream interface hands over a pointer")]
+fn import_stream(stream: &Bound<'_, PyAny>) -> PyResult<Box<dyn RecordBatchReader + Send>> {
+    let capsule = stream.call_method0("__arrow_c_stream__")?;
+    let capsule = capsule
+        .cast::<PyCapsule>()
+        .map_err(|_| PyTypeError::new_err("`__arrow_c_stream__` of the engine's result returned no capsule"))?;
+    let pointer = capsule.pointer_checked(Some(c"arrow_array_stream"))?.cast::<FFI_ArrowArrayStream>();
+    // SAFETY: a capsule of this name holds a valid, aligned ArrowArrayStream by the PyCapsule interface of Arrow, and it
+    // lives here until after the move. Moving leaves an empty stream behind, so the capsule's destructor frees nothing.
+    let reader = unsafe { ArrowArrayStreamReader::from_raw(pointer.as_ptr()) };
+    Ok(Box::new(reader.map_err(runtime_error)?))
+}
+
+/// The engine's own exceptions say what the client is to see; any other names its type and text.
+fn sql_error(py: Python<'_>, raised: &PyErr) -> SqlError {
+    let value = raised.value(py);
+    let own = || -> PyResult<SqlError> {
+        Ok(SqlError {
+            message: value.getattr("message")?.extract()?,
+            sql_state: value.getattr("sql_state")?.extract()?,
+            error_code: value.getattr("error_code")?.extract()?,
+        })
+    };
+    own().unwrap_or_else(|_| {
+        let name = raised.get_type(py).name().map_or_else(|_| "exception".to_owned(), |name| name.to_string());
+        SqlError::new("INTERNAL_ERROR", format!("{name}: {value}"))
+    })
+}
