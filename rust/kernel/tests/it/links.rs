@@ -27,7 +27,7 @@ async fn every_chunk_call_carries_the_right_row_offset_and_none_is_made_twice() 
         let mut results = warehouse.results(NUMBERS).await.unwrap();
         assert_eq!(ids(&mut results).await.unwrap(), all_ids());
         let expected: Vec<(u64, Option<i64>)> = (1..CHUNKS)
-            .filter(|index| *index as usize % per_answer == 0)
+            .filter(|index| (*index as usize).is_multiple_of(per_answer))
             .map(|index| (index as u64, Some(index * ROWS / CHUNKS)))
             .collect();
         assert_eq!(chunk_calls(&warehouse), expected, "{per_answer} links an answer");
