@@ -76,7 +76,8 @@ mod tests {
         assert!(slice.iter().all(|byte| *byte == 7));
         drop(slice);
         assert!(home.take(100).is_empty(), "far larger than needed");
-        assert_eq!(home.take(900).as_ptr(), address);
+        let again = home.take(900);
+        assert_eq!(again.as_ptr(), address);
         assert!(home.take(900).is_empty(), "given away");
     }
 
