@@ -68,7 +68,7 @@ impl ServerOptions {
     /// # Errors
     /// An unknown key or a wrong value, named by its place.
     pub fn from_json(json: &str) -> Result<Self, SettingsError> {
-        settings::parse(json)
+        settings::parse_object(json)
     }
 }
 

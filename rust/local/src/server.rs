@@ -68,6 +68,8 @@ impl LocalServer {
             }
             served.cancel_all();
             runtime.shutdown_timeout(STOP_LIMIT);
+            // In this order: whoever stopped the server may count on having the last hold of the engine.
+            drop(served);
             drop(done);
         })?;
         Ok(Self { warehouse, shutdown, stopped: Mutex::new(stopped), process: process::id() })

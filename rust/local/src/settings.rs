@@ -21,6 +21,14 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
+/// Reads an object, refusing unknown keys; serde alone would take an array for one.
+pub(crate) fn parse_object<T: DeserializeOwned>(json: &str) -> Result<T, SettingsError> {
+    if !json.trim_start().starts_with('{') {
+        return Err(SettingsError { key: ".".to_owned(), reason: "an object expected".to_owned() });
+    }
+    parse(json)
+}
+
 /// Reads `json`, refusing unknown keys.
 pub(crate) fn parse<T: DeserializeOwned>(json: &str) -> Result<T, SettingsError> {
     let mut deserializer = serde_json::Deserializer::from_str(json);

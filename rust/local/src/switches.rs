@@ -111,7 +111,7 @@ impl Switches {
     /// # Errors
     /// An unknown key or a wrong value, named by its place.
     pub fn from_json(json: &str) -> Result<Self, SettingsError> {
-        settings::parse(json)
+        settings::parse_object(json)
     }
 }
 
@@ -323,6 +323,7 @@ mod tests {
             (r#"{"cloud": "mars"}"#, "cloud", "unknown variant `mars`"),
             (r#"{"inline_chunks": 0}"#, "inline_chunks", "nonzero"),
             (r"{} x", ".", "trailing"),
+            ("[]", ".", "an object expected"),
         ] {
             let error = Switches::from_json(json).unwrap_err();
             assert_eq!(error.key, key, "{json}");

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arrow_array::RecordBatchReader;
 use arrow_array::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
@@ -15,10 +16,31 @@ use seakernel_local::{
     Switches,
 };
 
+/// The servers to stop when the interpreter exits, while engines can still come to their end.
+static SERVERS: Mutex<Vec<Weak<Served>>> = Mutex::new(Vec::new());
+/// Whether they were stopped for that reason.
+static EXITED: AtomicBool = AtomicBool::new(false);
+
 /// A running local warehouse; `python/seakernel/local` is its face.
 #[pyclass(frozen, name = "LocalServer", module = "seakernel._seakernel")]
 pub(crate) struct PyLocalServer {
+    served: Arc<Served>,
+}
+
+/// A server and its engine, which must be let go of first.
+struct Served {
     server: seakernel_local::LocalServer,
+    engine: Arc<PythonEngine>,
+}
+
+impl Served {
+    /// Stops the server, detached since engine threads may need the interpreter to come to their end, and releases the
+    /// engine: Python's garbage collection cannot see that the server holds it, so a cycle would never be freed.
+    fn stop(&self, py: Python<'_>) {
+        py.detach(|| self.server.stop());
+        let engine = self.engine.slot().take();
+        drop(engine);
+    }
 }
 
 #[pymethods]
@@ -41,65 +63,88 @@ impl PyLocalServer {
         options.port = port;
         options.access_token = access_token.unwrap_or(options.access_token);
         options.warehouse_id = warehouse_id.unwrap_or(options.warehouse_id);
-        let engine = Arc::new(PythonEngine { engine });
-        let server = py.detach(|| seakernel_local::LocalServer::start(options, engine))?;
-        Ok(Self { server })
+        let engine = Arc::new(PythonEngine { engine: Mutex::new(Some(engine)) });
+        let shared = Arc::clone(&engine);
+        let server = py.detach(|| seakernel_local::LocalServer::start(options, shared))?;
+        let served = Arc::new(Served { server, engine });
+        stop_at_exit(py, &served)?;
+        Ok(Self { served })
     }
 
     #[getter]
     fn address(&self) -> &str {
-        self.server.address()
+        self.served.server.address()
     }
 
     #[getter]
     fn storage_address(&self) -> &str {
-        self.server.storage_address()
+        self.served.server.storage_address()
     }
 
     #[getter]
     fn http_path(&self) -> String {
-        self.server.http_path()
+        self.served.server.http_path()
     }
 
     #[getter]
     fn access_token(&self) -> &str {
-        self.server.access_token()
+        self.served.server.access_token()
     }
 
     fn requests_json(&self, py: Python<'_>) -> PyResult<String> {
-        py.detach(|| serde_json::to_string(&self.server.requests())).map_err(runtime_error)
+        py.detach(|| serde_json::to_string(&self.served.server.requests())).map_err(runtime_error)
     }
 
     fn set_faults_json(&self, json: &str) -> PyResult<()> {
-        self.server.set_faults(FaultRule::list_from_json(json).map_err(value_error)?);
+        self.served.server.set_faults(FaultRule::list_from_json(json).map_err(value_error)?);
         Ok(())
     }
 
     fn set_switches_json(&self, json: &str) -> PyResult<()> {
-        self.server.set_switches(Switches::from_json(json).map_err(value_error)?);
+        self.served.server.set_switches(Switches::from_json(json).map_err(value_error)?);
         Ok(())
     }
 
     fn counters_json(&self) -> PyResult<String> {
-        serde_json::to_string(&self.server.counters()).map_err(runtime_error)
+        serde_json::to_string(&self.served.server.counters()).map_err(runtime_error)
     }
 
-    /// Detached, since engine threads may need the interpreter to come to their end.
     fn stop(&self, py: Python<'_>) {
-        py.detach(|| self.server.stop());
+        self.served.stop(py);
     }
 
     fn __repr__(&self) -> String {
-        format!("LocalServer(address='{}')", self.server.address())
+        format!("LocalServer(address='{}')", self.served.server.address())
     }
 }
 
 impl Drop for PyLocalServer {
     /// Stops here, where the interpreter can be let go of; the server's own drop finds nothing left to wait for.
     fn drop(&mut self) {
-        // While the interpreter exits nobody can attach, and nobody waits to.
-        let _ = Python::try_attach(|py| py.detach(|| self.server.stop()));
+        // Once the interpreter tears itself down, a thread that lets go of it is ended when it comes back.
+        if !EXITED.load(Ordering::Relaxed) {
+            let _ = Python::try_attach(|py| self.served.stop(py));
+        }
     }
+}
+
+fn stop_at_exit(py: Python<'_>, served: &Arc<Served>) -> PyResult<()> {
+    let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = servers.is_empty();
+    servers.retain(|served| served.strong_count() > 0);
+    servers.push(Arc::downgrade(served));
+    drop(servers);
+    if first {
+        py.import("atexit")?.call_method1("register", (wrap_pyfunction!(stop_all, py)?,))?;
+    }
+    Ok(())
+}
+
+#[pyfunction]
+fn stop_all(py: Python<'_>) {
+    let servers = std::mem::take(&mut *SERVERS.lock().unwrap_or_else(PoisonError::into_inner));
+    EXITED.store(true, Ordering::Relaxed);
+    servers.iter().filter_map(Weak::upgrade).for_each(|served| served.stop(py));
 }
 
 fn value_error(error: impl Display) -> PyErr {
@@ -112,13 +157,22 @@ fn runtime_error(error: impl Display) -> PyErr {
 
 /// A Python object with `open_session`, `close_session`, `execute` and `cancel`, see `seakernel.local.engine`.
 struct PythonEngine {
-    engine: Py<PyAny>,
+    /// Empty once the server has stopped. The lock is held for no longer than a copy of the reference takes.
+    engine: Mutex<Option<Py<PyAny>>>,
 }
 
 impl PythonEngine {
+    fn slot(&self) -> MutexGuard<'_, Option<Py<PyAny>>> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn call<R>(&self, call: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<R>) -> Result<R, SqlError> {
-        Python::try_attach(|py| call(self.engine.bind(py)).map_err(|raised| sql_error(py, &raised)))
-            .unwrap_or_else(|| Err(SqlError::new("CANCELLED", "the interpreter is exiting")))
+        let stopped = || SqlError::new("CANCELLED", "the local warehouse has stopped");
+        let called = Python::try_attach(|py| {
+            let engine = self.slot().as_ref().map(|engine| engine.clone_ref(py)).ok_or_else(stopped)?;
+            call(engine.bind(py)).map_err(|raised| sql_error(py, &raised))
+        });
+        called.unwrap_or_else(|| Err(stopped()))
     }
 }
 
