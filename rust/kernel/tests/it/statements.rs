@@ -256,3 +256,43 @@ async fn a_statement_is_resent_after_429() {
     assert_eq!(rows, all_ids());
     assert_eq!(warehouse.count(Operation::Execute), 3);
 }
+
+#[tokio::test]
+async fn json_rows_are_read_to_their_last_piece_where_a_server_sends_them() {
+    let warehouse = Warehouse::start();
+    let answer =
+        |body: &str| Fault::Status { code: 200, retry_after: None, error_code: None, body: Some(body.to_owned()) };
+    let first = r#"{"statement_id":"01ef-json","status":{"state":"SUCCEEDED"},
+        "manifest":{"format":"JSON_ARRAY","schema":{"column_count":2,"columns":[
+            {"name":"id","type_text":"BIGINT","type_name":"LONG","position":0},
+            {"name":"id","type_text":"DECIMAL(5,2)","type_name":"DECIMAL","position":1}]},
+            "total_row_count":3,"truncated":false},
+        "result":{"chunk_index":0,"row_offset":0,"row_count":2,"next_chunk_index":1,
+            "data_array":[["0","1.50"],["1",null]]}}"#;
+    let rest = r#"{"chunk_index":1,"row_offset":2,"row_count":1,"data_array":[["2","-0.25"]]}"#;
+    warehouse.server.set_faults(vec![
+        FaultRule::new(Operation::Execute, answer(first)),
+        FaultRule::new(Operation::Chunk, answer(rest)),
+    ]);
+    let mut results = warehouse.results(FEW).await.unwrap();
+    assert_eq!(results.schema().field(1).data_type(), &DataType::Decimal128(5, 2));
+    assert_eq!(ids(&mut results).await.unwrap(), [0, 1, 2]);
+    let requests = warehouse.server.requests();
+    let call = requests.iter().find(|request| request.operation == Some(Operation::Chunk)).unwrap();
+    assert_eq!((call.chunk_index, call.row_offset), (Some(1), Some(2)));
+
+    // The same with a lost piece must not pass for a complete result.
+    let short = first.replace(r#""next_chunk_index":1,"#, "");
+    warehouse.server.set_faults(vec![FaultRule::new(Operation::Execute, answer(&short))]);
+    let mut results = warehouse.results(FEW).await.unwrap();
+    assert_eq!(ids(&mut results).await.unwrap_err().kind(), ErrorKind::DataLoss);
+}
+
+#[tokio::test]
+async fn an_inline_result_that_lacks_announced_chunks_is_data_loss() {
+    // With a positive wait_timeout one path of the service announced N chunks and delivered the first (JDBC issue 1476).
+    let warehouse =
+        Warehouse::inline(Switches { total_row_count: seakernel_local::Announced::TooLarge, ..Switches::default() });
+    let mut results = warehouse.results(FEW).await.unwrap();
+    assert_eq!(ids(&mut results).await.unwrap_err().kind(), ErrorKind::DataLoss);
+}

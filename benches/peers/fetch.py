@@ -1,0 +1,190 @@
+"""Fetching whole results as Arrow: ours beside databricks-sql-kernel, interleaved in one run.
+
+Every measurement is a process of its own, so that peak memory and CPU time are the client's alone; the server is a
+process of its own too and serves encoded results from its cache after the first run. Rows and checksums are verified in
+every run, and a wrong result is kept and marked. Times are of execute plus fetch, without imports and connecting.
+
+    python benches/peers/fetch.py [--rounds 5] [--rows 1000000,10000000] [--save]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+CLIENTS = ("seakernel", "databricks-sql-kernel")
+STATEMENT = """
+SELECT id,
+       CAST(id % 50 AS INT) AS quantity,
+       CAST(id % 1000 AS DOUBLE) / CAST(7 AS DOUBLE) AS ratio,
+       concat('carefully final deposits ', CAST(id % 100003 AS STRING)) AS comment,
+       CAST(id % 1000000 AS DECIMAL(15, 2)) AS price,
+       timestamp_seconds(1600000000 + id % 86400) AS shipped,
+       id % 3 = 0 AS returned
+FROM range({rows})
+"""
+
+SERVER = """
+import sys
+from seakernel.local import LocalWarehouse
+with LocalWarehouse(switches={"result_cache": True}) as warehouse:
+    print(warehouse.server_hostname, warehouse.http_path, warehouse.access_token, flush=True)
+    sys.stdin.read()
+"""
+
+
+def fetch_seakernel(host: str, path: str, token: str, statement: str):
+    import seakernel
+
+    with seakernel.connect(server_hostname=host, http_path=path, access_token=token) as connection:
+        cursor = connection.cursor()
+        yield
+        cursor.execute(statement)
+        yield cursor.fetchall_arrow()
+
+
+def fetch_databricks_sql_kernel(host: str, path: str, token: str, statement: str):
+    import databricks_sql_kernel
+
+    session = databricks_sql_kernel.Session(host, path, access_token=token)
+    prepared = session.statement()
+    prepared.set_sql(statement)
+    yield
+    executed = prepared.execute()
+    yield executed.fetch_all_arrow()
+    executed.close()
+    session.close()
+
+
+def measure(client: str, host: str, path: str, token: str, rows: int) -> dict[str, object]:
+    """Runs one fetch in this process and returns what it took."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    fetch = {"seakernel": fetch_seakernel, "databricks-sql-kernel": fetch_databricks_sql_kernel}[client]
+    steps = fetch(host, path, token, STATEMENT.format(rows=rows))
+    next(steps)
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    started = time.perf_counter()
+    table: pa.Table = next(steps)
+    wall = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    expected_ids = rows * (rows - 1) // 2
+    quantities = sum(range(50)) * (rows // 50)
+    correct = (
+        table.num_rows == rows
+        and pc.sum(table.column("id")).as_py() == expected_ids
+        and pc.sum(table.column("quantity")).as_py() == quantities
+        and pc.sum(pc.binary_length(table.column("comment"))).as_py() == comment_bytes(rows)
+    )
+    return {
+        "wall_s": wall,
+        "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "peak_growth_mib": (after.ru_maxrss - before.ru_maxrss) / 1024,
+        "arrow_mib": table.nbytes / 2**20,
+        "rows": table.num_rows,
+        "correct": correct,
+    }
+
+
+def comment_bytes(rows: int) -> int:
+    """Bytes of the comment column: a fixed text and the digits of id % 100003."""
+    whole, rest = divmod(rows, 100003)
+
+    def digits(below: int) -> int:
+        return sum(max(0, below - (0 if power == 0 else 10**power)) for power in range(6))
+
+    return len("carefully final deposits ") * rows + whole * digits(100003) + digits(rest)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", default="1000000,10000000")
+    parser.add_argument("--save", action="store_true", help="write benches/results/fetch.json")
+    parser.add_argument("--measure", nargs=5, metavar=("CLIENT", "HOST", "PATH", "TOKEN", "ROWS"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        client, host, path, token, rows = options.measure
+        sys.stdout.write(json.dumps(measure(client, host, path, token, int(rows))))
+        return 0
+
+    server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        return compare(options, server.stdout.readline().split())
+    finally:
+        server.stdin.close()
+        server.wait(timeout=30)
+
+
+def compare(options: argparse.Namespace, place: list[str]) -> int:
+    results: dict[int, dict[str, list[dict[str, object]]]] = {}
+    for rows in (int(text) for text in options.rows.split(",")):
+        runs: dict[str, list[dict[str, object]]] = {client: [] for client in CLIENTS}
+        for number in range(options.rounds + 1):
+            # Who goes first alternates, so that neither always finds the warmer server.
+            for client in CLIENTS if number % 2 else reversed(CLIENTS):
+                command = [sys.executable, __file__, "--measure", client, *place, str(rows)]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                if done.returncode != 0:
+                    run = {"failed": done.stderr.strip().splitlines()[-1:], "correct": False}
+                else:
+                    run = json.loads(done.stdout)
+                if number > 0:  # the first round fills the server's cache
+                    runs[client].append(run)
+        results[rows] = runs
+        report(rows, runs)
+    if options.save:
+        packages = ("databricks-sql-kernel", "duckdb", "pyarrow", "seakernel")
+        document = {
+            "date": datetime.now(timezone.utc).date().isoformat(),
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+            "versions": {package: version(package) for package in packages},
+            "results": results,
+        }
+        target = Path(__file__).parents[1] / "results" / "fetch.json"
+        target.write_text(json.dumps(document, indent=1) + "\n")
+    return 0 if all(run["correct"] for runs in results.values() for run in runs["seakernel"]) else 1
+
+
+def report(rows: int, runs: dict[str, list[dict[str, object]]]) -> None:
+    peer = runs["databricks-sql-kernel"]
+    write(f"\n{rows:,} rows, {len(peer)} rounds (median, min..max)")
+    write(f"  {'client':24} {'wall s':>22} {'cpu s':>8} {'peak growth':>12} {'ratio wall':>11} {'ratio cpu':>10}  result")
+    for client, measured in runs.items():
+        good = [run for run in measured if "failed" not in run]
+        if not good:
+            write(f"  {client:24} failed: {measured[0]['failed']}")
+            continue
+        walls = [run["wall_s"] for run in good]
+        spread = f"{statistics.median(walls):.3f} ({min(walls):.3f}..{max(walls):.3f})"
+        ratios = [
+            statistics.median([ours[key] / theirs[key] for ours, theirs in zip(good, peer) if key in theirs] or [float("nan")])
+            for key in ("wall_s", "cpu_s")
+        ]
+        wrong = [run["rows"] for run in good if not run["correct"]]
+        verdict = f"WRONG in {len(wrong)} of {len(good)}: {wrong} rows" if wrong else "right"
+        write(
+            f"  {client:24} {spread:>22} {statistics.median(run['cpu_s'] for run in good):8.3f}"
+            f" {statistics.median(run['peak_growth_mib'] for run in good):8.0f} MiB"
+            f" {ratios[0]:11.2f} {ratios[1]:10.2f}  {verdict}"
+        )
+
+
+def write(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
