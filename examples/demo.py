@@ -1,5 +1,6 @@
 """A warehouse, a third of a million rows and an aggregate, all on this machine: `python examples/demo.py`."""
 
+# ruff: noqa: INP001, PLC0415 - a script, which says itself what is missing
 from __future__ import annotations
 
 import ctypes
