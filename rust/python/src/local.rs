@@ -66,9 +66,9 @@ impl PyLocalServer {
         let engine = Arc::new(PythonEngine { engine: Mutex::new(Some(engine)) });
         let shared = Arc::clone(&engine);
         let server = py.detach(|| seakernel_local::LocalServer::start(options, shared))?;
-        let served = Arc::new(Served { server, engine });
-        stop_at_exit(py, &served)?;
-        Ok(Self { served })
+        let running = Arc::new(Served { server, engine });
+        stop_at_exit(py, &running)?;
+        Ok(Self { served: running })
     }
 
     #[getter]
