@@ -7,6 +7,18 @@ from typing_extensions import Self
 
 from seakernel.types import ResultOptions, RetryOptions
 
+__all__ = [
+    "ArrowTable",
+    "Column",
+    "LocalServer",
+    "Parameter",
+    "ResultStream",
+    "Session",
+    "Statement",
+    "Statistics",
+    "__version__",
+]
+
 __version__: Final[str]
 
 @final
@@ -317,3 +329,66 @@ class Session:
 
     def close(self) -> None:
         """Closes the session on the server; statements that still run end. Safe to call twice."""
+
+@final
+class LocalServer:
+    """The server under `seakernel.local.LocalWarehouse`: the warehouse's protocol on loopback, around a Python SQL engine.
+
+    Use `LocalWarehouse`. Threads may share it.
+    """
+
+    def __new__(
+        cls,
+        engine: object,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        access_token: str | None = None,
+        warehouse_id: str | None = None,
+        options_json: str = "{}",
+    ) -> Self:
+        """Starts the server.
+
+        Args:
+            engine: Object with `open_session`, `close_session`, `execute` and `cancel`, called from many threads.
+            host: IP address to listen on.
+            port: Port of the API; 0 lets the system choose.
+            access_token: Token that clients must send.
+            warehouse_id: Id of the one warehouse.
+            options_json: Further options as a JSON object.
+
+        Raises:
+            ValueError: an option is unknown or wrong; the message names it.
+            OSError: the port is taken.
+        """
+
+    @property
+    def address(self) -> str:
+        """Origin of the API, such as `http://127.0.0.1:40123`."""
+
+    @property
+    def storage_address(self) -> str:
+        """Origin of the presigned result files."""
+
+    @property
+    def http_path(self) -> str:
+        """Path of the warehouse."""
+
+    @property
+    def access_token(self) -> str:
+        """Token that clients must send."""
+
+    def requests_json(self) -> str:
+        """Returns the log of requests as a JSON array."""
+
+    def set_faults_json(self, json: str) -> None:
+        """Replaces the faults in force by those of a JSON array."""
+
+    def set_switches_json(self, json: str) -> None:
+        """Replaces the switches by those of a JSON object."""
+
+    def counters_json(self) -> str:
+        """Returns the totals as a JSON object."""
+
+    def stop(self) -> None:
+        """Stops listening and ends running statements. Safe to call twice."""

@@ -4,7 +4,7 @@
 //! exports its own and the consumer casts.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 use arrow_array::{RecordBatch, RecordBatchReader};
@@ -52,19 +52,8 @@ pub(crate) struct LiveReader {
 impl LiveReader {
     fn pull(&mut self, py: Python<'_>) -> PyResult<Option<RecordBatch>> {
         let Some(stream) = self.stream.as_mut().and_then(|stream| stream.get_mut()) else { return Ok(None) };
-        let batch = self
-            .home
-            .block_on(py, stream.next_batch())
-            .inspect_err(|raised| {
-                if raised.is_instance_of::<PyKeyboardInterrupt>(py) {
-                    // Failing to interrupt again leaves the Arrow error, which ends the pull all the same.
-                    let _ = py.import("_thread").and_then(|thread| thread.call_method0("interrupt_main"));
-                }
-            })?
-            .map_err(|failure| error::from_kernel(py, failure))?;
-        if let Ok(mut statistics) = self.statistics.lock() {
-            *statistics = stream.statistics();
-        }
+        let batch = self.home.block_on(py, stream.next_batch())?.map_err(|failure| error::from_kernel(py, failure))?;
+        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = stream.statistics();
         Ok(batch)
     }
 }
@@ -77,15 +66,23 @@ impl Iterator for LiveReader {
             return Some(Ok(batch));
         }
         self.stream.as_ref()?;
-        let pulled = Python::try_attach(|py| {
-            self.pull(py).map_err(|raised| ArrowError::ExternalError(raised.value(py).to_string().into()))
-        });
+        let pulled = Python::try_attach(|py| self.pull(py).map_err(|raised| arrow_error(py, &raised)));
         let batch = pulled.unwrap_or_else(|| Err(ArrowError::ExternalError("the interpreter is exiting".into())));
         if let Ok(None) = batch {
             self.stream = None;
         }
         batch.transpose()
     }
+}
+
+fn arrow_error(py: Python<'_>, raised: &PyErr) -> ArrowError {
+    if !raised.is_instance_of::<PyKeyboardInterrupt>(py) {
+        return ArrowError::ExternalError(raised.value(py).to_string().into());
+    }
+    // The last Python call before the consumer's: the next one raises. Where interrupting fails, the Arrow error remains,
+    // which ends the read all the same.
+    let _ = py.import("_thread").and_then(|thread| thread.call_method0("interrupt_main"));
+    ArrowError::ExternalError("interrupted by the keyboard".into())
 }
 
 impl RecordBatchReader for LiveReader {

@@ -24,8 +24,5 @@ fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<results::PyStatistics>()?;
     module.add_class::<session::PySession>()?;
     module.add_class::<session::PyStatement>()?;
-    logging::install(module.py())?;
-    let shutdown = wrap_pyfunction!(runtime::shutdown, module)?;
-    module.py().import("atexit")?.call_method1("register", (shutdown,))?;
-    Ok(())
+    logging::install(module.py())
 }

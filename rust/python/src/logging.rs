@@ -10,7 +10,12 @@ static CACHE: OnceLock<ResetHandle> = OnceLock::new();
 
 /// Installs the bridge. Of other crates only warnings pass: each record takes the GIL in an I/O thread, and their debug
 /// records name addresses.
+///
+/// A library prints nothing by itself: without a handler of its own, Python would write warnings to stderr.
 pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
+    let logging = py.import("logging")?;
+    let silence = logging.call_method0("NullHandler")?;
+    logging.call_method1("getLogger", ("seakernel",))?.call_method1("addHandler", (silence,))?;
     let logger = Logger::new(py, Caching::LoggersAndLevels)?
         .filter(LevelFilter::Warn)
         .filter_target("seakernel".to_owned(), LevelFilter::Debug)

@@ -298,7 +298,7 @@ impl PyResultStream {
     }
 
     fn end(&self, py: Python<'_>, ending: Ending) -> PyResult<()> {
-        if !self.home.is_here() {
+        if self.home.is_gone() {
             return Ok(());
         }
         self.ending.send_if_modified(|current| {

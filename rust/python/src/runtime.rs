@@ -49,18 +49,23 @@ impl Home {
         if STOPPED.load(Ordering::Relaxed) {
             return Err(stopped(py));
         }
-        let pid = process::id();
-        Self::running(pid).map_err(|cause| {
+        let (home, started) = Self::running(process::id()).map_err(|cause| {
             error::raise(py, "InterfaceError", "Internal", &format!("could not start the I/O threads: {cause}"))
-        })
+        })?;
+        if started {
+            // Now and not at import: handlers run in reverse, so what was started before us is still there when we stop.
+            py.import("atexit")?.call_method1("register", (wrap_pyfunction!(shutdown, py)?,))?;
+        }
+        Ok(home)
     }
 
-    fn running(pid: u32) -> io::Result<Self> {
+    /// Returns the home, and whether its runtime was started for it.
+    fn running(pid: u32) -> io::Result<(Self, bool)> {
         let mut slot = locked();
         if let Some(existing) = slot.as_ref()
             && existing.pid == pid
         {
-            return Ok(Self { pid, handle: existing.runtime.handle().clone() });
+            return Ok((Self { pid, handle: existing.runtime.handle().clone() }, false));
         }
         // The parent's runtime has no threads here: dropping it would wait for them forever.
         mem::forget(slot.take());
@@ -70,12 +75,17 @@ impl Home {
             Builder::new_multi_thread().worker_threads(threads).thread_name("seakernel").enable_all().build()?;
         let handle = runtime.handle().clone();
         *slot = Some(ProcessRuntime { pid, runtime, sessions: Vec::new() });
-        Ok(Self { pid, handle })
+        Ok((Self { pid, handle }, true))
     }
 
     /// Tells whether this is still the process in which the handle was made.
     pub(crate) fn is_here(&self) -> bool {
         self.pid == process::id()
+    }
+
+    /// Tells whether nothing is left to close: the handle is the parent's, or the exit of the interpreter has closed it.
+    pub(crate) fn is_gone(&self) -> bool {
+        !self.is_here() || STOPPED.load(Ordering::Relaxed)
     }
 
     /// Fails in any other process than the one that made the handle, and while the interpreter exits.
@@ -164,7 +174,7 @@ pub(crate) fn close_at_exit(session: &Arc<seakernel::Session>) {
 
 /// Closes what is open, briefly, and stops the runtime; registered with `atexit`.
 #[pyfunction]
-pub(crate) fn shutdown(py: Python<'_>) {
+fn shutdown(py: Python<'_>) {
     STOPPED.store(true, Ordering::Relaxed);
     let Some(process_runtime) = locked().take() else { return };
     if process_runtime.pid != process::id() {

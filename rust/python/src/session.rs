@@ -115,7 +115,7 @@ impl PySession {
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let Some(session) = self.session.get() else { return Ok(()) };
-        if !self.home.is_here() {
+        if self.home.is_gone() {
             return Ok(());
         }
         self.home.block_on(py, session.close())?.map_err(|failure| error::from_kernel(py, failure))

@@ -1,0 +1,135 @@
+"""Parameters: inferred types, named types, and values that are refused."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import math
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+import seakernel
+from seakernel import Parameter
+
+if TYPE_CHECKING:
+    from seakernel import Cursor
+
+UTC = dt.timezone.utc
+
+
+class Size(enum.IntEnum):
+    LARGE = 3
+
+
+@pytest.mark.parametrize(
+    ("value", "sql_type", "expected"),
+    [
+        (None, "void", None),
+        (True, "boolean", True),
+        (Size.LARGE, "int", 3),
+        (-(2**31), "int", -(2**31)),
+        (2**31, "bigint", 2**31),
+        (2**63, "decimal(19,0)", Decimal(2**63)),
+        (0.1, "double", 0.1),
+        (1e300, "double", 1e300),
+        (float("-inf"), "double", float("-inf")),
+        ("it's :x ? ü", "string", "it's :x ? ü"),
+        ("", "string", ""),
+        (b"\x00\xff", "binary", b"\x00\xff"),
+        (bytearray(b"ab"), "binary", b"ab"),
+        (Decimal("123.450"), "decimal(6,3)", Decimal("123.450")),
+        (Decimal("-0.001"), "decimal(3,3)", Decimal("-0.001")),
+        (Decimal("1E+3"), "decimal(4,0)", Decimal(1000)),
+        (Decimal("0.00"), "decimal(2,2)", Decimal("0.00")),
+        (dt.date(2024, 2, 29), "date", dt.date(2024, 2, 29)),
+        (dt.datetime(2024, 2, 29, 1, 2, 3, 4), "timestamp_ntz", dt.datetime(2024, 2, 29, 1, 2, 3, 4)),  # noqa: DTZ001
+        (dt.datetime(2024, 2, 29, 1, tzinfo=UTC), "timestamp", dt.datetime(2024, 2, 29, 1, tzinfo=UTC)),
+        (
+            dt.datetime(2024, 7, 1, 12, tzinfo=ZoneInfo("Europe/Berlin")),
+            "timestamp",
+            dt.datetime(2024, 7, 1, 10, tzinfo=UTC),
+        ),
+        (dt.timedelta(days=1, microseconds=5), "interval day to second", dt.timedelta(days=1, microseconds=5)),
+        (dt.timedelta(seconds=-90), "interval day to second", dt.timedelta(seconds=-90)),
+    ],
+)
+def test_values_arrive_with_their_type(cursor: Cursor, value: Any, sql_type: str, expected: Any) -> None:
+    for sql, parameters in [("SELECT :p, typeof(:p)", {"p": value}), ("SELECT ?, typeof(?)", [value, value])]:
+        cursor.execute(sql, parameters)
+        assert cursor.fetchall() == [(expected, sql_type)]
+
+
+def test_nan_arrives(cursor: Cursor) -> None:
+    row = cursor.execute("SELECT :p", {"p": float("nan")}).fetchone()
+    assert row is not None
+    assert math.isnan(row[0])
+
+
+def test_a_named_type_wins(cursor: Cursor) -> None:
+    cursor.execute(
+        "SELECT typeof(:a), typeof(:b), :c, typeof(:d)",
+        {
+            "a": Parameter(1, "TINYINT"),
+            "b": Parameter(None, "DATE"),
+            "c": Parameter("2024-02-29", "DATE"),
+            "d": Parameter(Decimal("1.5"), "DECIMAL(10,2)"),
+        },
+    )
+    assert cursor.fetchall() == [("tinyint", "date", dt.date(2024, 2, 29), "decimal(10,2)")]
+
+
+def test_a_parameter_does_not_show_its_value() -> None:
+    parameter = Parameter("a-private-word", "STRING")
+    assert (parameter.value, parameter.sql_type) == ("a-private-word", "STRING")
+    assert "a-private-word" not in repr(parameter)
+    with pytest.raises(seakernel.ProgrammingError, match="sql_type"):
+        Parameter(1, " ")
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (10**38, seakernel.DataError, "38 digits"),
+        (Decimal("1E-39"), seakernel.DataError, "38 digits"),
+        (Decimal("NaN"), seakernel.DataError, "finite"),
+        ("\ud800", seakernel.DataError, "surrogate"),
+        (dt.timedelta.max, seakernel.DataError, "INTERVAL"),
+        (dt.datetime(1, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=1))), seakernel.DataError, "UTC"),
+        ([1, 2], seakernel.NotSupportedError, "from_json"),
+        ({"a": 1}, seakernel.NotSupportedError, "from_json"),
+        ((1,), seakernel.NotSupportedError, "from_json"),
+        (dt.time(1), seakernel.NotSupportedError, "`time`"),
+        (object(), seakernel.NotSupportedError, "`object`"),
+    ],
+)
+def test_values_without_a_type_are_refused_by_name(cursor: Cursor, value: Any, error: type, message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        cursor.execute("SELECT :p", {"p": value})
+    assert "`:p`" in str(caught.value)
+    with pytest.raises(error, match="number 2"):
+        cursor.execute("SELECT ?, ?", [1, value])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [("x", "`str`"), (b"x", "`bytes`"), (5, "`int`"), ({1: 1}, "1"), ({":p": 1}, "without|write"), ({"": 1}, "name")],
+)
+def test_parameters_of_a_wrong_shape(cursor: Cursor, parameters: Any, message: str) -> None:
+    with pytest.raises(seakernel.ProgrammingError, match=message):
+        cursor.execute("SELECT :p", parameters)
+
+
+def test_numpy_like_integers_are_integers(cursor: Cursor) -> None:
+    class Index:
+        def __index__(self) -> int:
+            return 7
+
+    assert cursor.execute("SELECT :p, typeof(:p)", {"p": Index()}).fetchall() == [(7, "int")]
+
+
+def test_a_missing_parameter_fails_on_the_server(cursor: Cursor) -> None:
+    with pytest.raises(seakernel.ProgrammingError):
+        cursor.execute("SELECT :p", {"q": 1})

@@ -1,0 +1,149 @@
+"""Fork: a child opens its own sessions, and a parent's handles say so instead of hanging."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+import pytest
+
+import seakernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seakernel.local import LocalWarehouse
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
+]
+
+
+def in_child(check: Callable[[], None]) -> None:
+    """Runs `check` in a forked child and fails when it fails or takes more than 20 s."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            check()
+            status = 0
+        except BaseException:  # noqa: BLE001 - a child must never return into pytest
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    deadline = time.monotonic() + 20
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            pytest.fail("the child hangs")
+        time.sleep(0.01)
+    assert os.waitstatus_to_exitcode(ended[1]) == 0
+
+
+def count(warehouse: LocalWarehouse, rows: int = 5000) -> None:
+    with warehouse.connect() as connection, connection.cursor() as cursor:
+        assert len(cursor.execute(f"SELECT id FROM range({rows})").fetchall()) == rows
+
+
+def test_a_child_opens_its_own_session(chunked: LocalWarehouse) -> None:
+    count(chunked)
+    in_child(lambda: count(chunked))
+    count(chunked)
+
+
+def test_a_grandchild_does_too(chunked: LocalWarehouse) -> None:
+    def check() -> None:
+        count(chunked)
+        in_child(lambda: count(chunked))
+        count(chunked)
+
+    in_child(check)
+
+
+def test_a_parents_handles_raise_in_the_child(chunked: LocalWarehouse) -> None:
+    with chunked.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM range(5000)")
+        assert cursor.fetchone() == (0,)
+        session = connection._session
+        assert session is not None
+
+        def check() -> None:
+            for call in (
+                cursor.fetchone,
+                cursor.fetchall,
+                cursor.__arrow_c_stream__,
+                lambda: cursor.execute("SELECT 1"),
+                lambda: connection.cursor().execute("SELECT 1"),
+                lambda: session.statement("SELECT 1"),
+            ):
+                with pytest.raises(seakernel.InterfaceError, match="parent process"):
+                    call()
+
+        in_child(check)
+        assert len(cursor.fetchall()) == 4999
+
+
+def test_dropping_a_parents_handles_in_the_child_disturbs_nobody(chunked: LocalWarehouse) -> None:
+    handles = [chunked.connect()]
+    handles.append(handles[0].cursor().execute("SELECT id FROM range(5000)"))  # type: ignore[arg-type]
+    handles.append(handles[0].cursor().execute("SELECT id FROM range(5000)").__arrow_c_stream__())  # type: ignore[arg-type]
+    before = len(chunked.requests())
+
+    def check() -> None:
+        handles[1].close()
+        handles[0].close()
+        handles.clear()
+        gc.collect()
+        count(chunked, 10)
+
+    in_child(check)
+    sent = [request["operation"] for request in chunked.requests()[before:]]
+    assert sorted(set(sent)) == ["close_session", "close_statement", "download", "execute", "open_session"]
+    assert sent.count("close_session") == 1
+    assert len(handles[1].fetchall()) == 5000  # type: ignore[attr-defined]
+
+
+def test_a_fork_while_another_thread_fetches(chunked: LocalWarehouse) -> None:
+    import threading
+
+    stop = threading.Event()
+
+    def fetch() -> None:
+        while not stop.is_set():
+            count(chunked)
+
+    threads = [threading.Thread(target=fetch) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(5):
+            in_child(lambda: count(chunked))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def pool_task(place: tuple[str, str, str]) -> int:
+    with seakernel.connect(*place) as connection, connection.cursor() as cursor:
+        return len(cursor.execute("SELECT id FROM range(2000)").fetchall())
+
+
+def test_multiprocessing_pool(chunked: LocalWarehouse) -> None:
+    place = (chunked.server_hostname, chunked.http_path, chunked.access_token)
+    assert pool_task(place) == 2000
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map(pool_task, [place] * 4) == [2000] * 4
+
+
+@pytest.mark.forked
+def test_a_whole_test_in_a_child(chunked: LocalWarehouse) -> None:
+    count(chunked)
