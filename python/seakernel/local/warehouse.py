@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import functools
 import importlib.util
 import json
 import os
 import secrets
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from seakernel._seakernel import LocalServer
@@ -37,8 +39,7 @@ class LocalWarehouse:
 
     _shared: ClassVar[tuple[int, LocalWarehouse] | None] = None
     _shared_lock: ClassVar[threading.Lock] = threading.Lock()
-    # Warehouses of a parent process: kept for ever, since stopping one would wait for threads that a fork does not copy.
-    _of_parents: ClassVar[list[LocalWarehouse]] = []
+    _running: ClassVar[weakref.WeakSet[LocalWarehouse]] = weakref.WeakSet()
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class LocalWarehouse:
         _add_samples(engine, SampleData(tpch_scale=tpch_scale))
         if data is not None:
             _add_folder(engine, data)
-        self._engine = engine
+        self._engine: DuckDbEngine | None = engine
         try:
             self._server = LocalServer(
                 engine,
@@ -92,6 +93,7 @@ class LocalWarehouse:
             )
         except OSError as error:
             raise OSError(f"the warehouse cannot listen on port `{port}` of 127.0.0.1: {error}") from error
+        self._running.add(self)
 
     @classmethod
     def shared(cls) -> LocalWarehouse:
@@ -102,8 +104,6 @@ class LocalWarehouse:
         with cls._shared_lock:
             process_id = os.getpid()
             if cls._shared is None or cls._shared[0] != process_id:
-                if cls._shared is not None:
-                    cls._of_parents.append(cls._shared[1])
                 warehouse = cls()
                 cls._shared = (process_id, warehouse)
                 atexit.register(warehouse._close_in, process_id)
@@ -168,6 +168,8 @@ class LocalWarehouse:
     def close(self) -> None:
         """Stops listening; running statements are cancelled. Closing twice does nothing."""
         self._server.stop()
+        self._engine = None
+        self._running.discard(self)
 
     def __enter__(self) -> Self:
         return self
@@ -183,9 +185,22 @@ class LocalWarehouse:
     def __repr__(self) -> str:
         return f"<LocalWarehouse {self.server_hostname}{self.http_path}>"
 
+    @classmethod
+    def _outlive_fork(cls) -> None:
+        """Keeps, in a forked child, the parent's warehouses for ever.
+
+        A fork does not copy DuckDB's threads, and to free a database without its threads ends the process.
+        """
+        for warehouse in cls._running:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(warehouse))
+
     def _close_in(self, process_id: int) -> None:
         if os.getpid() == process_id:
             self.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=LocalWarehouse._outlive_fork)  # noqa: SLF001 - the class itself
 
 
 def _require_engine_packages() -> None:
