@@ -16,6 +16,8 @@ use crate::request_log::unescaped;
 use crate::submission::Refused;
 use crate::warehouse::new_id;
 
+const KEPT_AFTER_EXPIRY: Duration = Duration::from_secs(3600);
+
 /// The tokens in force.
 pub(crate) struct BearerTokens {
     access_token: String,
@@ -71,8 +73,12 @@ impl BearerTokens {
             return oauth_error(StatusCode::UNAUTHORIZED, "invalid_client");
         }
         let token = format!("local-oauth-{}", new_id());
-        let expiry = Instant::now() + Duration::from_secs(u64::from(lifetime_seconds));
-        self.issued.lock().unwrap_or_else(PoisonError::into_inner).insert(token.clone(), expiry);
+        let now = Instant::now();
+        let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
+        // Long enough to tell an expired token from a foreign one.
+        issued.retain(|_, expiry| now < *expiry + KEPT_AFTER_EXPIRY);
+        issued.insert(token.clone(), now + Duration::from_secs(u64::from(lifetime_seconds)));
+        drop(issued);
         let scope = form.get("scope").map_or("all-apis", String::as_str);
         Answer::json(&json!({
             "access_token": token, "token_type": "Bearer", "expires_in": lifetime_seconds, "scope": scope,

@@ -278,3 +278,145 @@ fn structs(array: &ArrayRef, fields: &[(String, SparkType)], zone: &Arc<str>) ->
         .map(|structs| Arc::new(structs) as ArrayRef)
         .map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::builder::{ListBuilder, MapBuilder, StringBuilder};
+    use arrow_array::types::{Int8Type, Int32Type};
+    use arrow_array::{
+        DictionaryArray, DurationMillisecondArray, FixedSizeBinaryArray, Float64Array, Int32Array,
+        IntervalMonthDayNanoArray, LargeStringArray, NullArray, StringViewArray, TimestampNanosecondArray,
+        TimestampSecondArray, UInt64Array, record_batch,
+    };
+    use arrow_buffer::IntervalMonthDayNano;
+
+    use super::*;
+    use crate::json_rows::json_rows;
+
+    fn zone() -> Arc<str> {
+        Arc::from("Etc/UTC")
+    }
+
+    /// The values as text, or the reason why they do not fit.
+    fn texts_of(array: impl Array + 'static, type_text: &str) -> Result<String, Mismatch> {
+        let spark_type = SparkType::parse(type_text).unwrap();
+        let conformed = conform(&(Arc::new(array) as ArrayRef), &spark_type, &zone())?;
+        assert_eq!(*conformed.data_type(), spark_type.arrow_type(&zone()), "{type_text}");
+        let batch = arrow_array::RecordBatch::try_from_iter_with_nullable([("c", conformed, true)]).unwrap();
+        let rows: Vec<Vec<Option<String>>> = serde_json::from_str(&json_rows(&[batch], &[spark_type])).unwrap();
+        Ok(rows.into_iter().flatten().map(|cell| cell.unwrap_or("NULL".to_owned())).collect::<Vec<_>>().join("; "))
+    }
+
+    fn intervals(values: &[(i32, i32, i64)]) -> IntervalMonthDayNanoArray {
+        values.iter().map(|(months, days, nanos)| Some(IntervalMonthDayNano::new(*months, *days, *nanos))).collect()
+    }
+
+    fn decimals(values: &[i128], scale: i8) -> Decimal128Array {
+        Decimal128Array::from_iter_values(values.iter().copied()).with_precision_and_scale(38, scale).unwrap()
+    }
+
+    #[test]
+    fn values_that_fit_become_the_declared_type() {
+        let dictionary: DictionaryArray<Int8Type> = ["b", "a", "b"].into_iter().collect();
+        let hugeint = FixedSizeBinaryArray::try_from_iter([(-5_i128).to_le_bytes()].into_iter()).unwrap();
+        let uuid = FixedSizeBinaryArray::try_from_iter([0x0102_i128.to_be_bytes()].into_iter()).unwrap();
+        for (found, expected) in [
+            (texts_of(Int32Array::from(vec![Some(-128), None]), "TINYINT"), "-128; NULL"),
+            (texts_of(UInt64Array::from(vec![7]), "BIGINT"), "7"),
+            (texts_of(decimals(&[42], 0), "INT"), "42"),
+            (texts_of(decimals(&[4200], 2), "INT"), "42"),
+            (texts_of(hugeint, "DECIMAL(38,0)"), "-5"),
+            (texts_of(decimals(&[150], 2), "DECIMAL(10,1)"), "1.5"),
+            (texts_of(decimals(&[15], 1), "DECIMAL(10,3)"), "1.500"),
+            (texts_of(UInt64Array::from(vec![u64::MAX]), "DECIMAL(20,0)"), "18446744073709551615"),
+            (texts_of(Int32Array::from(vec![3]), "DOUBLE"), "3.0"),
+            (texts_of(Float64Array::from(vec![0.1, f64::NAN, f64::NEG_INFINITY]), "FLOAT"), "0.1; NaN; -Infinity"),
+            (texts_of(LargeStringArray::from(vec!["a"]), "VARIANT"), "a"),
+            (
+                texts_of(StringViewArray::from(vec!["longer than twelve bytes"]), "VARCHAR(50)"),
+                "longer than twelve bytes",
+            ),
+            (texts_of(dictionary, "STRING"), "b; a; b"),
+            (texts_of(uuid, "STRING"), "00000000-0000-0000-0000-000000000102"),
+            (texts_of(TimestampSecondArray::from(vec![86_400]), "TIMESTAMP"), "1970-01-02T00:00:00.000Z"),
+            (texts_of(TimestampNanosecondArray::from(vec![1_000]), "TIMESTAMP_NTZ"), "1970-01-01T00:00:00.000001"),
+            (
+                texts_of(TimestampSecondArray::from(vec![0]).with_timezone("UTC"), "TIMESTAMP_NTZ"),
+                "1970-01-01T00:00:00.000",
+            ),
+            (texts_of(intervals(&[(30, 0, 0), (-1, 0, 0)]), "INTERVAL YEAR TO MONTH"), "2-6; -0-1"),
+            (texts_of(intervals(&[(0, -1, 3_600_000_000_000)]), "INTERVAL DAY TO SECOND"), "-0 23:00:00.000000000"),
+            (texts_of(DurationMillisecondArray::from(vec![1_500]), "INTERVAL SECOND"), "0 00:00:01.500000000"),
+            (texts_of(NullArray::new(2), "DATE"), "NULL; NULL"),
+            (texts_of(Int32Array::new_null(1), "VOID"), "NULL"),
+        ] {
+            assert_eq!(found.as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn values_that_do_not_fit_are_refused_and_never_changed() {
+        let local = TimestampSecondArray::from(vec![0]).with_timezone("Europe/Zurich");
+        for (found, reason) in [
+            (texts_of(Int32Array::from(vec![128]), "TINYINT"), "Can't cast value 128"),
+            (texts_of(UInt64Array::from(vec![u64::MAX]), "BIGINT"), "Can't cast value"),
+            (texts_of(Float64Array::from(vec![1.0]), "BIGINT"), "the engine delivered Arrow Float64"),
+            (texts_of(decimals(&[15], 1), "INT"), "fraction"),
+            (texts_of(decimals(&[i128::from(i64::MAX) + 1], 0), "BIGINT"), "does not fit"),
+            (texts_of(decimals(&[155], 2), "DECIMAL(10,1)"), "more than 1 fraction digits"),
+            (texts_of(decimals(&[1000], 0), "DECIMAL(3,0)"), "more than 3 digits"),
+            (texts_of(decimals(&[10_i128.pow(37)], 0), "DECIMAL(38,4)"), "more than 38 digits"),
+            (texts_of(arrow_array::Int64Array::from(vec![(1 << 53) + 1]), "DOUBLE"), "not exact"),
+            (texts_of(Float64Array::from(vec![1e300]), "FLOAT"), "does not fit"),
+            (texts_of(Float64Array::from(vec![1.5]), "DECIMAL(2,1)"), "the engine delivered"),
+            (texts_of(Int32Array::from(vec![1]), "STRING"), "the engine delivered Arrow Int32"),
+            (texts_of(TimestampNanosecondArray::from(vec![1]), "TIMESTAMP"), "finer than a microsecond"),
+            (texts_of(TimestampSecondArray::from(vec![i64::MAX]), "TIMESTAMP"), "does not fit"),
+            (texts_of(local, "TIMESTAMP_NTZ"), "the engine delivered"),
+            (texts_of(intervals(&[(1, 1, 0)]), "INTERVAL YEAR TO MONTH"), "days or seconds"),
+            (texts_of(intervals(&[(1, 1, 0)]), "INTERVAL DAY TO SECOND"), "months"),
+            (texts_of(intervals(&[(0, 0, 1)]), "INTERVAL DAY TO SECOND"), "finer than a microsecond"),
+            (texts_of(Int32Array::from(vec![1]), "VOID"), "the engine delivered"),
+            (texts_of(Int32Array::from(vec![1]), "ARRAY<INT>"), "the engine delivered"),
+        ] {
+            assert!(found.as_ref().is_err_and(|found| found.contains(reason)), "{found:?} instead of {reason}");
+        }
+    }
+
+    #[test]
+    fn nested_values_are_converted_inside() {
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        lists.append_value([Some("a"), None]);
+        lists.append_null();
+        lists.append_value(Vec::<Option<&str>>::new());
+        assert_eq!(texts_of(lists.finish(), "ARRAY<STRING>").unwrap(), r#"["a",null]; NULL; []"#);
+
+        let numbers = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), Some(300)])]);
+        assert_eq!(texts_of(numbers.clone(), "ARRAY<BIGINT>").unwrap(), "[1,300]");
+        assert!(texts_of(numbers, "ARRAY<TINYINT>").unwrap_err().contains("300"));
+
+        let mut maps = MapBuilder::new(None, StringBuilder::new(), arrow_array::builder::Int32Builder::new());
+        maps.keys().append_value("k\"");
+        maps.values().append_null();
+        maps.append(true).unwrap();
+        assert_eq!(texts_of(maps.finish(), "MAP<STRING, SMALLINT>").unwrap(), r#"{"k\"":null}"#);
+    }
+
+    #[test]
+    fn struct_fields_are_matched_by_name_and_else_by_place() {
+        let fields = record_batch!(("b", Int32, [1]), ("a", Utf8, ["x"])).unwrap();
+        let array = StructArray::from(fields);
+        assert_eq!(texts_of(array.clone(), "STRUCT<a: STRING, b: INT>").unwrap(), r#"{"a":"x","b":1}"#);
+        assert_eq!(texts_of(array.clone(), "STRUCT<c: BIGINT, d: STRING>").unwrap(), r#"{"c":1,"d":"x"}"#);
+        assert!(texts_of(array.clone(), "STRUCT<a: STRING>").unwrap_err().contains("delivered"));
+        let reason = texts_of(array, "STRUCT<a: STRING, b: DATE>").unwrap_err();
+        assert_eq!(reason, "field `b` (DATE): the engine delivered Arrow Int32");
+    }
+
+    #[test]
+    fn an_array_of_the_wire_type_is_passed_through() {
+        let array: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let same = conform(&array, &SparkType::Long, &zone()).unwrap();
+        assert!(Arc::ptr_eq(&array, &same));
+    }
+}

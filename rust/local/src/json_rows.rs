@@ -220,3 +220,83 @@ fn timestamp_text(micros: i64) -> String {
     let format = if micros % 1_000 == 0 { "%Y-%m-%dT%H:%M:%S%.3f" } else { "%Y-%m-%dT%H:%M:%S%.6f" };
     timestamp_us_to_datetime(micros).map_or_else(|| micros.to_string(), |time| time.format(format).to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{BinaryArray, BooleanArray, Date32Array, StringArray, TimestampMicrosecondArray};
+
+    use super::*;
+
+    fn batch(columns: Vec<ArrayRef>) -> RecordBatch {
+        let names = ["a", "b, c", "d", "e"];
+        RecordBatch::try_from_iter_with_nullable(
+            names.into_iter().zip(columns).map(|(name, column)| (name, column, true)),
+        )
+        .unwrap()
+    }
+
+    fn text() -> SparkType {
+        SparkType::parse("STRING").unwrap()
+    }
+
+    #[test]
+    fn every_value_is_a_string_or_null() {
+        let rows = batch(vec![
+            Arc::new(BooleanArray::from(vec![Some(true), None])),
+            Arc::new(BinaryArray::from_opt_vec(vec![Some(b"\x00\xff"), None])),
+            Arc::new(Date32Array::from(vec![Some(-1), None])),
+            Arc::new(StringArray::from(vec![Some("\"\n\u{1}ä"), None])),
+        ]);
+        let types = [SparkType::Boolean, SparkType::Binary, SparkType::Date, text()];
+        let expected = r#"[["true","AP8=","1969-12-31","\"\n\u0001ä"],[null,null,null,null]]"#;
+        assert_eq!(json_rows(std::slice::from_ref(&rows), &types), expected);
+        assert_eq!(
+            json_rows(&[rows.slice(1, 1), rows.slice(1, 1)], &types),
+            "[[null,null,null,null],[null,null,null,null]]"
+        );
+        assert_eq!(json_rows(&[], &types), "[]");
+    }
+
+    #[test]
+    fn csv_quotes_what_needs_it() {
+        let values = ["plain", "a,b", "say \"hi\"", "two\nlines", "null", ""];
+        let rows = batch(vec![
+            Arc::new(StringArray::from(values.to_vec())),
+            Arc::new(StringArray::from(vec![None::<&str>; values.len()])),
+        ]);
+        let types = [text(), text()];
+        let expected = "plain,null\r\n\"a,b\",null\r\n\"say \"\"hi\"\"\",null\r\n\"two\nlines\",null\r\n\"null\",null\r\n,null\r\n";
+        assert_eq!(csv_rows(std::slice::from_ref(&rows), &types, false), expected);
+        assert_eq!(csv_rows(&[rows], &types, true), format!("a,\"b, c\"\r\n{expected}"));
+    }
+
+    #[test]
+    fn numbers_and_times_are_spelled_as_the_service_does() {
+        for (value, expected) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (0.001, "0.001"),
+            (9_999_999.5, "9999999.5"),
+            (1e7, "1.0E7"),
+            (1.25e-4, "1.25E-4"),
+            (1e300, "1.0E300"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "Infinity"),
+        ] {
+            assert_eq!(float_text(value, &format!("{value:?}"), &format!("{value:E}")), expected);
+        }
+        for (micros, expected) in [
+            (0, "1970-01-01T00:00:00.000"),
+            (-1, "1969-12-31T23:59:59.999999"),
+            (1_623_761_696_789_000, "2021-06-15T12:54:56.789"),
+        ] {
+            assert_eq!(timestamp_text(micros), expected);
+        }
+        let times =
+            batch(vec![Arc::new(TimestampMicrosecondArray::from(vec![1_000]).with_timezone("America/Los_Angeles"))]);
+        assert_eq!(json_rows(&[times], &[SparkType::Timestamp]), r#"[["1970-01-01T00:00:00.001Z"]]"#);
+    }
+}

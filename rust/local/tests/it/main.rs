@@ -8,6 +8,7 @@
 
 mod client;
 mod delivery;
+mod engines;
 mod faults;
 mod protocol;
 mod rows;
