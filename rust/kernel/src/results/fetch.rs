@@ -12,20 +12,19 @@ use arrow_buffer::Buffer;
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
 use tracing::debug;
 
 use super::budget::{ByteBudget, Permit};
-use super::links::{ChunkLink, LinkStream};
+use super::link::ChunkLink;
+use super::links::{LinkStream, Renewals, Renewer};
 use super::memory::ChunkMemory;
-use super::{Compression, Counters, decode};
+use super::task::Task;
+use super::{ChunkHint, Compression, Counters, decode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Attempt;
 use crate::http::retry::{Failure, RequestClass};
 use crate::sea::SeaClient;
 
-/// Links known and not yet admitted. More would only grow old: they live 15 minutes.
-const LINK_WINDOW: usize = 64;
 /// How often one chunk's link is renewed. A fresh link that is refused again means that the network blocks the store.
 const MAX_RENEWALS: u32 = 3;
 /// How often a body that arrived whole but cannot be right is fetched again.
@@ -60,19 +59,9 @@ pub(crate) struct Fetch {
     pub(crate) statement_id: String,
     pub(crate) compression: Compression,
     pub(crate) counters: Arc<Counters>,
-    /// Uncompressed sizes by chunk index, where the manifest tells them.
-    pub(crate) size_hints: Vec<(i64, usize)>,
+    pub(crate) renewer: Renewer,
+    pub(crate) hints: Arc<[ChunkHint]>,
     pub(crate) memory: Arc<ChunkMemory>,
-}
-
-/// A task that ends with its owner.
-#[derive(Debug)]
-struct Task<T>(JoinHandle<T>);
-
-impl<T> Drop for Task<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// Chunks in row order, downloaded ahead.
@@ -82,13 +71,16 @@ pub(crate) struct ChunkQueue {
     head: Option<Task<Result<Chunk>>>,
     /// Taken when it has ended.
     pump: Option<Task<Result<()>>>,
+    links: Task<()>,
 }
 
 impl ChunkQueue {
-    pub(crate) fn start(fetch: Fetch, links: LinkStream) -> Self {
+    pub(crate) fn start(fetch: Fetch, links: LinkStream, renewals: Renewals) -> Self {
+        let (sender, discovered) = mpsc::channel(1);
+        let links = Task::spawn(links.run(sender, renewals));
         let (sender, pending) = mpsc::unbounded_channel();
-        let pump = Task(tokio::spawn(pump(Arc::new(fetch), links, sender)));
-        Self { pending, head: None, pump: Some(pump) }
+        let pump = Some(Task::spawn(pump(Arc::new(fetch), discovered, sender)));
+        Self { pending, head: None, pump, links }
     }
 
     /// Returns the next chunk in row order, or `None` after the last. Cancel-safe: a dropped call loses nothing.
@@ -99,11 +91,11 @@ impl ChunkQueue {
         let Some(head) = &mut self.head else {
             // The channel closes when the pump ends: at the end of the chain or with the reason why there is none.
             let Some(pump) = &mut self.pump else { return Ok(None) };
-            let outcome = ended(&mut pump.0).await;
+            let outcome = pump.outcome().await;
             self.pump = None;
             return outcome.map(|()| None);
         };
-        let chunk = ended(&mut head.0).await;
+        let chunk = head.outcome().await;
         self.head = None;
         chunk.map(Some)
     }
@@ -111,66 +103,40 @@ impl ChunkQueue {
     /// Aborts everything and waits until it has stopped.
     pub(crate) async fn stop(mut self) {
         self.pending.close();
-        let mut tasks: Vec<Task<Result<Chunk>>> = self.head.take().into_iter().collect();
+        if let Some(pump) = self.pump.take() {
+            pump.stop().await;
+        }
+        if let Some(head) = self.head.take() {
+            head.stop().await;
+        }
         while let Ok(task) = self.pending.try_recv() {
-            tasks.push(task);
+            task.stop().await;
         }
-        for task in &tasks {
-            task.0.abort();
-        }
-        if let Some(mut pump) = self.pump.take() {
-            pump.0.abort();
-            drop((&mut pump.0).await);
-        }
-        for task in &mut tasks {
-            drop((&mut task.0).await);
-        }
+        self.links.stop().await;
     }
 }
 
-async fn ended<T>(handle: &mut JoinHandle<Result<T>>) -> Result<T> {
-    handle.await.unwrap_or_else(|error| {
-        Err(Error::new(ErrorKind::Internal, "a download task ended without a result").with_source(error))
-    })
-}
-
+/// Admits chunks in row order and starts their downloads.
 async fn pump(
     fetch: Arc<Fetch>,
-    mut links: LinkStream,
+    mut discovered: mpsc::Receiver<Result<ChunkLink>>,
     chunks: mpsc::UnboundedSender<Task<Result<Chunk>>>,
 ) -> Result<()> {
-    let options = fetch.client.config().results.clone();
+    let options = &fetch.client.config().results;
     let budget = ByteBudget::new(options.memory_budget.max(1));
     let slots = Arc::new(Semaphore::new(options.max_concurrent_downloads.clamp(1, 1024)));
-    let (sender, mut discovered) = mpsc::channel(LINK_WINDOW);
-    let _discovery = Task(tokio::spawn(async move {
-        loop {
-            match links.next().await {
-                Ok(None) => return,
-                Ok(Some(link)) => {
-                    if sender.send(Ok(link)).await.is_err() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    drop(sender.send(Err(error)).await);
-                    return;
-                }
-            }
-        }
-    }));
     while let Some(link) = discovered.recv().await {
         // A failed discovery is reported after the chunks before it, as the reader would meet it.
         let link = link?;
-        // Admission in row order: the slot first, for it frees itself; then the bytes, which only the reader frees.
+        // The slot first, for it frees itself; then the bytes, which only the reader frees.
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
         let permit = budget.acquire(fetch.estimate(&link)).await;
         let fetch = Arc::clone(&fetch);
-        let task = Task(tokio::spawn(async move {
+        let task = Task::spawn(async move {
             let chunk = fetch.chunk(link, permit).await;
             drop(slot);
             chunk
-        }));
+        });
         if chunks.send(task).is_err() {
             break;
         }
@@ -210,7 +176,9 @@ impl Fetch {
     }
 
     fn size_hint(&self, link: &ChunkLink) -> Option<usize> {
-        self.size_hints.iter().find(|(index, _)| *index == link.chunk_index).map(|(_, bytes)| *bytes)
+        let place = (link.row_offset, link.chunk_index);
+        let position = self.hints.binary_search_by_key(&place, |hint| (hint.row_offset, hint.chunk_index)).ok()?;
+        self.hints.get(position)?.byte_count
     }
 
     /// Downloads, decodes and checks one chunk, renewing its link and repeating what may be repeated.
@@ -233,9 +201,9 @@ impl Fetch {
         let mut attempts = self.client.http().attempts(RequestClass::Download);
         let (mut renewals, mut damaged) = (0, 0);
         loop {
-            if link.is_expired() && renewals < MAX_RENEWALS {
+            if link.is_stale() && renewals < MAX_RENEWALS {
                 renewals += 1;
-                link = self.renew(&link).await.map_err(|error| in_chunk(error, &link, attempts.count()))?;
+                link = self.renewer.renew(&link).await.map_err(|error| in_chunk(error, &link, attempts.count()))?;
             }
             let attempt = match self.body(&link).await {
                 Ok(body) => match self.decode(&link, body, &mut permit).await {
@@ -265,7 +233,7 @@ impl Fetch {
                     }
                     renewals += 1;
                     self.counters.retries.add(1);
-                    link = self.renew(&link).await.map_err(|error| in_chunk(error, &link, attempts.count()))?;
+                    link = self.renewer.renew(&link).await.map_err(|error| in_chunk(error, &link, attempts.count()))?;
                     continue;
                 }
                 Err(attempt) => attempt,
@@ -275,12 +243,6 @@ impl Fetch {
                 return Err(in_chunk(error, &link, attempts.count() + renewals));
             }
         }
-    }
-
-    async fn renew(&self, link: &ChunkLink) -> Result<ChunkLink> {
-        debug!(statement_id = self.statement_id, chunk = link.chunk_index, "link renewed");
-        self.counters.link_requests.add(1);
-        link.renew(&self.client, &self.statement_id).await
     }
 
     /// Downloads the body of `link`, once.

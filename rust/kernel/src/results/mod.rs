@@ -4,8 +4,10 @@ mod budget;
 pub mod decode;
 mod fetch;
 mod json;
+mod link;
 mod links;
 mod memory;
+mod task;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,9 +23,9 @@ use tracing::info;
 use crate::error::{Error, ErrorKind, Result};
 use crate::execution::ServerStatement;
 use crate::schema::{self, Column};
-use crate::sea::wire::{Manifest, ResultData, StatementResponse};
+use crate::sea::wire::{ChunkInfo, Manifest, ResultData, StatementResponse};
 use fetch::{Chunk, ChunkQueue, Fetch};
-use links::LinkStream;
+use links::{LinkStream, Renewer};
 
 /// Largest inline result that is gathered. The platform's own limit is 25 MiB.
 const MAX_INLINE_BYTES: usize = 1 << 30;
@@ -42,6 +44,8 @@ pub struct Statistics {
     pub decoded_bytes: u64,
     /// Requests to the chunk endpoint: for links or for further inline pieces.
     pub link_requests: u64,
+    /// Those of them that asked for links again because the old ones had expired.
+    pub renewals: u64,
     /// Requests to storage hosts.
     pub download_requests: u64,
     /// Downloads repeated after a failure.
@@ -58,6 +62,7 @@ pub(crate) struct Counters {
     wire_bytes: Counter,
     decoded_bytes: Counter,
     link_requests: Counter,
+    renewals: Counter,
     download_requests: Counter,
     retries: Counter,
     trimmed_rows: Counter,
@@ -90,10 +95,37 @@ impl Counters {
             wire_bytes: self.wire_bytes.get(),
             decoded_bytes: self.decoded_bytes.get(),
             link_requests: self.link_requests.get(),
+            renewals: self.renewals.get(),
             download_requests: self.download_requests.get(),
             retries: self.retries.get(),
             trimmed_rows: self.trimmed_rows.get(),
         }
+    }
+}
+
+/// What the manifest says of one chunk: a help for memory and for speed, never for what the result is.
+#[derive(Clone, Debug)]
+pub(crate) struct ChunkHint {
+    chunk_index: i64,
+    row_offset: i64,
+    row_count: Option<i64>,
+    /// Uncompressed size.
+    byte_count: Option<usize>,
+}
+
+impl ChunkHint {
+    fn from_manifest(chunks: Vec<ChunkInfo>) -> Arc<[Self]> {
+        let mut hints: Vec<Self> = chunks
+            .into_iter()
+            .map(|chunk| Self {
+                chunk_index: chunk.chunk_index,
+                row_offset: chunk.row_offset,
+                row_count: chunk.row_count,
+                byte_count: chunk.byte_count.and_then(|bytes| usize::try_from(bytes).ok()),
+            })
+            .collect();
+        hints.sort_by_key(|hint| (hint.row_offset, hint.chunk_index));
+        hints.into()
     }
 }
 
@@ -176,26 +208,26 @@ impl ResultStream {
                 let text = format!("the result files are in format `{}`", manifest.format.unwrap_or_default());
                 return Err(Error::new(ErrorKind::Protocol, text));
             }
+            let hints = ChunkHint::from_manifest(manifest.chunks);
+            let client = statement.client();
             let links = LinkStream::new(
-                Arc::clone(statement.client()),
+                Arc::clone(client),
                 statement.statement_id(),
                 first,
+                Arc::clone(&hints),
                 Arc::clone(&counters),
             )?;
-            let size_hints = manifest
-                .chunks
-                .iter()
-                .filter_map(|chunk| Some((chunk.chunk_index, usize::try_from(chunk.byte_count?).ok()?)))
-                .collect();
+            let (renewer, renewals) = Renewer::new();
             let fetch = Fetch {
-                client: Arc::clone(statement.client()),
+                client: Arc::clone(client),
                 statement_id: statement.statement_id().to_owned(),
                 compression,
                 counters: Arc::clone(&counters),
-                size_hints,
+                renewer,
+                hints,
                 memory: Arc::default(),
             };
-            let mut chunks = ChunkQueue::start(fetch, links);
+            let mut chunks = ChunkQueue::start(fetch, links, renewals);
             // The session's time zone, and so the schema, is known only from the first body.
             ready.extend(chunks.next().await?);
             queue = Some(chunks);

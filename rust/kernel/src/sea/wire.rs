@@ -115,6 +115,9 @@ pub(crate) struct ColumnInfo {
 pub(crate) struct ChunkInfo {
     #[serde(default)]
     pub(crate) chunk_index: i64,
+    #[serde(default)]
+    pub(crate) row_offset: i64,
+    pub(crate) row_count: Option<i64>,
     /// Uncompressed size.
     pub(crate) byte_count: Option<i64>,
 }

@@ -13,11 +13,13 @@ fn links_per_answer(count: usize) -> Switches {
     Switches { hybrid_links_per_response: LinkCount::AtMost(count.try_into().unwrap()), ..Switches::default() }
 }
 
-/// The chunk calls received: index and row offset.
+/// The chunk calls received, by chunk: index and row offset.
 fn chunk_calls(warehouse: &Warehouse) -> Vec<(u64, Option<i64>)> {
     let requests = warehouse.server.requests();
     let calls = requests.iter().filter(|request| request.operation == Some(Operation::Chunk));
-    calls.map(|request| (request.chunk_index.unwrap(), request.row_offset)).collect()
+    let mut calls: Vec<_> = calls.map(|request| (request.chunk_index.unwrap(), request.row_offset)).collect();
+    calls.sort_unstable();
+    calls
 }
 
 #[tokio::test]
@@ -114,6 +116,41 @@ async fn an_expired_link_is_renewed_by_clock_or_by_the_stores_answer() {
         let expired = FaultRule::new(Operation::Download, Fault::Expire).chunk(4).times(2);
         assert_eq!(warehouse.numbers_under(vec![expired]).await.unwrap(), all_ids(), "{cloud:?}");
         assert_eq!(chunk_calls(&warehouse), [(4, Some(4000)), (4, Some(4000))]);
+    }
+}
+
+#[tokio::test]
+async fn links_that_expire_together_are_renewed_by_few_calls() {
+    let warehouse = Warehouse::start();
+    let expired = (1..9).map(|index| FaultRule::new(Operation::Download, Fault::Expire).chunk(index));
+    assert_eq!(warehouse.numbers_under(expired.collect()).await.unwrap(), all_ids());
+    let calls = chunk_calls(&warehouse).len();
+    assert!((1..=4).contains(&calls), "{calls} calls for 8 links");
+    let mut downloads: Vec<u64> = warehouse
+        .server
+        .requests()
+        .iter()
+        .filter(|r| r.operation == Some(Operation::Download))
+        .filter_map(|r| r.chunk_index)
+        .collect();
+    downloads.sort_unstable();
+    downloads.dedup();
+    assert_eq!(downloads.len(), CHUNKS as usize);
+}
+
+#[tokio::test]
+async fn links_are_resolved_concurrently_where_the_manifest_lists_the_chunks() {
+    for (manifest_chunks, limit_ms) in [(ManifestChunks::Exact, 700.0), (ManifestChunks::Absent, f64::INFINITY)] {
+        let warehouse = Warehouse::with(Switches { manifest_chunks, ..links_per_answer(1) });
+        let slow = FaultRule::new(Operation::Chunk, Fault::Delay { ms: 100 }).always();
+        assert_eq!(warehouse.numbers_under(vec![slow]).await.unwrap(), all_ids());
+        let requests = warehouse.server.requests();
+        let times: Vec<f64> =
+            requests.iter().filter(|r| r.operation == Some(Operation::Chunk)).map(|r| r.offset_ms).collect();
+        assert_eq!(times.len(), CHUNKS as usize - 1, "no call is made twice");
+        let spread = times.iter().copied().fold(0.0, f64::max) - times.iter().copied().fold(f64::INFINITY, f64::min);
+        assert!(spread < limit_ms, "{spread} ms between the first and the last call");
+        assert!(manifest_chunks == ManifestChunks::Exact || spread >= 800.0, "without the list they follow each other");
     }
 }
 

@@ -1,0 +1,161 @@
+//! One presigned link: where a chunk lies in the result, and where its bytes are.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use reqwest::Url;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::config::is_loopback;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::host_and_port;
+use crate::sea::wire::ExternalLink;
+
+/// A link this close to its end is renewed before use, or at half its life if that is short. Other drivers take 30 to 60 s.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
+
+/// A URL that authorises by itself. Prints host and path; the query is the secret.
+#[derive(Clone, Eq, PartialEq)]
+pub(crate) struct PresignedUrl(Url);
+
+impl PresignedUrl {
+    fn parse(text: &str) -> Result<Self> {
+        let unusable = |why: &str| Error::new(ErrorKind::Protocol, format!("a presigned link {why}"));
+        // The parser's own message could repeat parts of the text.
+        let url = Url::parse(text).map_err(|_| unusable("is not a URL"))?;
+        match url.scheme() {
+            "https" => {}
+            "http" if is_loopback(&url) => {}
+            _ => return Err(unusable("is neither https nor on a loopback address")),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(unusable("names a user"));
+        }
+        Ok(Self(url))
+    }
+
+    /// Returns the URL, for the one place that requests it.
+    pub(crate) fn expose(&self) -> &Url {
+        &self.0
+    }
+
+    pub(crate) fn host(&self) -> String {
+        host_and_port(&self.0)
+    }
+}
+
+impl fmt::Debug for PresignedUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}{}?...", self.host(), self.0.path())
+    }
+}
+
+/// Where one chunk lies in the result and where its bytes are.
+#[derive(Clone, Debug)]
+pub(crate) struct ChunkLink {
+    pub(crate) chunk_index: i64,
+    /// Global index of the chunk's first row.
+    pub(crate) row_offset: i64,
+    /// Rows the chunk stands for; absent counts as none, and then the body must hold none.
+    pub(crate) row_count: Option<i64>,
+    /// A hint: compressed or uncompressed size, depending on the service's version.
+    pub(crate) byte_count: Option<i64>,
+    pub(crate) url: PresignedUrl,
+    /// Sent along verbatim; sensitive, so it prints as such.
+    pub(crate) headers: HeaderMap,
+    /// When to renew it; absent where the server names no end, or one that has passed: then the clocks differ.
+    stale_at: Option<Instant>,
+}
+
+impl ChunkLink {
+    pub(crate) fn from_wire(link: &ExternalLink) -> Result<Self> {
+        let in_chunk = |error: Error| error.with_chunk_index(link.chunk_index);
+        let mut headers = HeaderMap::new();
+        for (name, value) in &link.http_headers {
+            let pair = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value.expose()).ok());
+            let Some((name, mut value)) = pair else {
+                return Err(in_chunk(Error::new(
+                    ErrorKind::Protocol,
+                    "a presigned link comes with an unusable header",
+                )));
+            };
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        if link.row_offset < 0 || link.row_count.is_some_and(|rows| rows < 0) || link.chunk_index < 0 {
+            return Err(in_chunk(Error::new(
+                ErrorKind::Protocol,
+                "a presigned link has a negative index, offset or count",
+            )));
+        }
+        Ok(Self {
+            chunk_index: link.chunk_index,
+            row_offset: link.row_offset,
+            row_count: link.row_count,
+            byte_count: link.byte_count,
+            url: PresignedUrl::parse(link.url.expose()).map_err(in_chunk)?,
+            headers,
+            stale_at: link.expiration.as_deref().and_then(stale_at),
+        })
+    }
+
+    pub(crate) fn rows(&self) -> i64 {
+        self.row_count.unwrap_or(0)
+    }
+
+    /// Returns the row behind the last.
+    pub(crate) fn end(&self) -> i64 {
+        self.row_offset.saturating_add(self.rows())
+    }
+
+    /// Tells whether the link is too old by the local clock; the store's answer has the last word.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stale_at.is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// Tells whether `other` stands for the same place in the result.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        self.chunk_index == other.chunk_index && self.row_offset == other.row_offset
+    }
+
+    /// `chunk 17 (rows 340000..360000)`, as errors name it.
+    pub(crate) fn place(&self) -> String {
+        format!("chunk {} (rows {}..{})", self.chunk_index, self.row_offset, self.end())
+    }
+}
+
+/// Reads an RFC 3339 expiration and returns when to renew. Measured against the time of receipt, on the monotonic clock.
+fn stale_at(expiration: &str) -> Option<Instant> {
+    let end = OffsetDateTime::parse(expiration, &Rfc3339).ok()?;
+    let lifetime = Duration::try_from(end - OffsetDateTime::now_utc()).ok()?;
+    Instant::now().checked_add(lifetime - EXPIRY_MARGIN.min(lifetime / 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_stale_before_its_end_and_one_from_the_past_never() {
+        let after = |seconds: i64| {
+            let end = OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
+            let at = stale_at(&end.format(&Rfc3339).unwrap())?;
+            Some(at.saturating_duration_since(Instant::now()).as_secs_f64().round() as i64)
+        };
+        assert_eq!((after(900), after(10), after(-5)), (Some(870), Some(5), None));
+        assert_eq!(stale_at("tomorrow"), None);
+    }
+
+    #[test]
+    fn links_must_be_safe_and_stay_secret() {
+        for text in ["http://store.example/a", "ftp://127.0.0.1/a", "https://user:canary@store.example/a", "canary"] {
+            let error = PresignedUrl::parse(text).unwrap_err();
+            assert!(!format!("{error:?}").contains("canary"), "{text}");
+        }
+        let url = PresignedUrl::parse("https://store.example/a%3Ab?sig=canary%2B").unwrap();
+        assert_eq!(format!("{url:?}"), "store.example:443/a%3Ab?...");
+        assert_eq!(url.expose().as_str(), "https://store.example/a%3Ab?sig=canary%2B", "sent byte for byte");
+    }
+}
