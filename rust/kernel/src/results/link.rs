@@ -130,7 +130,7 @@ impl ChunkLink {
 fn stale_at(expiration: &str) -> Option<Instant> {
     let end = OffsetDateTime::parse(expiration, &Rfc3339).ok()?;
     let lifetime = Duration::try_from(end - OffsetDateTime::now_utc()).ok()?;
-    Instant::now().checked_add(lifetime - EXPIRY_MARGIN.min(lifetime / 2))
+    Instant::now().checked_add(lifetime.saturating_sub(EXPIRY_MARGIN).max(lifetime / 2))
 }
 
 #[cfg(test)]
