@@ -1,0 +1,1 @@
+"""The translation of Databricks SQL to DuckDB: parser, type rules, functions and statements."""
