@@ -255,7 +255,9 @@ class Cursor:
         self._closed = False
         self._statement: Statement | None = None
         self._statement_id: str | None = None
+        # Absent also after statements without columns: there is nothing to read.
         self._result: ResultStream | None = None
+        self._executed = False
         self._rowcount = -1
 
     @property
@@ -271,7 +273,7 @@ class Cursor:
         the module. Precision and scale are given for decimals. None before `execute`, after a failed one and for
         statements without columns.
         """
-        if self._result is None or not self._result.columns:
+        if self._result is None:
             return None
         return [
             (column.name, _type_code(column), None, None, column.precision, column.scale, None)
@@ -329,11 +331,14 @@ class Cursor:
         statement = session.statement(operation, parameters, row_limit)
         self._statement = statement
         try:
-            self._result = statement.execute()
+            result = statement.execute()
         finally:
             self._statement_id = statement.statement_id
             self._statement = None
-        self._rowcount = _row_count(self._result, operation)
+        self._executed = True
+        if result.columns:
+            self._result = result
+            self._rowcount = _row_count(result, operation)
         return self
 
     def executemany(self, operation: str, seq_of_parameters: Iterable[Parameters]) -> Cursor:
@@ -421,6 +426,7 @@ class Cursor:
 
     def _clear(self) -> None:
         result, self._result = self._result, None
+        self._executed = False
         self._statement_id = None
         self._rowcount = -1
         if result is not None:
@@ -432,16 +438,16 @@ class Cursor:
         return self._connection._open_session()  # noqa: SLF001 - one module, one protocol
 
     def _open_result(self) -> ResultStream:
-        if self._result is None or not self._result.columns:
-            self._open_session()
-            what = "no statement was executed" if self._result is None else "the statement has no result set"
-            raise ProgrammingError(f"there is nothing to fetch: {what}")
-        return self._result
+        if self._result is not None:
+            return self._result
+        self._open_session()
+        what = "the statement has no result set" if self._executed else "no statement was executed"
+        raise ProgrammingError(f"there is nothing to fetch: {what}", kind="InvalidArgument")
 
     def _checked_size(self, size: int | None) -> int:
         rows = self.arraysize if size is None else size
         if rows < 0:
-            raise ProgrammingError(f"cannot fetch {rows} rows; expected a number that is not negative")
+            raise ProgrammingError(f"cannot fetch {rows} rows; expected a number that is not negative", kind="InvalidArgument")
         return rows
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
@@ -498,10 +504,7 @@ def _type_code(column: Column) -> str:
 
 
 def _row_count(result: ResultStream, operation: str) -> int:
-    columns = result.columns
-    if not columns:
-        return -1
-    if columns[0].name == "num_affected_rows" and _CHANGES_ROWS.match(operation):
+    if result.columns[0].name == "num_affected_rows" and _CHANGES_ROWS.match(operation):
         row = result.peek()
         affected = None if row is None else row[0]
         return affected if isinstance(affected, int) else -1

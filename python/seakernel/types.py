@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import TypeAlias
 
 __all__ = [
     "BINARY",
@@ -74,12 +73,8 @@ class ArrowSchemaExportable(Protocol):
     def __arrow_c_schema__(self) -> object: ...
 
 
-if TYPE_CHECKING:
-    Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
-    DescriptionColumn: TypeAlias = tuple[str, str, None, None, int | None, int | None, None]
-else:
-    Parameters = "Sequence[Any] | Mapping[str, Any]"
-    DescriptionColumn = "tuple[str, str, None, None, int | None, int | None, None]"
+Parameters: TypeAlias = "Sequence[Any] | Mapping[str, Any]"
+DescriptionColumn: TypeAlias = "tuple[str, str, None, None, int | None, int | None, None]"
 
 
 class TypeObject:

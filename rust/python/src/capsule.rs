@@ -16,7 +16,7 @@ use pyo3::types::PyCapsule;
 use seakernel::{ResultStream, Statistics};
 
 use crate::error;
-use crate::runtime::{Home, Owned};
+use crate::runtime::{self, Home, Owned};
 
 /// Returns the `arrow_schema` capsule of `schema`.
 pub(crate) fn schema_capsule<'py>(py: Python<'py>, schema: &SchemaRef) -> PyResult<Bound<'py, PyCapsule>> {
@@ -79,9 +79,8 @@ fn arrow_error(py: Python<'_>, raised: &PyErr) -> ArrowError {
     if !raised.is_instance_of::<PyKeyboardInterrupt>(py) {
         return ArrowError::ExternalError(raised.value(py).to_string().into());
     }
-    // The last Python call before the consumer's: the next one raises. Where interrupting fails, the Arrow error remains,
-    // which ends the read all the same.
-    let _ = py.import("_thread").and_then(|thread| thread.call_method0("interrupt_main"));
+    // The last Python call before the consumer's, for the next one raises.
+    runtime::interrupt_again(py, raised);
     ArrowError::ExternalError("interrupted by the keyboard".into())
 }
 

@@ -164,7 +164,7 @@ struct Walk {
 pub(crate) struct PyResultStream {
     home: Home,
     schema: SchemaRef,
-    columns: Vec<Column>,
+    columns: Py<PyTuple>,
     statement_id: String,
     total_row_count: Option<i64>,
     truncated: bool,
@@ -175,11 +175,12 @@ pub(crate) struct PyResultStream {
 }
 
 impl PyResultStream {
-    pub(crate) fn new(home: &Home, stream: ResultStream) -> Self {
-        Self {
+    pub(crate) fn new(py: Python<'_>, home: &Home, stream: ResultStream) -> PyResult<Self> {
+        let columns = PyTuple::new(py, stream.columns().iter().map(PyColumn::from))?.unbind();
+        Ok(Self {
             home: home.clone(),
             schema: stream.schema(),
-            columns: stream.columns().to_vec(),
+            columns,
             statement_id: stream.statement_id().to_owned(),
             total_row_count: stream.total_row_count(),
             truncated: stream.truncated(),
@@ -192,7 +193,7 @@ impl PyResultStream {
                 ahead: VecDeque::new(),
                 converter: None,
             }),
-        }
+        })
     }
 
     /// Waits for other threads' calls without the GIL, then gives the result to the caller alone.
@@ -347,8 +348,8 @@ impl State {
 #[pymethods]
 impl PyResultStream {
     #[getter]
-    fn columns<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.columns.iter().map(PyColumn::from))
+    fn columns(&self, py: Python<'_>) -> Py<PyTuple> {
+        self.columns.clone_ref(py)
     }
 
     #[getter]

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
@@ -108,21 +109,29 @@ impl Home {
         F::Output: Send,
     {
         self.check(py)?;
-        py.detach(|| {
-            self.handle.block_on(async {
-                tokio::pin!(future);
-                loop {
-                    tokio::select! {
-                        biased;
-                        output = &mut future => return Ok(output),
-                        () = time::sleep(SIGNAL_TICK) => {
-                            // No interpreter any more: nobody is left to interrupt us.
-                            Python::try_attach(check_signals).unwrap_or(Ok(()))?;
-                        }
+        if Handle::try_current().is_ok_and(|current| current.id() == self.handle.id()) {
+            let message = "called from an I/O thread, as a log handler is: it would wait for itself; \
+                           put a `logging.handlers.QueueHandler` in between";
+            return Err(error::raise(py, "InterfaceError", "InvalidArgument", message));
+        }
+        let interruptible = async {
+            tokio::pin!(future);
+            loop {
+                tokio::select! {
+                    biased;
+                    output = &mut future => return Ok(output),
+                    () = time::sleep(SIGNAL_TICK) => {
+                        // No interpreter any more: nobody is left to interrupt us.
+                        Python::try_attach(raise_pending).unwrap_or(Ok(()))?;
                     }
                 }
-            })
-        })
+            }
+        };
+        let output = py.detach(|| self.handle.block_on(interruptible));
+        if let Err(raised) = raise_logged(py) {
+            interrupt_again(py, &raised);
+        }
+        output
     }
 }
 
@@ -195,8 +204,30 @@ fn shutdown(py: Python<'_>) {
     });
 }
 
-fn check_signals(py: Python<'_>) -> PyResult<()> {
+fn raise_pending(py: Python<'_>) -> PyResult<()> {
+    raise_logged(py)?;
     py.check_signals()
+}
+
+/// Raises a Ctrl-C that came while a log handler ran in this thread; the log bridge leaves it behind as the current
+/// exception. Failures of the handler are reported as such and nobody else's.
+fn raise_logged(py: Python<'_>) -> PyResult<()> {
+    match PyErr::take(py) {
+        Some(raised) if raised.is_instance_of::<PyException>(py) => {
+            raised.write_unraisable(py, None);
+            Ok(())
+        }
+        Some(raised) => Err(raised),
+        None => Ok(()),
+    }
+}
+
+/// Has the next Python code raise `KeyboardInterrupt` where this call cannot, for an answer would be lost.
+pub(crate) fn interrupt_again(py: Python<'_>, raised: &PyErr) {
+    if raised.is_instance_of::<PyKeyboardInterrupt>(py) {
+        // Where even this fails, the program goes on as if the key had been pressed a moment too late.
+        let _ = py.import("_thread").and_then(|thread| thread.call_method0("interrupt_main"));
+    }
 }
 
 fn stopped(py: Python<'_>) -> PyErr {

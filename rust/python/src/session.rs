@@ -150,7 +150,7 @@ impl PyStatement {
             .home
             .block_on(py, async move { statement.execute().await?.results().await })?
             .map_err(|failure| error::from_kernel(py, failure))?;
-        Ok(PyResultStream::new(&self.home, stream))
+        PyResultStream::new(py, &self.home, stream)
     }
 
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
