@@ -35,7 +35,7 @@ def main() -> int:
 
         import seakernel
         from seakernel.local import LocalWarehouse
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         say(f"the demonstration cannot start: {error}; `pip install 'seakernel[local,samples]' pyarrow`")
         return 1
     try:
@@ -46,7 +46,7 @@ def main() -> int:
                 show_flights(cursor, warehouse, pa)
                 show_delays(cursor)
             compare_addresses(warehouse, seakernel, pa)
-    except (ImportError, seakernel.Error) as error:
+    except (ModuleNotFoundError, seakernel.Error) as error:
         say(f"the demonstration stopped: {error}")
         return 1
     return 0

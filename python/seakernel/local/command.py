@@ -53,7 +53,7 @@ def _run_local(options: argparse.Namespace) -> int:
             tpch_scale=options.tpch_scale,
             chunk_bytes=options.chunk_bytes,
         )
-    except (ImportError, OSError, ValueError) as error:
+    except (ModuleNotFoundError, OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     with warehouse:

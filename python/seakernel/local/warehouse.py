@@ -66,7 +66,7 @@ class LocalWarehouse:
             options: Further options of the server, such as `chunk_rows` or `time_zone`. An unknown one is refused.
 
         Raises:
-            ImportError: duckdb or sqlglot is not installed.
+            ModuleNotFoundError: duckdb or sqlglot is not installed.
             OSError: the port cannot be listened on, or the data folder cannot be read.
             ValueError: an option, a switch, a fault or the data folder is not usable; the message names it.
         """
@@ -207,7 +207,7 @@ def _require_engine_packages() -> None:
     missing = [name for name in ("duckdb", "sqlglot") if importlib.util.find_spec(name) is None]
     if missing:
         names = " and ".join(f"`{name}`" for name in missing)
-        raise ImportError(f"the local warehouse needs {names}: `pip install 'seakernel[local]'`", name=missing[0])
+        raise ModuleNotFoundError(f"the local warehouse needs {names}: `pip install 'seakernel[local]'`", name=missing[0])
 
 
 def _add_samples(engine: DuckDbEngine, samples: SampleData) -> None:
