@@ -10,7 +10,7 @@ from seakernel.local.sql import java_text, syntax, types
 from seakernel.local.sql.arithmetic import arithmetic, comparable, comparison
 from seakernel.local.sql.casts import Caster
 from seakernel.local.sql.errors import failure, type_mismatch, unsupported
-from seakernel.local.sql.functions.registry import FUNCTIONS, check_count
+from seakernel.local.sql.registry import FUNCTIONS, check_count
 from seakernel.local.sql.python_functions import interval_of_micros
 from seakernel.local.sql.typed import Scope, Typed, access_field, inherit
 from seakernel.local.sql.types import DataType, text_literal
@@ -46,6 +46,9 @@ class Environment(Protocol):
 
     def setting(self, name: str) -> str | None:
         """A value set with SET."""
+
+    def variable(self, parts: list[str]) -> Typed | None:
+        """The value of a session variable."""
 
 
 class ExpressionTranslator:
@@ -128,7 +131,8 @@ class ExpressionTranslator:
         return self.environment.parameter(node.name)
 
     def _name(self, node: syntax.Name, scope: Scope) -> Typed:
-        return scope.resolve(node.parts)
+        found = scope.find(node.parts) or self.environment.variable(node.parts)
+        return found if found is not None else scope.resolve(node.parts)
 
     def _star(self, node: syntax.Star, scope: Scope) -> Typed:
         raise failure("INVALID_USAGE_OF_STAR_OR_REGEX", "42000", "Invalid usage of '*' in expression.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from seakernel.local.sql import types
 from seakernel.local.sql.errors import failure, unsupported
-from seakernel.local.sql.functions.registry import FUNCTIONS, Function, check_count, wrong_type
+from seakernel.local.sql.registry import FUNCTIONS, Function, check_count, wrong_type
 from seakernel.local.sql.typed import Typed
 from seakernel.local.sql.types import DataType, text_literal
 

@@ -9,7 +9,7 @@ from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.generators import Generated, generate, is_generator
 from seakernel.local.sql.naming import name_of
 from seakernel.local.sql.relations import RelationTranslator
-from seakernel.local.sql.typed import Column, OutputColumn, QuerySql, RelationSql, Scope, Typed, inherit
+from seakernel.local.sql.typed import Column, OutputColumn, QuerySql, Scope, Typed
 from seakernel.local.sql.types import quoted
 
 if TYPE_CHECKING:
@@ -330,7 +330,7 @@ class QueryTranslator(RelationTranslator):
     def _tail(self, query: Query, items: list[_Item], scope: Scope, *, distinct: bool = False) -> str:
         sql = ""
         if query.order_all is not None:
-            sql += " ORDER BY " + ", ".join(f"{place} {_direction(query.order_all)}" for place in range(1, len(items) + 1))
+            sql += " ORDER BY " + ", ".join(f"{place} {query.order_all.direction}" for place in range(1, len(items) + 1))
         elif query.order_by:
             outputs = {item.name.lower(): item.value for item in reversed(items)}
             inner = Scope(scope.columns, scope.parent, scope.variables, scope.aliases, outputs, scope.windows)
@@ -361,7 +361,7 @@ class QueryTranslator(RelationTranslator):
                     key = f"({key})"
         if kind.contains("MAP", "VARIANT"):
             raise failure("DATATYPE_MISMATCH.INVALID_ORDERING_TYPE", "42K09", f'Cannot resolve "sortorder" due to data type mismatch: it does not support ordering on type "{kind.text}".')
-        return f"{key} {_direction(item)}"
+        return f"{key} {item.direction}"
 
     def _count(self, word: str, node: syntax.Expression) -> str:
         value = self.expression(node, Scope())
@@ -370,15 +370,6 @@ class QueryTranslator(RelationTranslator):
         if isinstance(value.constant, int) and value.constant < 0:
             raise failure("INVALID_LIMIT_LIKE_EXPRESSION.IS_NEGATIVE", "42K0E", f"The {word.lower()} expression must be equal to or greater than 0, but got {value.constant}.")
         return value.sql
-
-
-def order_direction(item: syntax.OrderItem) -> str:
-    """Direction and place of NULLs: first in ascending order, last in descending, unless said otherwise."""
-    nulls = item.nulls or ("LAST" if item.descending else "FIRST")
-    return f"{'DESC' if item.descending else 'ASC'} NULLS {nulls}"
-
-
-_direction = order_direction
 
 
 def _group_sql(key: Typed) -> str:
@@ -414,5 +405,3 @@ def _mentions(query: Query, name: str) -> bool:
     """Whether a query reads from the table `name`; its text form is enough, since a false hit only changes the plan."""
     return f"parts=['{name.lower()}']" in repr(query).lower()
 
-
-__all__ = ["QueryTranslator", "inherit", "RelationSql"]

@@ -103,7 +103,7 @@ def _stored_values(translator: QueryTranslator, table: Table, chosen: list[Table
 def _missing(translator: QueryTranslator, table: Table, column: TableColumn, given: dict[str, str]) -> str:
     """The value of a column that the statement does not give."""
     if column.identity:
-        return f"nextval({text_literal(sequence_name(table, column))})"
+        return f"nextval({text_literal(quoted(sequence_name(table, column)))})"
     if column.generated:
         scope = Scope([Column(other.name, types.STRING if other.type.is_string else other.type, f"({given[other.name.lower()]})") for other in table.columns if other.name.lower() in given])
         return stored(translator, translator.expression(parse_expression(column.generated), scope), column)

@@ -117,6 +117,11 @@ class StatementEnvironment:
         """A value set with SET."""
         return self.session.zone if name == "timezone" else self.session.settings.get(name)
 
+    def variable(self, parts: list[str]) -> Typed | None:
+        """The value of a session variable."""
+        places = ([], ["session"], ["system", "session"])
+        return self.session.variables.get(parts[-1].lower()) if [part.lower() for part in parts[:-1]] in places else None
+
     # Names -------------------------------------------------------------------------------------------------------
 
     def qualified(self, parts: list[str]) -> tuple[str, str, str]:

@@ -221,6 +221,12 @@ class OrderItem:
     descending: bool = False
     nulls: str = ""
 
+    @property
+    def direction(self) -> str:
+        """Direction and place of NULLs: first in ascending order, last in descending, unless said otherwise."""
+        nulls = self.nulls or ("LAST" if self.descending else "FIRST")
+        return f"{'DESC' if self.descending else 'ASC'} NULLS {nulls}"
+
 
 @dataclass(slots=True)
 class Frame:

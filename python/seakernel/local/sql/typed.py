@@ -100,12 +100,13 @@ class Scope:
         Raises:
             SqlError: UNRESOLVED_COLUMN, AMBIGUOUS_REFERENCE or FIELD_NOT_FOUND.
         """
-        found = self._find(parts)
+        found = self.find(parts)
         if found is not None:
             return found
         raise self._unresolved(parts)
 
-    def _find(self, parts: list[str]) -> Typed | None:
+    def find(self, parts: list[str]) -> Typed | None:
+        """What a name means, or None."""
         variable = self.variables.get(parts[0].lower())
         if variable is not None:
             return access_fields(variable, parts[1:])
@@ -129,7 +130,7 @@ class Scope:
             if alias.volatile:
                 raise unsupported("A lateral column alias of an expression that differs at every evaluation")
             return access_fields(alias, parts[1:])
-        return self.parent._find(parts) if self.parent else None
+        return self.parent.find(parts) if self.parent else None
 
     def _unresolved(self, parts: list[str]) -> Exception:
         name = "`" + "`.`".join(parts) + "`"

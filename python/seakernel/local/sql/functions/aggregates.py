@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from seakernel.local.sql import decimals, types
 from seakernel.local.sql.errors import failure, unsupported
-from seakernel.local.sql.functions.registry import FUNCTIONS, Function, raw, wrong_type
+from seakernel.local.sql.registry import FUNCTIONS, Function, raw, wrong_type
 from seakernel.local.sql.functions.windows import over
-from seakernel.local.sql.queries import order_direction
 from seakernel.local.sql.syntax import Star
 from seakernel.local.sql.typed import Scope, Typed, inherit
 
@@ -318,7 +317,7 @@ def listagg(one: Aggregation) -> Typed:
         delimiter = "''"
     order = ""
     if one.call.order_by:
-        keys = [f"{one.translator.expression(item.expression, one.scope).sql} {order_direction(item)}" for item in one.call.order_by]
+        keys = [f"{one.translator.expression(item.expression, one.scope).sql} {item.direction}" for item in one.call.order_by]
         if one.over:
             raise unsupported("listagg with WITHIN GROUP as a window function")
         order = " ORDER BY " + ", ".join(keys)

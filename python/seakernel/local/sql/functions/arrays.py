@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from seakernel.local.sql import types
 from seakernel.local.sql.errors import failure, unsupported
-from seakernel.local.sql.functions.registry import raw, scalar, wrong_type
+from seakernel.local.sql.registry import raw, scalar, wrong_type
 from seakernel.local.sql.typed import Typed, inherit
 from seakernel.local.sql.types import quoted
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from seakernel.local.sql import syntax, types
 from seakernel.local.sql.arithmetic import comparison
 from seakernel.local.sql.errors import failure, unsupported
-from seakernel.local.sql.functions.registry import alias, raw, scalar, wrong_type
+from seakernel.local.sql.registry import alias, raw, scalar, wrong_type
 from seakernel.local.sql.typed import Typed, inherit
 from seakernel.local.sql.types import text_literal
 

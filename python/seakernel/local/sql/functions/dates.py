@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from seakernel.local.sql import java_dates, syntax, types
 from seakernel.local.sql.errors import failure, unsupported
-from seakernel.local.sql.functions.registry import alias, raw, scalar, simple, wrong_type
+from seakernel.local.sql.registry import alias, raw, scalar, simple, wrong_type
 from seakernel.local.sql.python_functions import python_function
 from seakernel.local.sql.typed import Typed, inherit
 from seakernel.local.sql.types import text_literal

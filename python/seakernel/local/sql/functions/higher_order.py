@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from seakernel.local.sql import syntax, types
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.functions.arrays import array
-from seakernel.local.sql.functions.registry import raw, wrong_type
+from seakernel.local.sql.registry import raw, wrong_type
 from seakernel.local.sql.typed import Typed, inherit
 
 if TYPE_CHECKING:

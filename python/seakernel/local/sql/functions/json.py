@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from seakernel.local.sql import json_text, types
 from seakernel.local.sql.cursor import Cursor, parse_type
 from seakernel.local.sql.errors import SqlError, failure, unsupported
-from seakernel.local.sql.functions.registry import python, scalar, wrong_type
+from seakernel.local.sql.registry import python, scalar, wrong_type
 from seakernel.local.sql.typed import Typed
 
 if TYPE_CHECKING:

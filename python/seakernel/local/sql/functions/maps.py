@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from seakernel.local.sql import types
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.functions.arrays import array
-from seakernel.local.sql.functions.registry import scalar, wrong_type
+from seakernel.local.sql.registry import scalar, wrong_type
 from seakernel.local.sql.typed import Typed
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from seakernel.local.sql import decimals, types
 from seakernel.local.sql.arithmetic import arithmetic
 from seakernel.local.sql.errors import OVERFLOW, failure, unsupported
-from seakernel.local.sql.functions.registry import alias, python, scalar, simple, wrong_type
+from seakernel.local.sql.registry import alias, python, scalar, simple, wrong_type
 from seakernel.local.sql.typed import Typed
 
 if TYPE_CHECKING:

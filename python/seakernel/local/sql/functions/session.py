@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seakernel.local.sql import types
-from seakernel.local.sql.functions.registry import FUNCTIONS, scalar
+from seakernel.local.sql.registry import FUNCTIONS, scalar
 from seakernel.local.sql.typed import Typed
 from seakernel.local.sql.types import text_literal
 

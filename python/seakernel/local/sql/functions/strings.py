@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from seakernel.local.sql import types
 from seakernel.local.sql.errors import failure, unsupported
-from seakernel.local.sql.functions.registry import alias, python, scalar, simple, wrong_type
+from seakernel.local.sql.registry import alias, python, scalar, simple, wrong_type
 from seakernel.local.sql.typed import Typed
 from seakernel.local.sql.types import text_literal
 

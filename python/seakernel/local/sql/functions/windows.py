@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from seakernel.local.sql import syntax, types
 from seakernel.local.sql.errors import failure, unsupported
-from seakernel.local.sql.functions.registry import check_count, raw, wrong_type
-from seakernel.local.sql.functions.registry import FUNCTIONS as KNOWN
+from seakernel.local.sql.registry import check_count, raw, wrong_type
+from seakernel.local.sql.registry import FUNCTIONS as KNOWN
 from seakernel.local.sql.typed import Typed, inherit
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ def _key(translator: ExpressionTranslator, item: syntax.OrderItem, scope: Scope)
         raise failure("WINDOW_FUNCTION_NESTED", "42000", "It is not allowed to use a window function inside another window function.")
     if value.type.contains("MAP", "VARIANT"):
         raise wrong_type("sortorder", value, "orderable")
-    nulls = item.nulls or ("LAST" if item.descending else "FIRST")
-    return f"({value.sql}) {'DESC' if item.descending else 'ASC'} NULLS {nulls}"
+    return f"({value.sql}) {item.direction}"
 
 
 def _frame(translator: ExpressionTranslator, window: Window, scope: Scope) -> str:

@@ -1,0 +1,319 @@
+"""The SQL engine of the local warehouse: Databricks SQL in, Arrow out, DuckDB in between.
+
+The statement is parsed and typed by `seakernel.local.sql`, which writes DuckDB SQL only for what it knows to mean the same;
+everything else fails as not being in the local warehouse.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from seakernel.local.sql import commands, types
+from seakernel.local.sql.catalog import Catalog, Schema, Table, TableColumn, Warehouse
+from seakernel.local.sql.cursor import parse_type
+from seakernel.local.sql.errors import SqlError, failure, from_engine, unsupported
+from seakernel.local.sql.execution import Execution
+from seakernel.local.sql.python_functions import PythonFunctions
+from seakernel.local.sql.session import Session, StatementEnvironment
+from seakernel.local.sql.statements import parse_statement
+from seakernel.local.sql.syntax import Query
+from seakernel.local.sql.types import quoted, text_literal
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Mapping
+
+    from seakernel.local.sql.python_functions import PythonFunction
+    from seakernel.local.sql.typed import QuerySql
+
+__all__ = ["DuckDbEngine", "Result", "SqlError"]
+
+
+@dataclass
+class Result:
+    """The answer to a statement.
+
+    `columns` are names with Databricks types such as `DECIMAL(18,2)`. `stream` has `__arrow_c_stream__`, or is None for a
+    statement without a result; its rows are computed already, so reading it can neither fail nor run Python.
+    """
+
+    columns: list[tuple[str, str]]
+    stream: Any
+
+
+class DuckDbEngine:
+    """Runs Databricks SQL statements, from several threads at once: each statement has a DuckDB cursor of its own."""
+
+    def __init__(self, *, catalogs: Iterable[str] = ("main",), user: str = "local@example.com") -> None:
+        """Starts with the given catalogs, each with an empty schema `default`, in memory."""
+        import duckdb
+
+        self._connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
+        self._connection.execute("SET TimeZone = 'Etc/UTC'")
+        self._registration = threading.Lock()
+        self._python = PythonFunctions(self._register)
+        self._warehouse = Warehouse()
+        self._user = user
+        self._sessions: dict[str, Session] = {}
+        self._running: dict[str, Any] = {}
+        self._cancelled: set[str] = set()
+        self._lock = threading.Lock()
+        for name in (*catalogs, "system"):
+            self.create_catalog(name)
+        for name in catalogs:
+            self.create_schema(name, "default")
+
+    # Sessions ----------------------------------------------------------------------------------------------------
+
+    def open_session(self, session_id: str, catalog: str | None, schema: str | None, configuration: Mapping[str, str] | None) -> None:
+        """Opens a session; `configuration` may set its time zone.
+
+        Raises:
+            SqlError: the catalog does not exist. A schema need not exist yet.
+        """
+        session = self._session_at(session_id, catalog, schema)
+        for key, value in (configuration or {}).items():
+            if key.lower() in ("timezone", "spark.sql.session.timezone"):
+                session.set_zone(value)
+            else:
+                session.settings[key] = value
+        with self._lock:
+            self._sessions[session_id] = session
+
+    def close_session(self, session_id: str) -> None:
+        """Forgets a session and its temporary views."""
+        with self._lock:
+            self._sessions.pop(session_id, None)
+
+    def _session_at(self, session_id: str, catalog: str | None, schema: str | None) -> Session:
+        session = Session(session_id, user=self._user)
+        if catalog:
+            session.catalog = self._warehouse.catalog(catalog).name
+        if schema:
+            session.schema = schema
+        return session
+
+    # Statements --------------------------------------------------------------------------------------------------
+
+    def execute(
+        self,
+        statement_id: str,
+        session_id: str | None,
+        statement: str,
+        parameters: list[dict[str, object]] | None = None,
+        catalog: str | None = None,
+        schema: str | None = None,
+    ) -> Result:
+        """Runs a statement to its end.
+
+        Raises:
+            SqlError: the statement failed, was refused or was cancelled.
+        """
+        session = self._session(session_id, catalog, schema)
+        cursor = self._connection.cursor()
+        with self._lock:
+            self._running[statement_id] = cursor
+        try:
+            return self._execute(cursor, session, statement, parameters or [])
+        except SqlError:
+            raise
+        except RecursionError:
+            raise failure("FAILED_TO_PARSE_TOO_COMPLEX", "54001", "The statement, including potential SQL functions and referenced views, was too complex to parse.") from None
+        except Exception as error:
+            with self._lock:
+                cancelled = statement_id in self._cancelled
+            if cancelled:
+                raise SqlError("[OPERATION_CANCELED] The statement was cancelled. SQLSTATE: HY008", sql_state="HY008", error_code="CANCELLED") from error
+            raise from_engine(error) from error
+        finally:
+            with self._lock:
+                self._running.pop(statement_id, None)
+                self._cancelled.discard(statement_id)
+
+    def cancel(self, statement_id: str) -> None:
+        """Interrupts a statement if it runs."""
+        with self._lock:
+            cursor = self._running.get(statement_id)
+            if cursor is not None:
+                self._cancelled.add(statement_id)
+                cursor.interrupt()
+
+    def _session(self, session_id: str | None, catalog: str | None, schema: str | None) -> Session:
+        if session_id is None:
+            return self._session_at("", catalog, schema)
+        with self._lock:
+            session = self._sessions.get(session_id)
+        if session is None:
+            raise SqlError(f"Session {session_id} does not exist.", error_code="NOT_FOUND")
+        return session
+
+    def _execute(self, cursor: Any, session: Session, statement: str, parameters: list[dict[str, object]]) -> Result:
+        parsed = parse_statement(statement)
+        try:
+            cursor.execute(f"SET TimeZone = {text_literal(session.zone)}")
+        except Exception:
+            raise failure("INVALID_TIMEZONE", "22009", f"The timezone: '{session.zone}' is invalid.") from None
+        environment = StatementEnvironment(self._warehouse, session, self._python, parameters)
+        execution = Execution(self._warehouse, session, environment, cursor)
+        import seakernel.local.sql.functions  # noqa: F401 - fills the registry
+
+        made = execution.translator().query(parsed) if isinstance(parsed, Query) else run(execution, parsed)
+        if made is None:
+            return Result([], None)
+        columns = [(column.name, column.type.text) for column in made.columns]
+        return Result(columns, cursor.sql(_plain_output(made)).materialize())
+
+    # What the warehouse holds ------------------------------------------------------------------------------------
+
+    def create_catalog(self, name: str) -> None:
+        """Adds an empty catalog."""
+        self._warehouse.catalogs[name.lower()] = Catalog(name, owner=self._user)
+
+    def create_schema(self, catalog: str, schema: str) -> None:
+        """Adds an empty schema."""
+        self._warehouse.catalog(catalog).schemas.setdefault(schema.lower(), Schema(schema, owner=self._user))
+
+    def create_view_over_files(self, catalog: str, schema: str, table: str, paths: Iterable[str | os.PathLike[str]], file_format: str) -> None:
+        """Makes a read-only table of Parquet or CSV files; its columns are read from them now."""
+        listed = "[" + ", ".join(text_literal(str(path)) for path in paths) + "]"
+        reader = f"read_parquet({listed})" if file_format == "parquet" else f"read_csv({listed})"
+        cursor = self._connection.cursor()
+        described = cursor.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()
+        columns = [(str(row[0]), _from_engine(str(row[1]))) for row in described]
+        self._add_files(catalog, schema, table, columns, lambda: reader)
+
+    def create_lazy_view(self, catalog: str, schema: str, table: str, columns: Mapping[str, str], path: Callable[[], object]) -> None:
+        """Makes a read-only table of a Parquet file that `path` names, and perhaps makes, when the table is first read."""
+        typed = [(name, parse_type(text)) for name, text in columns.items()]
+
+        def reader() -> str:
+            try:
+                found = path()
+            except Exception as error:
+                raise SqlError(f"[SAMPLE_DATA_UNAVAILABLE] {error} SQLSTATE: 58030", sql_state="58030") from error
+            paths = [found] if isinstance(found, str) or hasattr(found, "__fspath__") else list(found)  # type: ignore[call-overload]
+            return f"read_parquet([{', '.join(text_literal(str(one)) for one in paths)}])"
+
+        self._add_files(catalog, schema, table, typed, reader)
+
+    def _add_files(self, catalog: str, schema: str, table: str, columns: list[tuple[str, types.DataType]], reader: Callable[[], str]) -> None:
+        items = ", ".join(f"CAST({quoted(name)} AS {kind.engine}) AS {quoted(name)}" for name, kind in columns)
+        made = Table(catalog, schema, table, [TableColumn(name, kind) for name, kind in columns], kind="EXTERNAL", owner=self._user)
+        made.reader = lambda: f"(SELECT {items} FROM {reader()})"
+        self._warehouse.schema(catalog, schema).tables[table.lower()] = made
+
+    def _register(self, name: str, function: PythonFunction) -> None:
+        with self._registration:
+            self._connection.create_function(
+                name,
+                function.implementation,
+                list(function.arguments),
+                function.returns,
+                null_handling="special" if function.takes_nulls else "default",
+            )
+
+
+def _plain_output(made: QuerySql) -> str:
+    """The query with types that Arrow readers can cast: intervals and texts as they are, everything else too."""
+    return made.sql
+
+
+def run(execution: Execution, command: commands.Command) -> QuerySql | None:
+    """Runs a statement that is not a query."""
+    from seakernel.local.sql import run_alter, run_definition, run_describe, run_rows, run_session, run_show
+
+    handlers: dict[type[commands.Command], Callable[..., QuerySql | None]] = {
+        commands.CreateTable: run_definition.create_table,
+        commands.CreateView: run_definition.create_view,
+        commands.CreateFunction: run_definition.create_function,
+        commands.CreateSchema: run_definition.create_schema,
+        commands.Drop: run_definition.drop,
+        commands.Comment: run_definition.comment,
+        commands.Maintenance: run_definition.maintain,
+        commands.AlterTable: run_alter.alter,
+        commands.Insert: run_rows.insert,
+        commands.Update: run_rows.update,
+        commands.Delete: run_rows.delete,
+        commands.Merge: run_rows.merge,
+        commands.Show: run_show.show,
+        commands.Describe: run_describe.describe,
+        commands.Use: run_session.use,
+        commands.SetOption: run_session.set_option,
+        commands.DeclareVariable: run_session.declare,
+        commands.SetVariable: run_session.set_variable,
+        commands.DropVariable: run_session.drop_variable,
+    }
+    handler = handlers.get(type(command))
+    if handler is None:
+        raise unsupported(f"This {type(command).__name__} statement")
+    return handler(execution, command)
+
+
+_ENGINE_TYPES = {
+    "BOOLEAN": types.BOOLEAN,
+    "TINYINT": types.TINYINT,
+    "SMALLINT": types.SMALLINT,
+    "INTEGER": types.INT,
+    "BIGINT": types.BIGINT,
+    "UTINYINT": types.SMALLINT,
+    "USMALLINT": types.INT,
+    "UINTEGER": types.BIGINT,
+    "UBIGINT": types.decimal(20, 0),
+    "HUGEINT": types.decimal(38, 0),
+    "FLOAT": types.FLOAT,
+    "DOUBLE": types.DOUBLE,
+    "VARCHAR": types.STRING,
+    "BLOB": types.BINARY,
+    "DATE": types.DATE,
+    "TIMESTAMP": types.TIMESTAMP_NTZ,
+    "TIMESTAMP_NS": types.TIMESTAMP_NTZ,
+    "TIMESTAMP_MS": types.TIMESTAMP_NTZ,
+    "TIMESTAMP_S": types.TIMESTAMP_NTZ,
+    "TIMESTAMP WITH TIME ZONE": types.TIMESTAMP,
+    "TIME": types.STRING,
+    "UUID": types.STRING,
+}
+
+
+def _from_engine(text: str) -> types.DataType:
+    """The Databricks type for the DuckDB type of a file's column."""
+    plain = text.strip()
+    if plain.endswith("[]"):
+        return types.array_of(_from_engine(plain[:-2]))
+    if plain in _ENGINE_TYPES:
+        return _ENGINE_TYPES[plain]
+    found = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", plain)
+    if found:
+        return types.decimal(int(found[1]), int(found[2]))
+    found = re.fullmatch(r"STRUCT\((.*)\)", plain, re.DOTALL)
+    if found:
+        return types.struct_of([_field(part) for part in _split(found[1])])
+    found = re.fullmatch(r"MAP\((.*)\)", plain, re.DOTALL)
+    if found:
+        key, value = _split(found[1])
+        return types.map_of(_from_engine(key), _from_engine(value))
+    raise ValueError(f"a column of type `{plain}` has no Databricks type")
+
+
+def _field(text: str) -> tuple[str, types.DataType]:
+    found = re.match(r'\s*(?:"((?:[^"]|"")*)"|(\w+))\s+(.*)', text, re.DOTALL)
+    if not found:
+        raise ValueError(f"`{text}` is no field of a struct")
+    return (found[1].replace('""', '"') if found[1] is not None else found[2]), _from_engine(found[3])
+
+
+def _split(text: str) -> list[str]:
+    """Splits at the commas outside parentheses and quotes."""
+    parts, depth, start, is_quoted = [], 0, 0, False
+    for place, character in enumerate(text):
+        if character == '"':
+            is_quoted = not is_quoted
+        elif not is_quoted:
+            depth += {"(": 1, ")": -1}.get(character, 0)
+            if character == "," and depth == 0:
+                parts.append(text[start:place].strip())
+                start = place + 1
+    return [*parts, text[start:].strip()]
