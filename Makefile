@@ -54,7 +54,7 @@ wheel: dist/.built ## build the wheel into dist/
 
 develop: $(VENV)/tools ## build the extension unoptimised into .venv, for the edit-test loop
 	rm -f $(VENV)/wheel
-	$(BIN)/pip install --quiet 'duckdb>=2.0,<3' 'sqlglot>=30.30,<31'
+	$(BIN)/pip install --quiet 'duckdb>=2.0,<3'
 	. $(BIN)/activate && maturin develop
 
 format: $(VENV)/tools ## format Rust and Python

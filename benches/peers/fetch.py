@@ -21,6 +21,10 @@ import time
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CLIENTS = ("seakernel", "databricks-sql-kernel")
 STATEMENT = """
@@ -43,7 +47,7 @@ with LocalWarehouse(switches={"result_cache": True}) as warehouse:
 """
 
 
-def fetch_seakernel(host: str, path: str, token: str, statement: str):
+def fetch_seakernel(host: str, path: str, token: str, statement: str) -> Iterator[Any]:
     import seakernel
 
     with seakernel.connect(server_hostname=host, http_path=path, access_token=token) as connection:
@@ -53,7 +57,7 @@ def fetch_seakernel(host: str, path: str, token: str, statement: str):
         yield cursor.fetchall_arrow()
 
 
-def fetch_databricks_sql_kernel(host: str, path: str, token: str, statement: str):
+def fetch_databricks_sql_kernel(host: str, path: str, token: str, statement: str) -> Iterator[Any]:
     import databricks_sql_kernel
 
     session = databricks_sql_kernel.Session(host, path, access_token=token)
@@ -112,7 +116,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", default="1000000,10000000")
     parser.add_argument("--save", action="store_true", help="write benches/results/fetch.json")
-    parser.add_argument("--measure", nargs=5, metavar=("CLIENT", "HOST", "PATH", "TOKEN", "ROWS"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--measure", nargs=5, metavar=("CLIENT", "HOST", "PATH", "TOKEN", "ROWS"), help=argparse.SUPPRESS
+    )
     options = parser.parse_args()
     if options.measure:
         client, host, path, token, rows = options.measure
@@ -160,7 +166,9 @@ def compare(options: argparse.Namespace, place: list[str]) -> int:
 def report(rows: int, runs: dict[str, list[dict[str, object]]]) -> None:
     peer = runs["databricks-sql-kernel"]
     write(f"\n{rows:,} rows, {len(peer)} rounds (median, min..max)")
-    write(f"  {'client':24} {'wall s':>22} {'cpu s':>8} {'peak growth':>12} {'ratio wall':>11} {'ratio cpu':>10}  result")
+    write(
+        f"  {'client':24} {'wall s':>22} {'cpu s':>8} {'peak growth':>12} {'ratio wall':>11} {'ratio cpu':>10}  result"
+    )
     for client, measured in runs.items():
         good = [run for run in measured if "failed" not in run]
         if not good:
@@ -169,7 +177,10 @@ def report(rows: int, runs: dict[str, list[dict[str, object]]]) -> None:
         walls = [run["wall_s"] for run in good]
         spread = f"{statistics.median(walls):.3f} ({min(walls):.3f}..{max(walls):.3f})"
         ratios = [
-            statistics.median([ours[key] / theirs[key] for ours, theirs in zip(good, peer) if key in theirs] or [float("nan")])
+            statistics.median(
+                [ours[key] / theirs[key] for ours, theirs in zip(good, peer, strict=False) if key in theirs]
+                or [float("nan")]
+            )
             for key in ("wall_s", "cpu_s")
         ]
         wrong = [run["rows"] for run in good if not run["correct"]]

@@ -447,7 +447,9 @@ class Cursor:
     def _checked_size(self, size: int | None) -> int:
         rows = self.arraysize if size is None else size
         if rows < 0:
-            raise ProgrammingError(f"cannot fetch {rows} rows; expected a number that is not negative", kind="InvalidArgument")
+            raise ProgrammingError(
+                f"cannot fetch {rows} rows; expected a number that is not negative", kind="InvalidArgument"
+            )
         return rows
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:

@@ -204,19 +204,19 @@ with LocalWarehouse() as warehouse, warehouse.connect() as connection, connectio
     assert "pip install 'seakernel[samples]'" in done.stdout
 
 
-def test_missing_engine_packages_are_named() -> None:
+def test_a_missing_engine_package_is_named() -> None:
     script = """
 import importlib.util
 from seakernel.local import LocalWarehouse
 real = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *rest: None if name == "sqlglot" else real(name, *rest)
+importlib.util.find_spec = lambda name, *rest: None if name == "duckdb" else real(name, *rest)
 try:
     LocalWarehouse()
 except ImportError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
-    assert "sqlglot" in done.stdout
+    assert "duckdb" in done.stdout
     assert "pip install 'seakernel[local]'" in done.stdout
 
 

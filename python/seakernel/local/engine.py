@@ -11,6 +11,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+
 from seakernel.local.sql import commands, types
 from seakernel.local.sql.catalog import Catalog, Schema, Table, TableColumn, Warehouse
 from seakernel.local.sql.cursor import parse_type
@@ -49,8 +51,6 @@ class DuckDbEngine:
 
     def __init__(self, *, catalogs: Iterable[str] = ("main",), user: str = "local@example.com") -> None:
         """Starts with the given catalogs, each with an empty schema `default`, in memory."""
-        import duckdb
-
         self._connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
         self._connection.execute("SET TimeZone = 'Etc/UTC'")
         self._registration = threading.Lock()
@@ -68,7 +68,9 @@ class DuckDbEngine:
 
     # Sessions ----------------------------------------------------------------------------------------------------
 
-    def open_session(self, session_id: str, catalog: str | None, schema: str | None, configuration: Mapping[str, str] | None) -> None:
+    def open_session(
+        self, session_id: str, catalog: str | None, schema: str | None, configuration: Mapping[str, str] | None
+    ) -> None:
         """Opens a session; `configuration` may set its time zone.
 
         Raises:
@@ -121,12 +123,20 @@ class DuckDbEngine:
         except SqlError:
             raise
         except RecursionError:
-            raise failure("FAILED_TO_PARSE_TOO_COMPLEX", "54001", "The statement, including potential SQL functions and referenced views, was too complex to parse.") from None
+            raise failure(
+                "FAILED_TO_PARSE_TOO_COMPLEX",
+                "54001",
+                "The statement, including potential SQL functions and referenced views, was too complex to parse.",
+            ) from None
         except Exception as error:
             with self._lock:
                 cancelled = statement_id in self._cancelled
             if cancelled:
-                raise SqlError("[OPERATION_CANCELED] The statement was cancelled. SQLSTATE: HY008", sql_state="HY008", error_code="CANCELLED") from error
+                raise SqlError(
+                    "[OPERATION_CANCELED] The statement was cancelled. SQLSTATE: HY008",
+                    sql_state="HY008",
+                    error_code="CANCELLED",
+                ) from error
             raise from_engine(error) from error
         finally:
             with self._lock:
@@ -154,7 +164,7 @@ class DuckDbEngine:
         parsed = parse_statement(statement)
         try:
             cursor.execute(f"SET TimeZone = {text_literal(session.zone)}")
-        except Exception:
+        except duckdb.Error:
             raise failure("INVALID_TIMEZONE", "22009", f"The timezone: '{session.zone}' is invalid.") from None
         environment = StatementEnvironment(self._warehouse, session, self._python, parameters)
         execution = Execution(self._warehouse, session, environment, cursor)
@@ -176,7 +186,9 @@ class DuckDbEngine:
         """Adds an empty schema."""
         self._warehouse.catalog(catalog).schemas.setdefault(schema.lower(), Schema(schema, owner=self._user))
 
-    def create_view_over_files(self, catalog: str, schema: str, table: str, paths: Iterable[str | os.PathLike[str]], file_format: str) -> None:
+    def create_view_over_files(
+        self, catalog: str, schema: str, table: str, paths: Iterable[str | os.PathLike[str]], file_format: str
+    ) -> None:
         """Makes a read-only table of Parquet or CSV files; its columns are read from them now."""
         listed = "[" + ", ".join(text_literal(str(path)) for path in paths) + "]"
         reader = f"read_parquet({listed})" if file_format == "parquet" else f"read_csv({listed})"
@@ -185,7 +197,9 @@ class DuckDbEngine:
         columns = [(str(row[0]), _from_engine(str(row[1]))) for row in described]
         self._add_files(catalog, schema, table, columns, lambda: reader)
 
-    def create_lazy_view(self, catalog: str, schema: str, table: str, columns: Mapping[str, str], path: Callable[[], object]) -> None:
+    def create_lazy_view(
+        self, catalog: str, schema: str, table: str, columns: Mapping[str, str], path: Callable[[], object]
+    ) -> None:
         """Makes a read-only table of a Parquet file that `path` names, and perhaps makes, when the table is first read."""
         typed = [(name, parse_type(text)) for name, text in columns.items()]
 
@@ -199,9 +213,23 @@ class DuckDbEngine:
 
         self._add_files(catalog, schema, table, typed, reader)
 
-    def _add_files(self, catalog: str, schema: str, table: str, columns: list[tuple[str, types.DataType]], reader: Callable[[], str]) -> None:
+    def _add_files(
+        self,
+        catalog: str,
+        schema: str,
+        table: str,
+        columns: list[tuple[str, types.DataType]],
+        reader: Callable[[], str],
+    ) -> None:
         items = ", ".join(f"CAST({quoted(name)} AS {kind.engine}) AS {quoted(name)}" for name, kind in columns)
-        made = Table(catalog, schema, table, [TableColumn(name, kind) for name, kind in columns], kind="EXTERNAL", owner=self._user)
+        made = Table(
+            catalog,
+            schema,
+            table,
+            [TableColumn(name, kind) for name, kind in columns],
+            kind="EXTERNAL",
+            owner=self._user,
+        )
         made.reader = lambda: f"(SELECT {items} FROM {reader()})"
         self._warehouse.schema(catalog, schema).tables[table.lower()] = made
 

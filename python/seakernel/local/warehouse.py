@@ -66,11 +66,11 @@ class LocalWarehouse:
             options: Further options of the server, such as `chunk_rows` or `time_zone`. An unknown one is refused.
 
         Raises:
-            ModuleNotFoundError: duckdb or sqlglot is not installed.
+            ModuleNotFoundError: duckdb is not installed.
             OSError: the port cannot be listened on, or the data folder cannot be read.
             ValueError: an option, a switch, a fault or the data folder is not usable; the message names it.
         """
-        _require_engine_packages()
+        _require_duckdb()
         from seakernel.local.engine import DuckDbEngine
 
         if chunk_bytes is not None:
@@ -203,11 +203,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=LocalWarehouse._outlive_fork)  # noqa: SLF001 - the class itself
 
 
-def _require_engine_packages() -> None:
-    missing = [name for name in ("duckdb", "sqlglot") if importlib.util.find_spec(name) is None]
-    if missing:
-        names = " and ".join(f"`{name}`" for name in missing)
-        raise ModuleNotFoundError(f"the local warehouse needs {names}: `pip install 'seakernel[local]'`", name=missing[0])
+def _require_duckdb() -> None:
+    if importlib.util.find_spec("duckdb") is None:
+        message = "the local warehouse needs `duckdb`: `pip install 'seakernel[local]'`"
+        raise ModuleNotFoundError(message, name="duckdb")
 
 
 def _add_samples(engine: DuckDbEngine, samples: SampleData) -> None:

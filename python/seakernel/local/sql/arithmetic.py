@@ -14,7 +14,11 @@ from seakernel.local.sql.types import DataType
 if TYPE_CHECKING:
     from seakernel.local.sql.casts import Caster
 
-_REMAINDER_BY_ZERO = raised("REMAINDER_BY_ZERO", "22012", "Remainder by zero. Use `try_mod` to tolerate divisor being 0 and return NULL instead.")
+_REMAINDER_BY_ZERO = raised(
+    "REMAINDER_BY_ZERO",
+    "22012",
+    "Remainder by zero. Use `try_mod` to tolerate divisor being 0 and return NULL instead.",
+)
 
 
 def arithmetic(caster: Caster, operator: str, left: Typed, right: Typed, *, is_try: bool = False) -> Typed:
@@ -38,7 +42,9 @@ class _Operation:
         if left.type.kind == "DECIMAL" or right.type.kind == "DECIMAL":
             return self._decimal(operator, left, right)
         if operator == "/":
-            return self._divide(self.caster.cast(left, types.DOUBLE), self.caster.cast(right, types.DOUBLE), types.DOUBLE)
+            return self._divide(
+                self.caster.cast(left, types.DOUBLE), self.caster.cast(right, types.DOUBLE), types.DOUBLE
+            )
         kind = types.common_type(left.type, right.type) or types.DOUBLE
         left, right = self.caster.cast(left, kind), self.caster.cast(right, kind)
         if operator == "%":
@@ -52,7 +58,9 @@ class _Operation:
         for one, other in ((left, right), (right, left)):
             if not (one.type.is_numeric or one.type.is_string or one.type.kind == "VOID"):
                 raise failure(
-                    "DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE" if one.type == other.type else "DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES",
+                    "DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE"
+                    if one.type == other.type
+                    else "DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES",
                     "42K09",
                     f'Cannot resolve "({operator})" due to data type mismatch: the binary operator requires numeric operands, not "{left.type.text}" and "{right.type.text}".',
                 )
@@ -81,7 +89,9 @@ class _Operation:
         # NULL / 0 is NULL, not an error.
         quotient = self._guarded(f"({left.sql} / {right.sql})", right, kind, DIVIDE_BY_ZERO)
         if "CASE WHEN" in quotient.sql[:12] and not self.is_try:
-            quotient.sql = quotient.sql.replace(f"{right.sql} = 0 THEN", f"{right.sql} = 0 AND {left.sql} IS NOT NULL THEN", 1)
+            quotient.sql = quotient.sql.replace(
+                f"{right.sql} = 0 THEN", f"{right.sql} = 0 AND {left.sql} IS NOT NULL THEN", 1
+            )
         return quotient
 
     def _integer_division(self, left: Typed, right: Typed) -> Typed:
@@ -102,7 +112,10 @@ class _Operation:
         shift = 10**scaled
         parts = [f"CAST(CAST({part.sql} AS {unit.engine}) * {shift} AS HUGEINT)" for part in (left, right)]
         if scaled:
-            parts = [f"CAST(replace(CAST(CAST({part.sql} AS {unit.engine}) AS VARCHAR), '.', '') AS HUGEINT)" for part in (left, right)]
+            parts = [
+                f"CAST(replace(CAST(CAST({part.sql} AS {unit.engine}) AS VARCHAR), '.', '') AS HUGEINT)"
+                for part in (left, right)
+            ]
         return self._guarded(f"({parts[0]} // {parts[1]})", right, types.BIGINT, DIVIDE_BY_ZERO).sql
 
     def _try_integral(self, operator: str, left: Typed, right: Typed, kind: DataType) -> Typed:
@@ -119,7 +132,9 @@ class _Operation:
         natural, kind = decimal_result(operator, left.type, right.type)
         if operator in ("+", "-", "*") and natural <= 38 and not self.is_try:
             return Typed(self._native(operator, left, right, kind), kind)
-        sql = decimals.arithmetic(self.caster.python, operator, (left.sql, right.sql), (left.type, right.type), kind, is_try=self.is_try)
+        sql = decimals.arithmetic(
+            self.caster.python, operator, (left.sql, right.sql), (left.type, right.type), kind, is_try=self.is_try
+        )
         return Typed(sql, kind)
 
     def _as_decimal(self, value: Typed) -> Typed:
@@ -128,7 +143,9 @@ class _Operation:
         if value.is_constant and isinstance(value.constant, int):
             # A literal needs only the digits that it has.
             kind = types.decimal(len(str(abs(value.constant))), 0)
-            return Typed(f"CAST({value.constant} AS {kind.engine})", kind, constant=Decimal(value.constant), simple=True)
+            return Typed(
+                f"CAST({value.constant} AS {kind.engine})", kind, constant=Decimal(value.constant), simple=True
+            )
         return self.caster.cast(value, types.decimal_for(value.type))
 
     def _native(self, operator: str, left: Typed, right: Typed, kind: DataType) -> str:
@@ -158,7 +175,9 @@ class _Operation:
 
     def _difference(self, left: Typed, right: Typed) -> Typed:
         if left.type.kind == right.type.kind == "DATE":
-            return Typed(f"to_days(CAST({left.sql} - {right.sql} AS INTEGER))", DataType("INTERVAL_DT", units=("DAY", "DAY")))
+            return Typed(
+                f"to_days(CAST({left.sql} - {right.sql} AS INTEGER))", DataType("INTERVAL_DT", units=("DAY", "DAY"))
+            )
         kind = types.common_type(left.type, right.type) or types.TIMESTAMP
         local = [f"epoch_us(CAST({self.caster.cast(side, kind).sql} AS TIMESTAMP))" for side in (left, right)]
         return Typed(interval_of_micros(f"{local[0]} - {local[1]}"), types.DAY_TO_SECOND)
@@ -170,7 +189,9 @@ class _Operation:
                 raise type_mismatch("year-month and day-time intervals do not mix")
             if kind.kind == "INTERVAL_YM":
                 return Typed(f"({left.sql} {operator} {right.sql})", kind)
-            return Typed(interval_of_micros(f"({micros_of_interval(left.sql)} {operator} {micros_of_interval(right.sql)})"), kind)
+            return Typed(
+                interval_of_micros(f"({micros_of_interval(left.sql)} {operator} {micros_of_interval(right.sql)})"), kind
+            )
         if operator == "*" and right.type.is_interval:
             left, right = right, left
         if left.type.is_interval and right.type.is_integral and operator == "*":
@@ -236,8 +257,15 @@ def comparable(caster: Caster, left: Typed, right: Typed) -> tuple[Typed, Typed]
             f'Cannot resolve the comparison due to data type mismatch: the left and right operands of the binary operator have incompatible types ("{left.type.text}" and "{right.type.text}").',
         )
     if kind.contains("MAP", "VARIANT"):
-        raise failure("DATATYPE_MISMATCH.INVALID_ORDERING_TYPE", "42K09", f'Cannot resolve the comparison due to data type mismatch: it does not support ordering on type "{kind.text}".')
+        raise failure(
+            "DATATYPE_MISMATCH.INVALID_ORDERING_TYPE",
+            "42K09",
+            f'Cannot resolve the comparison due to data type mismatch: it does not support ordering on type "{kind.text}".',
+        )
     if kind.kind == "DECIMAL":
         # DuckDB compares any two DECIMALs exactly; casting both could cut digits off.
-        return tuple(side if side.type.kind == "DECIMAL" else caster.cast(side, types.decimal_for(side.type)) for side in (left, right))  # type: ignore[return-value]
+        return tuple(
+            side if side.type.kind == "DECIMAL" else caster.cast(side, types.decimal_for(side.type))
+            for side in (left, right)
+        )  # type: ignore[return-value]
     return caster.cast(left, kind), caster.cast(right, kind)

@@ -44,9 +44,17 @@ class Caster:
         if value.type == to:
             return value
         result = Typed(self._sql(value, to, is_try=is_try), to, simple=False)
-        if value.is_constant and (value.constant is None or (to.is_integral and isinstance(value.constant, int) and not isinstance(value.constant, bool))):
+        if value.is_constant and (
+            value.constant is None
+            or (to.is_integral and isinstance(value.constant, int) and not isinstance(value.constant, bool))
+        ):
             result.constant = value.constant
-        if value.is_constant and to.is_string and isinstance(value.constant, (int, str)) and not isinstance(value.constant, bool):
+        if (
+            value.is_constant
+            and to.is_string
+            and isinstance(value.constant, (int, str))
+            and not isinstance(value.constant, bool)
+        ):
             result.constant = str(value.constant)
         return inherit(result, [value])
 
@@ -134,7 +142,11 @@ class Caster:
             return f"{function}(CAST(floor({micros} / 1000000.0::DOUBLE) AS BIGINT) AS {to.engine})"
         if to.is_fractional:
             return f"CAST({micros} / 1000000.0::DOUBLE AS {to.engine})"
-        return f"{function}(CAST({micros} AS DECIMAL(38,6)) * CAST(0.000001 AS DECIMAL(7,6)) AS {to.engine})" if False else self._refuse_epoch()
+        return (
+            f"{function}(CAST({micros} AS DECIMAL(38,6)) * CAST(0.000001 AS DECIMAL(7,6)) AS {to.engine})"
+            if False
+            else self._refuse_epoch()
+        )
 
     def _refuse_epoch(self) -> str:
         raise unsupported("The cast of a TIMESTAMP to DECIMAL")
@@ -153,9 +165,15 @@ class Caster:
         if to.kind == "VARIANT":
             return self.python.to_variant(self, value)
         if to.is_nested:
-            raise failure("DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION", "42K09", f'Cannot resolve the cast due to data type mismatch: cannot cast "STRING" to "{to.text}".')
+            raise failure(
+                "DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION",
+                "42K09",
+                f'Cannot resolve the cast due to data type mismatch: cannot cast "STRING" to "{to.text}".',
+            )
         if to.is_interval:
-            return self.python.call("interval_from_text", [sql, text_literal(to.text)]) if not is_try else self._no_try(to)
+            return (
+                self.python.call("interval_from_text", [sql, text_literal(to.text)]) if not is_try else self._no_try(to)
+            )
         function = "TRY_CAST" if is_try else "CAST"
         trimmed = f"trim({sql}, ' \t\n\r\f\v')"
         if to.kind == "BOOLEAN":
@@ -194,7 +212,9 @@ class Caster:
         arms = f"WHEN regexp_full_match({trimmed}, '{_DATE_PART}([ T]({_TIME_PART})?)?') THEN {function}({trimmed} AS {to.engine}) "
         if to.kind == "TIMESTAMP":
             single = f"regexp_replace({spaced}, '([+-])([0-9])(:[0-9]{{2}})?$', '\\10\\2\\3')"
-            fixed = f"CASE WHEN regexp_full_match({spaced}, '.*:.*[+-][0-9](:[0-9]{{2}})?') THEN {single} ELSE {spaced} END"
+            fixed = (
+                f"CASE WHEN regexp_full_match({spaced}, '.*:.*[+-][0-9](:[0-9]{{2}})?') THEN {single} ELSE {spaced} END"
+            )
             arms += f"WHEN regexp_full_match({trimmed}, '{zoned}') THEN {function}({fixed} AS TIMESTAMPTZ) "
         else:
             local = f"regexp_extract({trimmed}, '{_DATE_PART}[ T]{_TIME_PART}')"
@@ -235,9 +255,13 @@ class Caster:
             items = f"list_transform({sql}, lambda item: {self._item_text('item', kind.item)})"
             return f"('[' || array_to_string({items}, ', ') || ']')"
         if kind.kind == "MAP":
-            pair = f"{self._item_text('pair.key', kind.map_key)} || ' -> ' || {self._item_text('pair.value', kind.item)}"
+            pair = (
+                f"{self._item_text('pair.key', kind.map_key)} || ' -> ' || {self._item_text('pair.value', kind.item)}"
+            )
             return f"('{{' || array_to_string(list_transform(map_entries({sql}), lambda pair: {pair}), ', ') || '}}')"
-        parts = [self._item_text(f"struct_extract({sql}, {text_literal(part.name)})", part.type) for part in kind.fields]
+        parts = [
+            self._item_text(f"struct_extract({sql}, {text_literal(part.name)})", part.type) for part in kind.fields
+        ]
         joined = " || ', ' || ".join(parts) if parts else "''"
         return f"CASE WHEN {sql} IS NOT NULL THEN '{{' || {joined} || '}}' END"
 
@@ -254,7 +278,11 @@ class Caster:
             pairs = f"list_transform(map_entries({sql}), lambda pair: {{'key': {key}, 'value': {item}}})"
             return f"CASE WHEN {sql} IS NOT NULL THEN map_from_entries({pairs}) END"
         if len(kind.fields) != len(to.fields):
-            raise failure("DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION", "42K09", f'Cannot resolve the cast due to data type mismatch: cannot cast "{kind.text}" to "{to.text}".')
+            raise failure(
+                "DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION",
+                "42K09",
+                f'Cannot resolve the cast due to data type mismatch: cannot cast "{kind.text}" to "{to.text}".',
+            )
         parts = [
             f"{quoted(target.name)} := {self._sql_or_same(Typed(f'struct_extract({sql}, {text_literal(part.name)})', part.type), target.type, is_try=is_try)}"
             for part, target in zip(kind.fields, to.fields, strict=True)

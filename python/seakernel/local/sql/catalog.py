@@ -103,7 +103,11 @@ class Table:
             if column.name.lower() == name.lower():
                 return column
         options = ", ".join(f"`{column.name}`" for column in self.columns)
-        raise failure("UNRESOLVED_COLUMN.WITH_SUGGESTION", "42703", f"A column, variable, or function parameter with name `{name}` cannot be resolved. Did you mean one of the following? [{options}].")
+        raise failure(
+            "UNRESOLVED_COLUMN.WITH_SUGGESTION",
+            "42703",
+            f"A column, variable, or function parameter with name `{name}` cannot be resolved. Did you mean one of the following? [{options}].",
+        )
 
 
 @dataclass
@@ -150,7 +154,11 @@ class Warehouse:
         """
         found = self.catalogs.get(name.lower())
         if found is None:
-            raise failure("CATALOG_NOT_FOUND", "42P08", f"The catalog `{name}` was not found. Consider to set the SQL config \"spark.sql.catalog.{name}\" to a catalog plugin.")
+            raise failure(
+                "CATALOG_NOT_FOUND",
+                "42P08",
+                f'The catalog `{name}` was not found. Consider to set the SQL config "spark.sql.catalog.{name}" to a catalog plugin.',
+            )
         return found
 
     def schema(self, catalog: str, name: str) -> Schema:
@@ -161,7 +169,11 @@ class Warehouse:
         """
         found = self.catalog(catalog).schemas.get(name.lower())
         if found is None:
-            raise failure("SCHEMA_NOT_FOUND", "42704", f"The schema `{catalog}`.`{name}` cannot be found. Verify the spelling and correctness of the schema and catalog.")
+            raise failure(
+                "SCHEMA_NOT_FOUND",
+                "42704",
+                f"The schema `{catalog}`.`{name}` cannot be found. Verify the spelling and correctness of the schema and catalog.",
+            )
         return found
 
     def find(self, catalog: str, schema: str, name: str) -> Table | None:
@@ -198,10 +210,22 @@ def exists_already(kind: str, parts: list[str]) -> SqlError:
     """The error of a name that is taken."""
     name = "`" + "`.`".join(parts) + "`"
     if kind == "table":
-        return failure("TABLE_OR_VIEW_ALREADY_EXISTS", "42P07", f"Cannot create table or view {name} because it already exists. Choose a different name, drop or replace the existing object, or add the IF NOT EXISTS clause to tolerate pre-existing objects.")
-    error_class = {"schema": "SCHEMA_ALREADY_EXISTS", "catalog": "CATALOG_ALREADY_EXISTS", "routine": "ROUTINE_ALREADY_EXISTS"}[kind]
+        return failure(
+            "TABLE_OR_VIEW_ALREADY_EXISTS",
+            "42P07",
+            f"Cannot create table or view {name} because it already exists. Choose a different name, drop or replace the existing object, or add the IF NOT EXISTS clause to tolerate pre-existing objects.",
+        )
+    error_class = {
+        "schema": "SCHEMA_ALREADY_EXISTS",
+        "catalog": "CATALOG_ALREADY_EXISTS",
+        "routine": "ROUTINE_ALREADY_EXISTS",
+    }[kind]
     sql_state = {"schema": "42P06", "catalog": "42P04", "routine": "42723"}[kind]
-    return failure(error_class, sql_state, f"Cannot create {kind} {name} because it already exists. Choose a different name, drop or replace the existing {kind}, or add the IF NOT EXISTS clause to tolerate pre-existing {kind}.")
+    return failure(
+        error_class,
+        sql_state,
+        f"Cannot create {kind} {name} because it already exists. Choose a different name, drop or replace the existing {kind}, or add the IF NOT EXISTS clause to tolerate pre-existing {kind}.",
+    )
 
 
 Reader = Callable[[], Any]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from seakernel.local.sql.catalog import TableColumn, TableKey
-from seakernel.local.sql.syntax import Expression, IdentifierClause, Query, Relation
-from seakernel.local.sql.types import DataType
+if TYPE_CHECKING:
+    from seakernel.local.sql.catalog import TableColumn, TableKey
+    from seakernel.local.sql.syntax import Expression, IdentifierClause, Query, Relation
+    from seakernel.local.sql.types import DataType
 
 
 @dataclass(slots=True)

@@ -159,9 +159,8 @@ class Cursor:
         """Takes a type."""
         name = self.identifier().upper()
         if name in _PLAIN_TYPES:
-            if name == "STRING" and self.accept("COLLATE"):
-                if self.identifier().upper() != "UTF8_BINARY":
-                    raise unsupported("A collation other than UTF8_BINARY")
+            if name == "STRING" and self.accept("COLLATE") and self.identifier().upper() != "UTF8_BINARY":
+                raise unsupported("A collation other than UTF8_BINARY")
             return _PLAIN_TYPES[name]
         if name in ("DECIMAL", "DEC", "NUMERIC"):
             return self._decimal()
@@ -193,9 +192,15 @@ class Cursor:
         scale = self.integer() if self.accept(",") else 0
         self.expect(")")
         if precision > 38:
-            raise failure("DECIMAL_PRECISION_EXCEEDS_MAX_PRECISION", "22003", f"Decimal precision {precision} exceeds max precision 38.")
+            raise failure(
+                "DECIMAL_PRECISION_EXCEEDS_MAX_PRECISION",
+                "22003",
+                f"Decimal precision {precision} exceeds max precision 38.",
+            )
         if precision < 1 or scale > precision or scale < 0:
-            raise failure("DECIMAL_PRECISION_EXCEEDS_MAX_PRECISION", "22003", f"DECIMAL({precision},{scale}) is not a type.")
+            raise failure(
+                "DECIMAL_PRECISION_EXCEEDS_MAX_PRECISION", "22003", f"DECIMAL({precision},{scale}) is not a type."
+            )
         return types.decimal(precision, scale)
 
     def _struct(self) -> DataType:

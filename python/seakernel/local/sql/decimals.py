@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from typing import TYPE_CHECKING
 
 from seakernel.local.sql.errors import failure
 from seakernel.local.sql.python_functions import PythonFunction, PythonFunctions
-from seakernel.local.sql.types import DataType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seakernel.local.sql.types import DataType
 
 # 38 digits by 38 digits, divided to 38 places: twice that is enough to round once and rightly.
 _CONTEXT = decimal.Context(prec=160, Emax=999, Emin=-999)
@@ -17,19 +21,31 @@ _CONTEXT = decimal.Context(prec=160, Emax=999, Emin=-999)
 def _fit(value: Decimal, kind: DataType, rounding: str = ROUND_HALF_UP) -> Decimal:
     rounded = value.quantize(Decimal(1).scaleb(-kind.scale), rounding=rounding, context=_CONTEXT)
     if len(rounded.as_tuple().digits) > kind.precision and rounded != 0:
-        raise failure("NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION", "22003", f"The value {rounded:f} cannot be represented as {kind.text}. If necessary, use `try_` functions to tolerate overflow and return NULL instead.")
+        raise failure(
+            "NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION",
+            "22003",
+            f"The value {rounded:f} cannot be represented as {kind.text}. If necessary, use `try_` functions to tolerate overflow and return NULL instead.",
+        )
     return rounded
 
 
 def _divide(left: Decimal, right: Decimal) -> Decimal:
     if right == 0:
-        raise failure("DIVIDE_BY_ZERO", "22012", "Division by zero. Use `try_divide` to tolerate divisor being 0 and return NULL instead.")
+        raise failure(
+            "DIVIDE_BY_ZERO",
+            "22012",
+            "Division by zero. Use `try_divide` to tolerate divisor being 0 and return NULL instead.",
+        )
     return _CONTEXT.divide(left, right)
 
 
 def _remainder(left: Decimal, right: Decimal) -> Decimal:
     if right == 0:
-        raise failure("REMAINDER_BY_ZERO", "22012", "Remainder by zero. Use `try_mod` to tolerate divisor being 0 and return NULL instead.")
+        raise failure(
+            "REMAINDER_BY_ZERO",
+            "22012",
+            "Remainder by zero. Use `try_mod` to tolerate divisor being 0 and return NULL instead.",
+        )
     return _CONTEXT.remainder(left, right)
 
 
@@ -43,7 +59,15 @@ _OPERATIONS: dict[str, Callable[[Decimal, Decimal], Decimal]] = {
 _NAMES = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%": "remainder"}
 
 
-def arithmetic(python: PythonFunctions, operator: str, operands: tuple[str, str], kinds: tuple[DataType, DataType], result: DataType, *, is_try: bool = False) -> str:
+def arithmetic(
+    python: PythonFunctions,
+    operator: str,
+    operands: tuple[str, str],
+    kinds: tuple[DataType, DataType],
+    result: DataType,
+    *,
+    is_try: bool = False,
+) -> str:
     """The SQL of an exact operation on two DECIMALs with the given result type; NULL instead of an error for `try_`."""
     operation = _OPERATIONS[operator]
 
@@ -65,7 +89,12 @@ def arithmetic(python: PythonFunctions, operator: str, operands: tuple[str, str]
 
 def rounded(python: PythonFunctions, sql: str, kind: DataType, places: int, result: DataType, mode: str) -> str:
     """The SQL of a DECIMAL rounded to a count of places: `up` half away from zero, `even`, `floor` or `ceiling`."""
-    rounding = {"up": ROUND_HALF_UP, "even": ROUND_HALF_EVEN, "floor": decimal.ROUND_FLOOR, "ceiling": decimal.ROUND_CEILING}[mode]
+    rounding = {
+        "up": ROUND_HALF_UP,
+        "even": ROUND_HALF_EVEN,
+        "floor": decimal.ROUND_FLOOR,
+        "ceiling": decimal.ROUND_CEILING,
+    }[mode]
 
     def make() -> PythonFunction:
         def compute(value: Decimal) -> Decimal:

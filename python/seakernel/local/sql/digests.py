@@ -29,7 +29,11 @@ def unbase64_of(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise failure("CONVERSION_INVALID_INPUT", "22018", f"The value '{text}' (STRING) cannot be converted to BINARY because it is malformed.") from None
+        raise failure(
+            "CONVERSION_INVALID_INPUT",
+            "22018",
+            f"The value '{text}' (STRING) cannot be converted to BINARY because it is malformed.",
+        ) from None
 
 
 @python_function("VARCHAR", returns="BLOB")

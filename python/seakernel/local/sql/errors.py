@@ -10,7 +10,11 @@ _CLASS = re.compile(r"\[([A-Z][A-Z0-9_]*(?:\.[A-Z0-9_]+)?)\] (.*?SQLSTATE: ([0-9
 _ENGINE_ERRORS = (
     (re.compile(r"division by zero", re.IGNORECASE), "DIVIDE_BY_ZERO", "22012"),
     (re.compile(r"overflow|out of range", re.IGNORECASE), "ARITHMETIC_OVERFLOW", "22003"),
-    (re.compile(r"could not convert|can't be cast|invalid unicode|conversion error", re.IGNORECASE), "CAST_INVALID_INPUT", "22018"),
+    (
+        re.compile(r"could not convert|can't be cast|invalid unicode|conversion error", re.IGNORECASE),
+        "CAST_INVALID_INPUT",
+        "22018",
+    ),
     (re.compile(r"NOT NULL constraint failed", re.IGNORECASE), "DELTA_NOT_NULL_CONSTRAINT_VIOLATED", "23502"),
     (re.compile(r"CHECK constraint failed", re.IGNORECASE), "DELTA_VIOLATE_CONSTRAINT_WITH_VALUES", "23001"),
     (re.compile(r"must appear in the GROUP BY", re.IGNORECASE), "MISSING_AGGREGATION", "42803"),
@@ -59,7 +63,9 @@ def raised(error_class: str, sql_state: str, text: str) -> str:
     return "'" + message.replace("'", "''") + "'"
 
 
-DIVIDE_BY_ZERO = raised("DIVIDE_BY_ZERO", "22012", "Division by zero. Use `try_divide` to tolerate divisor being 0 and return NULL instead.")
+DIVIDE_BY_ZERO = raised(
+    "DIVIDE_BY_ZERO", "22012", "Division by zero. Use `try_divide` to tolerate divisor being 0 and return NULL instead."
+)
 OVERFLOW = raised("ARITHMETIC_OVERFLOW", "22003", "The operation causes an overflow.")
 
 
@@ -71,7 +77,11 @@ def from_engine(error: BaseException) -> SqlError:
     """
     text = str(error)
     if type(error).__name__ == "InterruptException":
-        return SqlError("[OPERATION_CANCELED] The statement was cancelled. SQLSTATE: HY008", sql_state="HY008", error_code="CANCELLED")
+        return SqlError(
+            "[OPERATION_CANCELED] The statement was cancelled. SQLSTATE: HY008",
+            sql_state="HY008",
+            error_code="CANCELLED",
+        )
     found = _CLASS.search(text)
     if found:
         return SqlError(f"[{found[1]}] {found[2]}", sql_state=found[3])

@@ -73,7 +73,9 @@ class Execution:
             return
         last = table.versions[-1]
         rows = last.row_count
-        kept = sum(version.row_count for version in table.versions if version.storage and version.storage != table.storage)
+        kept = sum(
+            version.row_count for version in table.versions if version.storage and version.storage != table.storage
+        )
         for version in table.versions:
             if kept + rows <= ROW_BUDGET:
                 break
@@ -87,7 +89,13 @@ class Execution:
         self.run(f"CREATE TABLE {copy} AS SELECT * FROM {table.storage}")
         last.storage = copy
 
-    def record(self, table: Table, operation: str, metrics: dict[str, int] | None = None, parameters: dict[str, str] | None = None) -> None:
+    def record(
+        self,
+        table: Table,
+        operation: str,
+        metrics: dict[str, int] | None = None,
+        parameters: dict[str, str] | None = None,
+    ) -> None:
         """Adds a version to the table's history."""
         table.versions.append(
             Version(
@@ -107,9 +115,15 @@ class Execution:
         for name, text in table.checks.items():
             translator = self.translator()
             condition = translator.boolean(parse_expression(text), Scope(stored_columns(table, "r0")))
-            broken = self.run(f"SELECT count(*) FROM {table.storage} AS r0 WHERE ({condition.sql}) IS DISTINCT FROM true")
+            broken = self.run(
+                f"SELECT count(*) FROM {table.storage} AS r0 WHERE ({condition.sql}) IS DISTINCT FROM true"
+            )
             if broken[0][0]:
-                raise failure("DELTA_VIOLATE_CONSTRAINT_WITH_VALUES", "23001", f"CHECK constraint {name} ({text}) violated by row with values.")
+                raise failure(
+                    "DELTA_VIOLATE_CONSTRAINT_WITH_VALUES",
+                    "23001",
+                    f"CHECK constraint {name} ({text}) violated by row with values.",
+                )
 
 
 def parse_expression(text: str) -> Any:
@@ -126,7 +140,10 @@ def stored_columns(table: Table, alias: str) -> list[Column]:
     """The columns of a table as a scope sees them."""
     names = (table.catalog.lower(), table.schema.lower(), table.name.lower())
     return [
-        Column(column.name, types.STRING if column.type.is_string else column.type, f"{alias}.{quoted(column.name)}", names) for column in table.columns
+        Column(
+            column.name, types.STRING if column.type.is_string else column.type, f"{alias}.{quoted(column.name)}", names
+        )
+        for column in table.columns
     ]
 
 
@@ -134,7 +151,11 @@ def require_table(execution: Execution, parts: list[str], what: str) -> Table:
     """The table of that name, which must be one whose rows can change."""
     table = execution.environment.require(parts)
     if table.is_view:
-        raise failure("EXPECT_TABLE_NOT_VIEW.NO_ALTERNATIVE", "42809", f"'{what}' expects a table but `{table.full_name}` is a view.")
+        raise failure(
+            "EXPECT_TABLE_NOT_VIEW.NO_ALTERNATIVE",
+            "42809",
+            f"'{what}' expects a table but `{table.full_name}` is a view.",
+        )
     if table.reader is not None:
         raise unsupported(f"{what} on `{table.full_name}`, which is read from files,")
     return table
@@ -149,7 +170,9 @@ def value_literal(value: Any, kind: DataType) -> str:
     if isinstance(value, (int, Decimal)):
         return f"CAST({value} AS {kind.engine})"
     if isinstance(value, datetime.datetime):
-        micros = int((value - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)) / datetime.timedelta(microseconds=1))
+        micros = int(
+            (value - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)) / datetime.timedelta(microseconds=1)
+        )
         return f"make_timestamptz({micros})"
     if isinstance(value, dict):
         keys = ", ".join(text_literal(str(key)) for key in value)
@@ -166,7 +189,10 @@ def rows_query(columns: list[tuple[str, DataType]], rows: list[tuple[Any, ...]])
     if not rows:
         items = ", ".join(f"CAST(NULL AS {kind.engine}) AS c{place}" for place, (_, kind) in enumerate(columns))
         return QuerySql(f"SELECT {items} WHERE false", outputs)
-    text = ", ".join("(" + ", ".join(value_literal(value, kind) for value, (_, kind) in zip(row, columns, strict=True)) + ")" for row in rows)
+    text = ", ".join(
+        "(" + ", ".join(value_literal(value, kind) for value, (_, kind) in zip(row, columns, strict=True)) + ")"
+        for row in rows
+    )
     names = ", ".join(column.physical for column in outputs)
     items = ", ".join(f"CAST({column.physical} AS {column.type.engine}) AS {column.physical}" for column in outputs)
     return QuerySql(f"SELECT {items} FROM (VALUES {text}) AS r({names})", outputs)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from seakernel.local.sql import java_text, syntax, types
 from seakernel.local.sql.arithmetic import arithmetic, comparable, comparison
 from seakernel.local.sql.casts import Caster
 from seakernel.local.sql.errors import failure, type_mismatch, unsupported
-from seakernel.local.sql.registry import FUNCTIONS, check_count
 from seakernel.local.sql.python_functions import interval_of_micros
+from seakernel.local.sql.registry import FUNCTIONS, check_count
 from seakernel.local.sql.typed import Scope, Typed, access_field, inherit
 from seakernel.local.sql.types import DataType, text_literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seakernel.local.sql.python_functions import PythonFunctions
     from seakernel.local.sql.routines import Routine
     from seakernel.local.sql.typed import QuerySql, RelationSql
@@ -71,7 +73,7 @@ class ExpressionTranslator:
 
     def expression(self, node: syntax.Expression, scope: Scope) -> Typed:
         """Translates any expression."""
-        rule = _RULES.get(type(node))
+        rule = self._RULES.get(type(node))
         if rule is None:
             raise unsupported(f"This use of {type(node).__name__}")
         return rule(self, node, scope)
@@ -86,7 +88,11 @@ class ExpressionTranslator:
         if value.type.kind not in ("BOOLEAN", "VOID"):
             if value.type.is_string:
                 return self.caster.cast(value, types.BOOLEAN)
-            raise failure("DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN", "42K09", f'Cannot resolve the condition due to data type mismatch: it requires the "BOOLEAN" type, however it has the type "{value.type.text}".')
+            raise failure(
+                "DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN",
+                "42K09",
+                f'Cannot resolve the condition due to data type mismatch: it requires the "BOOLEAN" type, however it has the type "{value.type.text}".',
+            )
         return self.caster.cast(value, types.BOOLEAN)
 
     def common(self, values: list[Typed], what: str) -> tuple[list[Typed], DataType]:
@@ -95,7 +101,11 @@ class ExpressionTranslator:
         for value in values:
             wider = types.common_type(kind, value.type)
             if wider is None:
-                raise failure("DATATYPE_MISMATCH.DATA_DIFF_TYPES", "42K09", f'Cannot resolve "{what}" due to data type mismatch: Input to `{what}` should all be the same type, but it\'s ("{kind.text}", "{value.type.text}").')
+                raise failure(
+                    "DATATYPE_MISMATCH.DATA_DIFF_TYPES",
+                    "42K09",
+                    f'Cannot resolve "{what}" due to data type mismatch: Input to `{what}` should all be the same type, but it\'s ("{kind.text}", "{value.type.text}").',
+                )
             kind = wider
         return [self.caster.cast(value, kind) for value in values], kind
 
@@ -110,8 +120,12 @@ class ExpressionTranslator:
             return string(node.text)
         if node.kind == "BINARY":
             if re.search(r"[^0-9A-Fa-f]", node.text):
-                raise failure("INVALID_TYPED_LITERAL", "42604", f"The value of the typed literal \"X\" is invalid: '{node.text}'.")
-            return Typed(f"unhex('{'0' * (len(node.text) % 2)}{node.text}')", types.BINARY, constant=node.text, simple=True)
+                raise failure(
+                    "INVALID_TYPED_LITERAL", "42604", f"The value of the typed literal \"X\" is invalid: '{node.text}'."
+                )
+            return Typed(
+                f"unhex('{'0' * (len(node.text) % 2)}{node.text}')", types.BINARY, constant=node.text, simple=True
+            )
         if node.kind == "NUMBER":
             return number(node.text)
         kind = DataType(node.kind)
@@ -124,7 +138,9 @@ class ExpressionTranslator:
         if re.fullmatch(plain, text):
             # The common spelling needs no guard; DuckDB refuses days that do not exist.
             return f"CAST({text_literal(text)} AS {kind.engine})"
-        message = text_literal(f"[INVALID_TYPED_LITERAL] The value of the typed literal \"{kind.kind}\" is invalid: '{node.text}'. SQLSTATE: 42604")
+        message = text_literal(
+            f"[INVALID_TYPED_LITERAL] The value of the typed literal \"{kind.kind}\" is invalid: '{node.text}'. SQLSTATE: 42604"
+        )
         return f"coalesce({value.sql}, CAST(error({message}) AS {kind.engine}))"
 
     def _parameter(self, node: syntax.Parameter, scope: Scope) -> Typed:
@@ -175,7 +191,9 @@ class ExpressionTranslator:
 
     def _bits(self, operator: str, left: Typed, right: Typed) -> Typed:
         if operator in ("<<", ">>", ">>>"):
-            return self.call({"<<": "shiftleft", ">>": "shiftright", ">>>": "shiftrightunsigned"}[operator], [left, right])
+            return self.call(
+                {"<<": "shiftleft", ">>": "shiftright", ">>>": "shiftrightunsigned"}[operator], [left, right]
+            )
         for value in (left, right):
             if not (value.type.is_integral or value.type.kind == "VOID"):
                 raise type_mismatch(f'{operator} requires integers, not "{value.type.text}"')
@@ -192,14 +210,20 @@ class ExpressionTranslator:
             if node.operand is None:
                 conditions.append(self.boolean(condition, scope))
             else:
-                conditions.append(comparison(self.caster, "=", self.expression(node.operand, scope), self.expression(condition, scope)))
+                conditions.append(
+                    comparison(
+                        self.caster, "=", self.expression(node.operand, scope), self.expression(condition, scope)
+                    )
+                )
         if node.operand is not None and conditions[0].volatile:
             raise unsupported("CASE over an expression that differs at every evaluation")
         values = [self.expression(value, scope) for _, value in node.branches]
         if node.default is not None:
             values.append(self.expression(node.default, scope))
         values, kind = self.common(values, "casewhen")
-        sql = "CASE " + " ".join(f"WHEN {condition.sql} THEN {value.sql}" for condition, value in zip(conditions, values, strict=False))
+        sql = "CASE " + " ".join(
+            f"WHEN {condition.sql} THEN {value.sql}" for condition, value in zip(conditions, values, strict=False)
+        )
         if node.default is not None:
             sql += f" ELSE {values[-1].sql}"
         return inherit(Typed(f"({sql} END)", kind), [*conditions, *values])
@@ -218,14 +242,20 @@ class ExpressionTranslator:
         if kind.contains("MAP", "VARIANT"):
             raise type_mismatch(f"IN does not work on {kind.text}")
         choices = ", ".join(value.sql for value in values[1:])
-        return inherit(Typed(f"({values[0].sql} {'NOT ' if node.negated else ''}IN ({choices}))", types.BOOLEAN), values)
+        return inherit(
+            Typed(f"({values[0].sql} {'NOT ' if node.negated else ''}IN ({choices}))", types.BOOLEAN), values
+        )
 
     def _in_query(self, node: syntax.InQuery, scope: Scope) -> Typed:
         query = self.subquery(node.query, scope)
         operands = node.operand.items if isinstance(node.operand, syntax.Row) else [node.operand]
         values = self.expressions(operands, scope)
         if len(values) != len(query.columns):
-            raise failure("DATATYPE_MISMATCH.IN_SUBQUERY_LENGTH_MISMATCH", "42K09", f"The number of columns in the left hand side of an IN subquery ({len(values)}) does not match the number of columns in the output of subquery ({len(query.columns)}).")
+            raise failure(
+                "DATATYPE_MISMATCH.IN_SUBQUERY_LENGTH_MISMATCH",
+                "42K09",
+                f"The number of columns in the left hand side of an IN subquery ({len(values)}) does not match the number of columns in the output of subquery ({len(query.columns)}).",
+            )
         alias = self.alias()
         left, right = [], []
         for value, column in zip(values, query.columns, strict=True):
@@ -248,7 +278,11 @@ class ExpressionTranslator:
     def _subquery_node(self, node: syntax.Subquery, scope: Scope) -> Typed:
         query = self.subquery(node.query, scope)
         if len(query.columns) != 1:
-            raise failure("INVALID_SUBQUERY_EXPRESSION.SCALAR_SUBQUERY_RETURN_MORE_THAN_ONE_OUTPUT_COLUMN", "42823", f"Scalar subquery must return only one column, but found {len(query.columns)}.")
+            raise failure(
+                "INVALID_SUBQUERY_EXPRESSION.SCALAR_SUBQUERY_RETURN_MORE_THAN_ONE_OUTPUT_COLUMN",
+                "42823",
+                f"Scalar subquery must return only one column, but found {len(query.columns)}.",
+            )
         return Typed(f"({query.sql})", query.columns[0].type, volatile=query.volatile)
 
     def _like(self, node: syntax.Like, scope: Scope) -> Typed:
@@ -300,7 +334,11 @@ class ExpressionTranslator:
             return inherit(Typed(f"map_extract_value({value.sql}, {key.sql})", value.type.item), [value, key])
         if value.type.kind == "STRUCT" and isinstance(index.constant, str):
             return access_field(value, index.constant)
-        raise failure("INVALID_EXTRACT_BASE_FIELD_TYPE", "42000", f'Can\'t extract a value. Need a complex type [STRUCT, ARRAY, MAP] but got "{value.type.text}".')
+        raise failure(
+            "INVALID_EXTRACT_BASE_FIELD_TYPE",
+            "42000",
+            f'Can\'t extract a value. Need a complex type [STRUCT, ARRAY, MAP] but got "{value.type.text}".',
+        )
 
     def _field_access(self, node: syntax.FieldAccess, scope: Scope) -> Typed:
         return access_field(self.expression(node.operand, scope), node.name)
@@ -311,13 +349,17 @@ class ExpressionTranslator:
         if any(isinstance(step, str) and "'" in step for step in node.steps):
             raise unsupported("A path with a quote in it")
         if value.type.kind == "VARIANT":
-            return inherit(Typed(self.python.call("variant_at", [value.sql, text_literal(path)]), types.VARIANT), [value])
+            return inherit(
+                Typed(self.python.call("variant_at", [value.sql, text_literal(path)]), types.VARIANT), [value]
+            )
         if value.type.is_string:
             return inherit(Typed(self.python.call("json_at", [value.sql, text_literal(path)]), types.STRING), [value])
         raise type_mismatch(f'the path operator : requires VARIANT or STRING, not "{value.type.text}"')
 
     def _lambda(self, node: syntax.Lambda, scope: Scope) -> Typed:
-        raise failure("INVALID_LAMBDA_FUNCTION_CALL", "42K0D", "A lambda function should only be used in a higher order function.")
+        raise failure(
+            "INVALID_LAMBDA_FUNCTION_CALL", "42K0D", "A lambda function should only be used in a higher order function."
+        )
 
     def _row(self, node: syntax.Row, scope: Scope) -> Typed:
         return self.expression(syntax.Call(["struct"], node.items), scope)
@@ -325,7 +367,9 @@ class ExpressionTranslator:
     def _interval(self, node: syntax.Interval, scope: Scope) -> Typed:
         if node.pairs and not node.pairs[0][1]:
             text = node.pairs[0][0]
-            return interval_of(*java_text.months_and_micros(text.text if isinstance(text, syntax.Literal) else ""), None)
+            return interval_of(
+                *java_text.months_and_micros(text.text if isinstance(text, syntax.Literal) else ""), None
+            )
         if node.end_unit:
             value = node.pairs[0][0]
             if not isinstance(value, syntax.Literal):
@@ -378,12 +422,20 @@ class ExpressionTranslator:
         if function is None:
             return self._routine(node, scope)
         if function.kind == "generator":
-            raise failure("UNSUPPORTED_GENERATOR.OUTSIDE_SELECT", "42K0E", f"The generator is not supported: outside the SELECT clause, found: {name}.")
+            raise failure(
+                "UNSUPPORTED_GENERATOR.OUTSIDE_SELECT",
+                "42K0E",
+                f"The generator is not supported: outside the SELECT clause, found: {name}.",
+            )
         check_count(function, len(node.arguments))
         if function.raw is not None:
             return function.raw(self, node, scope)
         if node.distinct or node.order_by or node.where or node.nulls or node.window:
-            raise failure("INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX", "42000", f"The function `{name}` does not support DISTINCT, FILTER, IGNORE NULLS, WITHIN GROUP or OVER.")
+            raise failure(
+                "INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX",
+                "42000",
+                f"The function `{name}` does not support DISTINCT, FILTER, IGNORE NULLS, WITHIN GROUP or OVER.",
+            )
         return self.call(name, self.expressions(node.arguments, scope))
 
     def _function_name(self, parts: list[str]) -> str:
@@ -399,10 +451,42 @@ class ExpressionTranslator:
             name = "`" + "`.`".join(node.name) + "`"
             if len(node.name) == 1 and node.name[0].lower() in _databricks_functions():
                 raise unsupported(f"The function {name}")
-            raise failure("UNRESOLVED_ROUTINE", "42883", f"Cannot resolve routine {name} on search path [`system`.`builtin`, `system`.`session`, `{self.environment.catalog}`.`{self.environment.schema}`].")
+            raise failure(
+                "UNRESOLVED_ROUTINE",
+                "42883",
+                f"Cannot resolve routine {name} on search path [`system`.`builtin`, `system`.`session`, `{self.environment.catalog}`.`{self.environment.schema}`].",
+            )
         if node.distinct or node.order_by or node.where or node.nulls or node.window:
             raise unsupported("DISTINCT, FILTER or OVER on a SQL function")
         return routine.call(self, node.arguments, scope)
+
+    _RULES: ClassVar[dict[type[syntax.Expression], Callable[..., Typed]]] = {
+        syntax.Literal: _literal,
+        syntax.Parameter: _parameter,
+        syntax.Name: _name,
+        syntax.Star: _star,
+        syntax.Alias: _alias_node,
+        syntax.Unary: _unary,
+        syntax.Binary: _binary,
+        syntax.Cast: _cast,
+        syntax.Case: _case,
+        syntax.Between: _between,
+        syntax.InList: _in_list,
+        syntax.InQuery: _in_query,
+        syntax.Exists: _exists,
+        syntax.Subquery: _subquery_node,
+        syntax.Like: _like,
+        syntax.Is: _is,
+        syntax.IsDistinct: _is_distinct,
+        syntax.Subscript: _subscript,
+        syntax.FieldAccess: _field_access,
+        syntax.VariantPath: _variant_path,
+        syntax.Lambda: _lambda,
+        syntax.Row: _row,
+        syntax.Interval: _interval,
+        syntax.NamedArgument: _named_argument,
+        syntax.Call: _call,
+    }
 
 
 def string(text: str) -> Typed:
@@ -429,13 +513,21 @@ def number(text: str) -> Typed:
                 if -(1 << (bits - 1)) <= value < 1 << (bits - 1):
                     return Typed(f"CAST({value} AS {kind.engine})", kind, constant=value, simple=True)
         if suffix:
-            raise failure("INVALID_NUMERIC_LITERAL_RANGE", "22003", f"Numeric literal {text} is outside the valid range for its type.")
+            raise failure(
+                "INVALID_NUMERIC_LITERAL_RANGE",
+                "22003",
+                f"Numeric literal {text} is outside the valid range for its type.",
+            )
     exact = Decimal(body)
     _, all_digits, power = exact.as_tuple()
     scale = max(0, -int(power))
     precision = max(len(all_digits) + max(0, int(power)), scale, 1)
     if precision > 38:
-        raise failure("DECIMAL_PRECISION_EXCEEDS_MAX_PRECISION", "22003", f"Decimal precision {precision} exceeds max precision 38.")
+        raise failure(
+            "DECIMAL_PRECISION_EXCEEDS_MAX_PRECISION",
+            "22003",
+            f"Decimal precision {precision} exceeds max precision 38.",
+        )
     kind = types.decimal(precision, scale)
     return Typed(f"CAST('{exact:f}' AS {kind.engine})", kind, constant=exact, simple=True)
 
@@ -448,9 +540,17 @@ def _check_like(pattern: Typed, escape: str) -> None:
     while index < len(text):
         if text[index] == escape:
             if index + 1 >= len(text):
-                raise failure("INVALID_FORMAT.ESC_AT_THE_END", "42601", f"The format is invalid: '{text}'. The escape character is not allowed to end with.")
+                raise failure(
+                    "INVALID_FORMAT.ESC_AT_THE_END",
+                    "42601",
+                    f"The format is invalid: '{text}'. The escape character is not allowed to end with.",
+                )
             if text[index + 1] not in ("_", "%", escape):
-                raise failure("INVALID_FORMAT.ESC_IN_THE_MIDDLE", "42601", f"The format is invalid: '{text}'. The escape character is not allowed to precede '{text[index + 1]}'.")
+                raise failure(
+                    "INVALID_FORMAT.ESC_IN_THE_MIDDLE",
+                    "42601",
+                    f"The format is invalid: '{text}'. The escape character is not allowed to precede '{text[index + 1]}'.",
+                )
             index += 1
         index += 1
 
@@ -497,32 +597,3 @@ def _databricks_functions() -> frozenset[str]:
     from seakernel.local.sql.functions.unsupported import NAMES
 
     return NAMES
-
-
-_RULES = {
-    syntax.Literal: ExpressionTranslator._literal,
-    syntax.Parameter: ExpressionTranslator._parameter,
-    syntax.Name: ExpressionTranslator._name,
-    syntax.Star: ExpressionTranslator._star,
-    syntax.Alias: ExpressionTranslator._alias_node,
-    syntax.Unary: ExpressionTranslator._unary,
-    syntax.Binary: ExpressionTranslator._binary,
-    syntax.Cast: ExpressionTranslator._cast,
-    syntax.Case: ExpressionTranslator._case,
-    syntax.Between: ExpressionTranslator._between,
-    syntax.InList: ExpressionTranslator._in_list,
-    syntax.InQuery: ExpressionTranslator._in_query,
-    syntax.Exists: ExpressionTranslator._exists,
-    syntax.Subquery: ExpressionTranslator._subquery_node,
-    syntax.Like: ExpressionTranslator._like,
-    syntax.Is: ExpressionTranslator._is,
-    syntax.IsDistinct: ExpressionTranslator._is_distinct,
-    syntax.Subscript: ExpressionTranslator._subscript,
-    syntax.FieldAccess: ExpressionTranslator._field_access,
-    syntax.VariantPath: ExpressionTranslator._variant_path,
-    syntax.Lambda: ExpressionTranslator._lambda,
-    syntax.Row: ExpressionTranslator._row,
-    syntax.Interval: ExpressionTranslator._interval,
-    syntax.NamedArgument: ExpressionTranslator._named_argument,
-    syntax.Call: ExpressionTranslator._call,
-}

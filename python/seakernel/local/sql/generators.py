@@ -5,7 +5,6 @@ Each becomes a list with one entry per row, which `unnest` turns into rows in or
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,8 @@ from seakernel.local.sql.typed import Typed
 from seakernel.local.sql.types import DataType, text_literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seakernel.local.sql.expressions import ExpressionTranslator
     from seakernel.local.sql.syntax import Call
     from seakernel.local.sql.typed import Scope
@@ -61,13 +62,21 @@ def _explode(translator: ExpressionTranslator, arguments: list[Typed]) -> Genera
     if value.type.kind == "ARRAY":
         return Generated(value.sql, [("col", value.type.item, "{0}")])
     if value.type.kind == "MAP":
-        return Generated(f"map_entries({value.sql})", [("key", value.type.map_key, "struct_extract({0}, 'key')"), ("value", value.type.item, "struct_extract({0}, 'value')")])
+        return Generated(
+            f"map_entries({value.sql})",
+            [
+                ("key", value.type.map_key, "struct_extract({0}, 'key')"),
+                ("value", value.type.item, "struct_extract({0}, 'value')"),
+            ],
+        )
     raise wrong_type("explode", value, '("ARRAY" or "MAP")')
 
 
 def _posexplode(translator: ExpressionTranslator, arguments: list[Typed]) -> Generated:
     plain = _explode(translator, arguments)
-    entries = f"list_transform({plain.entries}, lambda entry, place: {{'pos': CAST(place - 1 AS INTEGER), 'entry': entry}})"
+    entries = (
+        f"list_transform({plain.entries}, lambda entry, place: {{'pos': CAST(place - 1 AS INTEGER), 'entry': entry}})"
+    )
     inner = "struct_extract({0}, 'entry')"
     columns = [(name, kind, sql.format(inner)) for name, kind, sql in plain.columns]
     return Generated(entries, [("pos", types.INT, "struct_extract({0}, 'pos')"), *columns])
@@ -77,21 +86,40 @@ def _inline(translator: ExpressionTranslator, arguments: list[Typed]) -> Generat
     value = arguments[0]
     if value.type.kind != "ARRAY" or value.type.item.kind != "STRUCT":
         raise wrong_type("inline", value, '"ARRAY<STRUCT>"')
-    return Generated(value.sql, [(part.name, part.type, f"struct_extract({{0}}, {text_literal(part.name)})") for part in value.type.item.fields])
+    return Generated(
+        value.sql,
+        [
+            (part.name, part.type, f"struct_extract({{0}}, {text_literal(part.name)})")
+            for part in value.type.item.fields
+        ],
+    )
 
 
 def _stack(translator: ExpressionTranslator, arguments: list[Typed]) -> Generated:
     count = arguments[0].constant
     if not isinstance(count, int) or count < 1:
-        raise failure("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", "42K09", "The first argument of `stack` must be a positive constant integer.")
+        raise failure(
+            "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE",
+            "42K09",
+            "The first argument of `stack` must be a positive constant integer.",
+        )
     values = arguments[1:]
     width = -(-len(values) // count)
     columns = []
     for place in range(width):
-        column = [values[index] if index < len(values) else Typed("NULL", types.VOID) for index in range(place, count * width, width)]
+        column = [
+            values[index] if index < len(values) else Typed("NULL", types.VOID)
+            for index in range(place, count * width, width)
+        ]
         columns.append(translator.common(column, "stack"))
-    rows = ["{" + ", ".join(f"'c{place}': {column[row].sql}" for place, (column, _) in enumerate(columns)) + "}" for row in range(count)]
-    return Generated("[" + ", ".join(rows) + "]", [(f"col{place}", kind, f"struct_extract({{0}}, 'c{place}')") for place, (_, kind) in enumerate(columns)])
+    rows = [
+        "{" + ", ".join(f"'c{place}': {column[row].sql}" for place, (column, _) in enumerate(columns)) + "}"
+        for row in range(count)
+    ]
+    return Generated(
+        "[" + ", ".join(rows) + "]",
+        [(f"col{place}", kind, f"struct_extract({{0}}, 'c{place}')") for place, (_, kind) in enumerate(columns)],
+    )
 
 
 def _json_tuple(translator: ExpressionTranslator, arguments: list[Typed]) -> Generated:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from seakernel.local.sql import types
@@ -11,6 +10,8 @@ from seakernel.local.sql.typed import Column, RelationSql
 from seakernel.local.sql.types import DataType, quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from seakernel.local.sql.session import StatementEnvironment
 
 _TEXT, _INT, _TIME = types.STRING, types.INT, types.TIMESTAMP
@@ -29,7 +30,16 @@ def _columns(text: str) -> list[tuple[str, DataType]]:
 def _schemata(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
     for name in [*(schema.name for schema in catalog.schemas.values()), INFORMATION_SCHEMA]:
         schema = catalog.schemas.get(name.lower())
-        yield catalog.name, name, schema.owner if schema else "System user", schema.comment if schema else None, None, "System user", None, "System user"
+        yield (
+            catalog.name,
+            name,
+            schema.owner if schema else "System user",
+            schema.comment if schema else None,
+            None,
+            "System user",
+            None,
+            "System user",
+        )
 
 
 def _catalogs(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
@@ -49,9 +59,41 @@ def _tables(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
     for table in _each_table(catalog):
         moment = table.versions[-1].moment if table.versions else table.created
         source = "UNKNOWN_DATA_SOURCE_FORMAT" if table.is_view else "DELTA"
-        yield table.catalog, table.schema, table.name, _table_type(table), "NO" if table.is_view else "YES", "NO", table.owner, table.comment, table.created, table.owner, moment, table.owner, source, None, None
+        yield (
+            table.catalog,
+            table.schema,
+            table.name,
+            _table_type(table),
+            "NO" if table.is_view else "YES",
+            "NO",
+            table.owner,
+            table.comment,
+            table.created,
+            table.owner,
+            moment,
+            table.owner,
+            source,
+            None,
+            None,
+        )
     for name in TABLES:
-        yield catalog.name, INFORMATION_SCHEMA, name, "VIEW", "NO", "NO", "System user", None, None, "System user", None, "System user", "UNKNOWN_DATA_SOURCE_FORMAT", None, None
+        yield (
+            catalog.name,
+            INFORMATION_SCHEMA,
+            name,
+            "VIEW",
+            "NO",
+            "NO",
+            "System user",
+            None,
+            None,
+            "System user",
+            None,
+            "System user",
+            "UNKNOWN_DATA_SOURCE_FORMAT",
+            None,
+            None,
+        )
 
 
 def _table_columns(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
@@ -79,7 +121,22 @@ def _routines(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
     for schema in catalog.schemas.values():
         for routine in schema.routines.values():
             kind = "TABLE_TYPE" if routine.returns is None else routine.returns.text
-            yield catalog.name, schema.name, routine.name, catalog.name, schema.name, routine.name, "FUNCTION", kind, kind, "SQL", routine.text, "YES" if routine.deterministic else "NO", "CONTAINS_SQL", routine.comment
+            yield (
+                catalog.name,
+                schema.name,
+                routine.name,
+                catalog.name,
+                schema.name,
+                routine.name,
+                "FUNCTION",
+                kind,
+                kind,
+                "SQL",
+                routine.text,
+                "YES" if routine.deterministic else "NO",
+                "CONTAINS_SQL",
+                routine.comment,
+            )
 
 
 def _parameters(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
@@ -93,7 +150,19 @@ def _constraints(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
     for table in _each_table(catalog):
         for kind, key in [("PRIMARY KEY", table.primary_key), *(("FOREIGN KEY", key) for key in table.foreign_keys)]:
             if key is not None:
-                yield table.catalog, table.schema, key.name, table.catalog, table.schema, table.name, kind, "NO", "NO", "NO", None
+                yield (
+                    table.catalog,
+                    table.schema,
+                    key.name,
+                    table.catalog,
+                    table.schema,
+                    table.name,
+                    kind,
+                    "NO",
+                    "NO",
+                    "NO",
+                    None,
+                )
 
 
 def _key_columns(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
@@ -101,13 +170,33 @@ def _key_columns(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
         for key in [table.primary_key, *table.foreign_keys]:
             if key is not None:
                 for place, name in enumerate(key.columns, start=1):
-                    yield table.catalog, table.schema, key.name, table.catalog, table.schema, table.name, name, place, place if key.parent else None
+                    yield (
+                        table.catalog,
+                        table.schema,
+                        key.name,
+                        table.catalog,
+                        table.schema,
+                        table.name,
+                        name,
+                        place,
+                        place if key.parent else None,
+                    )
 
 
 def _referential(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
     for table in _each_table(catalog):
         for key in table.foreign_keys:
-            yield table.catalog, table.schema, key.name, key.parent[0], key.parent[1], f"{key.parent[2]}_pk", "FULL", "NO ACTION", "NO ACTION"
+            yield (
+                table.catalog,
+                table.schema,
+                key.name,
+                key.parent[0],
+                key.parent[1],
+                f"{key.parent[2]}_pk",
+                "FULL",
+                "NO ACTION",
+                "NO ACTION",
+            )
 
 
 def _constraint_tables(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
@@ -123,10 +212,18 @@ def _nothing(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
 _NAMES = "table_catalog table_schema table_name"
 _CONSTRAINT = "constraint_catalog constraint_schema constraint_name"
 TABLES: dict[str, tuple[list[tuple[str, DataType]], Callable[[Catalog], Iterator[tuple[Any, ...]]]]] = {
-    "catalogs": (_columns("catalog_name catalog_owner comment created:t created_by last_altered:t last_altered_by"), _catalogs),
-    "schemata": (_columns("catalog_name schema_name schema_owner comment created:t created_by last_altered:t last_altered_by"), _schemata),
+    "catalogs": (
+        _columns("catalog_name catalog_owner comment created:t created_by last_altered:t last_altered_by"),
+        _catalogs,
+    ),
+    "schemata": (
+        _columns("catalog_name schema_name schema_owner comment created:t created_by last_altered:t last_altered_by"),
+        _schemata,
+    ),
     "tables": (
-        _columns(f"{_NAMES} table_type is_insertable_into commit_action table_owner comment created:t created_by last_altered:t last_altered_by data_source_format storage_path storage_sub_directory"),
+        _columns(
+            f"{_NAMES} table_type is_insertable_into commit_action table_owner comment created:t created_by last_altered:t last_altered_by data_source_format storage_path storage_sub_directory"
+        ),
         _tables,
     ),
     "columns": (
@@ -138,15 +235,36 @@ TABLES: dict[str, tuple[list[tuple[str, DataType]], Callable[[Catalog], Iterator
         ),
         _table_columns,
     ),
-    "views": (_columns(f"{_NAMES} view_definition check_option is_updatable is_insertable_into sql_path is_materialized"), _views),
+    "views": (
+        _columns(f"{_NAMES} view_definition check_option is_updatable is_insertable_into sql_path is_materialized"),
+        _views,
+    ),
     "routines": (
-        _columns("specific_catalog specific_schema specific_name routine_catalog routine_schema routine_name routine_type data_type full_data_type routine_body routine_definition is_deterministic sql_data_access comment"),
+        _columns(
+            "specific_catalog specific_schema specific_name routine_catalog routine_schema routine_name routine_type data_type full_data_type routine_body routine_definition is_deterministic sql_data_access comment"
+        ),
         _routines,
     ),
-    "parameters": (_columns("specific_catalog specific_schema specific_name ordinal_position:i parameter_mode is_result parameter_name data_type full_data_type comment"), _parameters),
-    "table_constraints": (_columns(f"{_CONSTRAINT} {_NAMES} constraint_type is_deferrable initially_deferred enforced comment"), _constraints),
-    "key_column_usage": (_columns(f"{_CONSTRAINT} {_NAMES} column_name ordinal_position:i position_in_unique_constraint:i"), _key_columns),
-    "referential_constraints": (_columns(f"{_CONSTRAINT} unique_constraint_catalog unique_constraint_schema unique_constraint_name match_option update_rule delete_rule"), _referential),
+    "parameters": (
+        _columns(
+            "specific_catalog specific_schema specific_name ordinal_position:i parameter_mode is_result parameter_name data_type full_data_type comment"
+        ),
+        _parameters,
+    ),
+    "table_constraints": (
+        _columns(f"{_CONSTRAINT} {_NAMES} constraint_type is_deferrable initially_deferred enforced comment"),
+        _constraints,
+    ),
+    "key_column_usage": (
+        _columns(f"{_CONSTRAINT} {_NAMES} column_name ordinal_position:i position_in_unique_constraint:i"),
+        _key_columns,
+    ),
+    "referential_constraints": (
+        _columns(
+            f"{_CONSTRAINT} unique_constraint_catalog unique_constraint_schema unique_constraint_name match_option update_rule delete_rule"
+        ),
+        _referential,
+    ),
     "constraint_table_usage": (_columns(f"{_CONSTRAINT} {_NAMES}"), _constraint_tables),
     "table_tags": (_columns("catalog_name schema_name table_name tag_name tag_value"), _nothing),
     "column_tags": (_columns("catalog_name schema_name table_name column_name tag_name tag_value"), _nothing),
@@ -154,7 +272,12 @@ TABLES: dict[str, tuple[list[tuple[str, DataType]], Callable[[Catalog], Iterator
     "catalog_tags": (_columns("catalog_name tag_name tag_value"), _nothing),
     "row_filters": (_columns(f"{_NAMES} filter_name target_columns"), _nothing),
     "column_masks": (_columns(f"{_NAMES} column_name mask_name using_columns"), _nothing),
-    "volumes": (_columns("volume_catalog volume_schema volume_name volume_type volume_owner comment storage_location created:t created_by last_altered:t last_altered_by"), _nothing),
+    "volumes": (
+        _columns(
+            "volume_catalog volume_schema volume_name volume_type volume_owner comment storage_location created:t created_by last_altered:t last_altered_by"
+        ),
+        _nothing,
+    ),
     "table_privileges": (_columns(f"grantor grantee {_NAMES} privilege_type is_grantable inherited_from"), _nothing),
 }
 
@@ -174,7 +297,11 @@ def relation(environment: StatementEnvironment, catalog: str, name: str, alias: 
         raise missing_table([catalog, INFORMATION_SCHEMA, name])
     columns, read = found
     everywhere = holder.name == "system"
-    holders = [environment.warehouse.catalogs[key] for key in sorted(environment.warehouse.catalogs)] if everywhere else [holder]
+    holders = (
+        [environment.warehouse.catalogs[key] for key in sorted(environment.warehouse.catalogs)]
+        if everywhere
+        else [holder]
+    )
     rows = [row for one in holders for row in read(one)]
     if name.lower() == "catalogs" and not everywhere:
         rows = list(_catalogs(holder))

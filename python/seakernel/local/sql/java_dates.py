@@ -9,7 +9,20 @@ from functools import lru_cache
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.python_functions import python_function
 
-_MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001
 _OFFSET_LETTERS = frozenset("XxZO")
@@ -21,7 +34,9 @@ def pieces(pattern: str) -> tuple[tuple[str, int, str], ...]:
     out: list[tuple[str, int, str]] = []
     for found in re.finditer(r"'((?:[^']|'')*)'|([A-Za-z])\2*|([^A-Za-z'])|(')", pattern, flags=re.DOTALL):
         if found[4]:
-            raise failure("INVALID_DATETIME_PATTERN.ILLEGAL_CHARACTER", "22007", f"Unrecognized datetime pattern: {pattern}.")
+            raise failure(
+                "INVALID_DATETIME_PATTERN.ILLEGAL_CHARACTER", "22007", f"Unrecognized datetime pattern: {pattern}."
+            )
         if found[1] is not None:
             out.append(("", 0, found[1].replace("''", "'") or "'"))
         elif found[3]:
@@ -60,7 +75,9 @@ def _formatted(letter: str, count: int, moment: datetime.datetime, offset: int) 
         return f"{moment.year % 100:02d}" if count == 2 else str(moment.year).zfill(count)
     if letter in "ML":
         name = _MONTHS[moment.month - 1]
-        return {1: str(moment.month), 2: f"{moment.month:02d}", 3: name[:3], 4: name}.get(count) or _raise(letter, count)
+        return {1: str(moment.month), 2: f"{moment.month:02d}", 3: name[:3], 4: name}.get(count) or _raise(
+            letter, count
+        )
     if letter == "E" and count <= 4:
         name = _DAYS[moment.weekday()]
         return name if count == 4 else name[:3]
@@ -70,7 +87,12 @@ def _formatted(letter: str, count: int, moment: datetime.datetime, offset: int) 
         return f"{moment.microsecond:06d}".ljust(9, "0")[:count]
     if letter in "qQ":
         quarter = (moment.month + 2) // 3
-        return {1: str(quarter), 2: f"{quarter:02d}", 3: f"Q{quarter}", 4: ("1st", "2nd", "3rd", "4th")[quarter - 1] + " quarter"}.get(count) or _raise(letter, count)
+        return {
+            1: str(quarter),
+            2: f"{quarter:02d}",
+            3: f"Q{quarter}",
+            4: ("1st", "2nd", "3rd", "4th")[quarter - 1] + " quarter",
+        }.get(count) or _raise(letter, count)
     if letter == "G" and count <= 3:
         return "AD"
     if letter in _OFFSET_LETTERS:
@@ -104,10 +126,21 @@ def check_pattern(pattern: str) -> None:
 @python_function("TIMESTAMP", "BIGINT", "VARCHAR", returns="VARCHAR")
 def format_datetime(moment: datetime.datetime, offset: int, pattern: str) -> str:
     """Writes a local time; `offset` is its distance from UTC in seconds."""
-    return "".join(text if not letter else _formatted(letter, count, moment, offset) for letter, count, text in pieces(pattern))
+    return "".join(
+        text if not letter else _formatted(letter, count, moment, offset) for letter, count, text in pieces(pattern)
+    )
 
 
-_NUMBER_LETTERS = {"d": "day", "H": "hour", "k": "hour24", "h": "hour12", "K": "hour11", "m": "minute", "s": "second", "D": "yearday"}
+_NUMBER_LETTERS = {
+    "d": "day",
+    "H": "hour",
+    "k": "hour24",
+    "h": "hour12",
+    "K": "hour11",
+    "m": "minute",
+    "s": "second",
+    "D": "yearday",
+}
 
 
 @lru_cache(maxsize=512)
@@ -127,7 +160,11 @@ def parser(pattern: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
 
 def _parsed(letter: str, count: int) -> tuple[str, str]:
     if letter == "y":
-        return ("year2", r"\d{2}") if count == 2 else ("year", rf"\d{{{count},{max(count, 4)}}}" if count < 5 else _raise(letter, count))
+        return (
+            ("year2", r"\d{2}")
+            if count == 2
+            else ("year", rf"\d{{{count},{max(count, 4)}}}" if count < 5 else _raise(letter, count))
+        )
     if letter in "ML":
         if count <= 2:
             return "month", r"\d{2}" if count == 2 else r"\d{1,2}"
@@ -156,24 +193,36 @@ def parse_datetime(text: str, pattern: str, is_try: bool) -> datetime.datetime |
     found = regex.fullmatch(text)
     moment = _moment(dict(zip(meanings, found.groups(), strict=True))) if found else None
     if moment is None and not is_try:
-        raise failure("CANNOT_PARSE_TIMESTAMP", "22007", f"Text '{text}' could not be parsed by the pattern '{pattern}'. Use `try_to_timestamp` to tolerate invalid input string and return NULL instead.")
+        raise failure(
+            "CANNOT_PARSE_TIMESTAMP",
+            "22007",
+            f"Text '{text}' could not be parsed by the pattern '{pattern}'. Use `try_to_timestamp` to tolerate invalid input string and return NULL instead.",
+        )
     return moment
 
 
 def _moment(parts: dict[str, str]) -> datetime.datetime | None:
-    number = {name: int(text) for name, text in parts.items() if name not in ("", "monthname", "half", "fraction", "offset")}
+    number = {
+        name: int(text) for name, text in parts.items() if name not in ("", "monthname", "half", "fraction", "offset")
+    }
     year = number.get("year", 2000 + number["year2"] if "year2" in number else 1970)
     month = number.get("month", 1)
     if "monthname" in parts:
-        month = next(place for place, name in enumerate(_MONTHS, 1) if name.lower().startswith(parts["monthname"].lower()))
+        month = next(
+            place for place, name in enumerate(_MONTHS, 1) if name.lower().startswith(parts["monthname"].lower())
+        )
     hour = number.get("hour", number.get("hour24", 0) % 24)
     if "hour12" in number or "hour11" in number:
         if "hour12" in number and not 1 <= number["hour12"] <= 12:
             return None
-        hour = number.get("hour11", number.get("hour12", 0) % 12) + (12 if parts.get("half", "AM").upper() == "PM" else 0)
+        hour = number.get("hour11", number.get("hour12", 0) % 12) + (
+            12 if parts.get("half", "AM").upper() == "PM" else 0
+        )
     micros = int(parts.get("fraction", "0").ljust(9, "0")[:6])
     try:
-        moment = datetime.datetime(year, month, number.get("day", 1), hour, number.get("minute", 0), number.get("second", 0), micros)  # noqa: DTZ001
+        moment = datetime.datetime(  # noqa: DTZ001 - the zone is applied later
+            year, month, number.get("day", 1), hour, number.get("minute", 0), number.get("second", 0), micros
+        )
         if "yearday" in number:
             moment = moment.replace(month=1, day=1) + datetime.timedelta(days=number["yearday"] - 1)
             if moment.year != year:

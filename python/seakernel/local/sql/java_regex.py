@@ -34,7 +34,9 @@ def compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(_translate(pattern), re.ASCII)
     except re.error:
-        raise failure("INVALID_PARAMETER_VALUE.PATTERN", "22023", f"The value of parameter(s) `regexp` is invalid: '{pattern}'.") from None
+        raise failure(
+            "INVALID_PARAMETER_VALUE.PATTERN", "22023", f"The value of parameter(s) `regexp` is invalid: '{pattern}'."
+        ) from None
 
 
 def _translate(pattern: str) -> str:
@@ -80,7 +82,11 @@ def _translate(pattern: str) -> str:
 def _escape(rest: str, *, in_class: bool) -> tuple[str, int]:
     code = rest[:1]
     if not code:
-        raise failure("INVALID_PARAMETER_VALUE.PATTERN", "22023", "The value of parameter(s) `regexp` is invalid: it ends in a backslash.")
+        raise failure(
+            "INVALID_PARAMETER_VALUE.PATTERN",
+            "22023",
+            "The value of parameter(s) `regexp` is invalid: it ends in a backslash.",
+        )
     if code == "Q":
         quoted, _, _ = rest[1:].partition("\\E")
         return re.escape(quoted), 1 + len(quoted) + (2 if rest[1:].startswith(quoted + "\\E") else 0)
@@ -95,7 +101,11 @@ def _escape(rest: str, *, in_class: bool) -> tuple[str, int]:
     if code == "Z":
         return r"(?=\n?\Z)", 1
     if code == "h":
-        return (r" \t\xa0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000" if in_class else r"[ \t\xa0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000]"), 1
+        return (
+            r" \t\xa0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000"
+            if in_class
+            else r"[ \t\xa0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000]"
+        ), 1
     if code == "k" and rest[1:2] == "<":
         name = rest[2 : rest.find(">")]
         return f"(?P={name})", len(name) + 3
@@ -118,7 +128,11 @@ def _escape(rest: str, *, in_class: bool) -> tuple[str, int]:
 def _group(found: re.Match[str], group: int, name: str) -> str:
     count = found.re.groups
     if not 0 <= group <= count:
-        raise failure("INVALID_PARAMETER_VALUE.REGEX_GROUP_INDEX", "22023", f"The value of parameter(s) `idx` in `{name}` is invalid: Expects group index between 0 and {count}, but got {group}.")
+        raise failure(
+            "INVALID_PARAMETER_VALUE.REGEX_GROUP_INDEX",
+            "22023",
+            f"The value of parameter(s) `idx` in `{name}` is invalid: Expects group index between 0 and {count}, but got {group}.",
+        )
     return found[group] or ""
 
 
@@ -184,10 +198,18 @@ def regexp_replaced(text: str, pattern: str, replacement: str, position: int) ->
                     index += len(named[0]) + 1
                     continue
                 if not digits or int(digits[0]) > found.re.groups:
-                    raise failure("INVALID_PARAMETER_VALUE", "22023", "The replacement names a group that the regular expression does not have.")
+                    raise failure(
+                        "INVALID_PARAMETER_VALUE",
+                        "22023",
+                        "The replacement names a group that the regular expression does not have.",
+                    )
                 end = index + 2
                 # Java takes further digits as long as such a group exists.
-                while end < len(replacement) and replacement[end].isdigit() and int(replacement[index + 1 : end + 1]) <= found.re.groups:
+                while (
+                    end < len(replacement)
+                    and replacement[end].isdigit()
+                    and int(replacement[index + 1 : end + 1]) <= found.re.groups
+                ):
                     end += 1
                 out.append(found[int(replacement[index + 1 : end])] or "")
                 index = end

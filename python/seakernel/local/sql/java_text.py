@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 
@@ -43,7 +44,9 @@ def interval_text(amount: int, kind: str) -> str:
     mark = "-" if amount < 0 else ""
     amount = abs(amount)
     if start in ("YEAR", "MONTH"):
-        body = {"YEAR": str(amount // 12), "MONTH": str(amount)}.get(start if start == end else "", f"{amount // 12}-{amount % 12}")
+        body = {"YEAR": str(amount // 12), "MONTH": str(amount)}.get(
+            start if start == end else "", f"{amount // 12}-{amount % 12}"
+        )
         return f"INTERVAL '{mark}{body}' {kind.removeprefix('INTERVAL ')}"
     parts = []
     for unit in DAY_TIME_UNITS[DAY_TIME_UNITS.index(start) : DAY_TIME_UNITS.index(end) + 1]:
@@ -66,8 +69,16 @@ def months_and_micros(text: str) -> tuple[int, int]:
     while offset < len(cleaned):
         found = pattern.match(cleaned, offset)
         unit = found[4].upper().removesuffix("S") if found else ""
-        if not found or (unit not in _INTERVAL_UNITS and unit not in ("YEAR", "MONTH")) or (found[3] and unit != "SECOND"):
-            raise failure("INVALID_INTERVAL_FORMAT", "22006", f"Error parsing '{text}' to interval. Please ensure that the value provided is in a valid format for defining an interval.")
+        if (
+            not found
+            or (unit not in _INTERVAL_UNITS and unit not in ("YEAR", "MONTH"))
+            or (found[3] and unit != "SECOND")
+        ):
+            raise failure(
+                "INVALID_INTERVAL_FORMAT",
+                "22006",
+                f"Error parsing '{text}' to interval. Please ensure that the value provided is in a valid format for defining an interval.",
+            )
         sign = -1 if found[1] == "-" else 1
         if unit in ("YEAR", "MONTH"):
             months += sign * int(found[2]) * (12 if unit == "YEAR" else 1)
@@ -79,7 +90,11 @@ def months_and_micros(text: str) -> tuple[int, int]:
 
 def unit_text(text: str, start: str, end: str) -> tuple[int, int]:
     """Reads the text of a literal over units, such as `1-2` YEAR TO MONTH or `1 02:03:04.5` DAY TO SECOND."""
-    problem = failure("INVALID_INTERVAL_FORMAT", "22006", f"Error parsing '{text}' to interval, {start} TO {end}. Please ensure that the value provided is in a valid format for defining an interval.")
+    problem = failure(
+        "INVALID_INTERVAL_FORMAT",
+        "22006",
+        f"Error parsing '{text}' to interval, {start} TO {end}. Please ensure that the value provided is in a valid format for defining an interval.",
+    )
     cleaned = text.strip()
     sign = -1 if cleaned.startswith("-") else 1
     cleaned = cleaned.lstrip("+-")
@@ -94,7 +109,7 @@ def unit_text(text: str, start: str, end: str) -> tuple[int, int]:
         return sign * (int(found[1]) * 12 + int(found[2])), 0
     units = DAY_TIME_UNITS[DAY_TIME_UNITS.index(start) : DAY_TIME_UNITS.index(end) + 1]
     pattern = r"(\d+)"
-    for before, unit in zip(units, units[1:], strict=False):
+    for before, unit in itertools.pairwise(units):
         pattern += (r"\s+" if before == "DAY" else ":") + r"(\d{1,2})"
         del unit
     if end == "SECOND":
@@ -119,7 +134,11 @@ def interval_from_text(text: str, kind: str) -> object:
     units = kind.removeprefix("INTERVAL ").split(" TO ")
     found = re.fullmatch(r"\s*(?:interval\s*)?'?([^']*)'?\s*(?:[a-z ]+)?", text, flags=re.IGNORECASE)
     if units[0] in ("YEAR", "MONTH") or not found:
-        raise failure("UNSUPPORTED_FEATURE.LOCAL_WAREHOUSE", "0A000", "The cast of text to a year-month interval is not in the local warehouse.")
+        raise failure(
+            "UNSUPPORTED_FEATURE.LOCAL_WAREHOUSE",
+            "0A000",
+            "The cast of text to a year-month interval is not in the local warehouse.",
+        )
     return datetime.timedelta(microseconds=unit_text(found[1], units[0], units[-1])[1])
 
 
@@ -171,13 +190,17 @@ def locate_text(part: str, text: str, position: int) -> int:
 
 
 @python_function("VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR", returns="VARCHAR", takes_nulls=True)
-def mask_text(text: str | None, upper: str | None, lower: str | None, digit: str | None, other: str | None) -> str | None:
+def mask_text(
+    text: str | None, upper: str | None, lower: str | None, digit: str | None, other: str | None
+) -> str | None:
     """Replaces each character by the one for its class; a NULL replacement keeps the class."""
     if text is None:
         return None
 
     def replace(character: str) -> str:
-        chosen = upper if character.isupper() else lower if character.islower() else digit if character.isdigit() else other
+        chosen = (
+            upper if character.isupper() else lower if character.islower() else digit if character.isdigit() else other
+        )
         return character if chosen is None else chosen
 
     return "".join(map(replace, text))
@@ -233,7 +256,7 @@ def soundex_code(text: str) -> str:
 def format_grouped(number: str, places: int) -> str:
     """format_number with a count of decimal places: thousands grouped, halves rounded to even as DecimalFormat does."""
     if number.lower() in ("nan", "inf", "-inf"):
-        return {"nan": "NaN", "inf": "∞", "-inf": "-∞"}[number.lower()]  # noqa: RUF001
+        return {"nan": "NaN", "inf": "∞", "-inf": "-∞"}[number.lower()]
     value = Decimal(number).quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_EVEN)
     return f"{value:,.{places}f}"
 
@@ -325,16 +348,26 @@ def _printf(flags: str, width: str, precision: str | None, conversion: str, mark
         body = "null"
     elif conversion in "dxXo" and mark == "i":
         value = int(text)
-        body = {"d": f"{value:,d}" if "," in flags else str(value)}.get(conversion) or format(value % (1 << 64 if value < 0 else 1 << 70), conversion)
+        body = {"d": f"{value:,d}" if "," in flags else str(value)}.get(conversion) or format(
+            value % (1 << 64 if value < 0 else 1 << 70), conversion
+        )
     elif conversion == "f" and mark == "f":
-        exact = Decimal(text).quantize(Decimal(1).scaleb(-int(precision[1:] if precision else 6)), rounding=ROUND_HALF_UP)
+        exact = Decimal(text).quantize(
+            Decimal(1).scaleb(-int(precision[1:] if precision else 6)), rounding=ROUND_HALF_UP
+        )
         body = f"{exact:,f}" if "," in flags else f"{exact:f}"
     else:
-        raise failure("UNSUPPORTED_FEATURE.LOCAL_WAREHOUSE", "0A000", f"The format %{conversion} of this type is not in the local warehouse.")
+        raise failure(
+            "UNSUPPORTED_FEATURE.LOCAL_WAREHOUSE",
+            "0A000",
+            f"The format %{conversion} of this type is not in the local warehouse.",
+        )
     if number and conversion in "df" and not body.startswith("-"):
         body = ("+" if "+" in flags else " " if " " in flags else "") + body
     if "(" in flags or "#" in flags:
-        raise failure("UNSUPPORTED_FEATURE.LOCAL_WAREHOUSE", "0A000", "The format flags ( and # are not in the local warehouse.")
+        raise failure(
+            "UNSUPPORTED_FEATURE.LOCAL_WAREHOUSE", "0A000", "The format flags ( and # are not in the local warehouse."
+        )
     size = int(width or 0)
     if "-" in flags:
         return body.ljust(size)

@@ -40,7 +40,11 @@ def path_steps(path: str) -> tuple[str | int, ...] | None:
         found = pattern.match(path, offset)
         if not found:
             return None
-        steps.append(int(found[2]) if found[2] is not None else next(part for part in (found[1], found[3], found[4]) if part is not None))
+        steps.append(
+            int(found[2])
+            if found[2] is not None
+            else next(part for part in (found[1], found[3], found[4]) if part is not None)
+        )
         offset = found.end()
     return tuple(steps)
 
@@ -73,7 +77,9 @@ def dump(value: Any) -> str:
     if isinstance(value, NumberText):
         return str(value)
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{dump(part)}" for name, part in value.items()) + "}"
+        return (
+            "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{dump(part)}" for name, part in value.items()) + "}"
+        )
     if isinstance(value, list):
         return "[" + ",".join(map(dump, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
@@ -214,7 +220,11 @@ def from_json(python: PythonFunctions, sql: str, kind: DataType, *, fail_fast: b
             return convert(value, kind)
         except (ValueError, _BadRecordError):
             if fail_fast:
-                raise failure("MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION", "22023", f"Malformed records are detected in record parsing: {text}. Parse Mode: FAILFAST.") from None
+                raise failure(
+                    "MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION",
+                    "22023",
+                    f"Malformed records are detected in record parsing: {text}. Parse Mode: FAILFAST.",
+                ) from None
             if kind.kind == "STRUCT" and text.strip():
                 return {part.name: None for part in kind.fields}
             return None

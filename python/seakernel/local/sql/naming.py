@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from seakernel.local.sql import syntax
-from seakernel.local.sql.syntax import Expression
+
+if TYPE_CHECKING:
+    from seakernel.local.sql.syntax import Expression
 
 _SUFFIXES = ("BD", "L", "S", "Y", "D", "F")
 _GENERATED = {"explode": "col", "explode_outer": "col"}
@@ -58,14 +62,23 @@ def _literal(node: syntax.Literal) -> str:
 def _call(node: syntax.Call) -> str:
     name = node.name[-1].lower() if len(node.name) == 1 else ".".join(node.name)
     arguments = _list(node.arguments)
-    if name == "count" and len(node.arguments) == 1 and isinstance(node.arguments[0], syntax.Star) and not node.arguments[0].qualifier:
+    if (
+        name == "count"
+        and len(node.arguments) == 1
+        and isinstance(node.arguments[0], syntax.Star)
+        and not node.arguments[0].qualifier
+    ):
         arguments = "1"
     if node.style == "extract":
         text = f"extract({_text(node.arguments[0])} FROM {_text(node.arguments[1])})"
     elif name == "if" and len(node.arguments) == 3:
         text = f"(IF({arguments}))"
     elif node.style == "trim":
-        text = f"TRIM(BOTH {_text(node.arguments[0])} FROM {_text(node.arguments[1])})" if len(node.arguments) == 2 else f"trim({arguments})"
+        text = (
+            f"TRIM(BOTH {_text(node.arguments[0])} FROM {_text(node.arguments[1])})"
+            if len(node.arguments) == 2
+            else f"trim({arguments})"
+        )
     else:
         text = f"{name}({'DISTINCT ' if node.distinct else ''}{arguments})"
     if node.order_by:
@@ -94,7 +107,9 @@ def _window(window: syntax.Window) -> str:
     if window.order_by:
         parts.append("ORDER BY " + ", ".join(map(_order, window.order_by)))
     if window.frame:
-        start, end = (f"{_text(amount)} {kind}" if amount else kind for kind, amount in (window.frame.start, window.frame.end))
+        start, end = (
+            f"{_text(amount)} {kind}" if amount else kind for kind, amount in (window.frame.start, window.frame.end)
+        )
         parts.append(f"{window.frame.unit} BETWEEN {start} AND {end}")
     elif window.order_by:
         parts.append("RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW")
@@ -168,7 +183,8 @@ _WRITERS = {
     syntax.Cast: lambda node: f"{'TRY_CAST' if node.is_try else 'CAST'}({_text(node.operand)} AS {node.type.text})",
     syntax.Case: _case,
     syntax.Between: lambda node: _negated(
-        f"(({_text(node.operand)} >= {_text(node.low)}) AND ({_text(node.operand)} <= {_text(node.high)}))", negated=node.negated
+        f"(({_text(node.operand)} >= {_text(node.low)}) AND ({_text(node.operand)} <= {_text(node.high)}))",
+        negated=node.negated,
     ),
     syntax.InList: lambda node: _negated(f"({_text(node.operand)} IN ({_list(node.choices)}))", negated=node.negated),
     syntax.InQuery: lambda node: _negated(f"({_text(node.operand)} IN (listquery()))", negated=node.negated),
@@ -180,7 +196,9 @@ _WRITERS = {
     syntax.Subscript: lambda node: f"{_text(node.operand)}[{_text(node.index)}]",
     syntax.FieldAccess: lambda node: f"{_text(node.operand)}.{node.name}",
     syntax.VariantPath: _path,
-    syntax.Lambda: lambda node: f"lambdafunction({_text(node.body)}, {', '.join(f'namedlambdavariable()' for _ in node.parameters)})",
+    syntax.Lambda: lambda node: (
+        f"lambdafunction({_text(node.body)}, {', '.join('namedlambdavariable()' for _ in node.parameters)})"
+    ),
     syntax.Row: lambda node: f"struct({_list(node.items)})",
     syntax.Interval: _interval,
     syntax.NamedArgument: lambda node: f"{node.name} => {_text(node.value)}",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from seakernel.local.sql import commands
 from seakernel.local.sql.catalog import TableColumn, TableKey
 from seakernel.local.sql.commands import ColumnDefinition, Command
 from seakernel.local.sql.errors import unsupported
 from seakernel.local.sql.parse_query import QueryParser
-from seakernel.local.sql.syntax import Expression, IdentifierClause
-from seakernel.local.sql.types import DataType
+
+if TYPE_CHECKING:
+    from seakernel.local.sql.syntax import Expression, IdentifierClause
+    from seakernel.local.sql.types import DataType
 
 _REFUSED_KINDS = (
     "EXTERNAL", "VOLUME", "CONNECTION", "SHARE", "RECIPIENT", "MATERIALIZED", "STREAMING", "LIVE", "GLOBAL", "PROVIDER", "FOREIGN",
@@ -115,11 +119,19 @@ class DefinitionParser(QueryParser):
     def _key_options(self) -> None:
         """Takes what a key may promise; none of it is enforced there either."""
         while True:
-            if self.accept("NOT", "ENFORCED") or self.accept("NOT", "DEFERRABLE") or self.accept("INITIALLY", "DEFERRED"):
+            if (
+                self.accept("NOT", "ENFORCED")
+                or self.accept("NOT", "DEFERRABLE")
+                or self.accept("INITIALLY", "DEFERRED")
+            ):
                 continue
             if self.accept_any("RELY", "NORELY", "DEFERRABLE", "ENFORCED"):
                 continue
-            if self.accept("MATCH", "FULL") or self.accept("ON", "UPDATE", "NO", "ACTION") or self.accept("ON", "DELETE", "NO", "ACTION"):
+            if (
+                self.accept("MATCH", "FULL")
+                or self.accept("ON", "UPDATE", "NO", "ACTION")
+                or self.accept("ON", "DELETE", "NO", "ACTION")
+            ):
                 continue
             return
 
@@ -209,10 +221,18 @@ class DefinitionParser(QueryParser):
             elif self.accept("PARTITIONED", "BY"):
                 table.partitioned_by = self._partition_columns(table)
             elif self.accept("CLUSTER", "BY"):
-                table.clustered_by = [] if self.accept_any("AUTO", "NONE") else [".".join(parts) for parts in self._dotted_list()]
+                table.clustered_by = (
+                    [] if self.accept_any("AUTO", "NONE") else [".".join(parts) for parts in self._dotted_list()]
+                )
             elif self.at("LOCATION"):
                 raise unsupported("A table with a LOCATION")
-            elif self.at("OPTIONS") or self.at("CLUSTERED") or self.at("ROW") or self.at("STORED") or self.at("WITH", "ROW"):
+            elif (
+                self.at("OPTIONS")
+                or self.at("CLUSTERED")
+                or self.at("ROW")
+                or self.at("STORED")
+                or self.at("WITH", "ROW")
+            ):
                 raise unsupported(f"{self.token.value} of a table")
             elif self.accept("DEFAULT", "COLLATION"):
                 if self.identifier().upper() != "UTF8_BINARY":
@@ -282,7 +302,8 @@ class DefinitionParser(QueryParser):
             elif self.accept("TBLPROPERTIES"):
                 properties = self.properties()
             elif self.accept("WITH", "SCHEMA"):
-                self.accept_any("BINDING", "COMPENSATION", "EVOLUTION") or self.expect("TYPE", "EVOLUTION")
+                if not self.accept_any("BINDING", "COMPENSATION", "EVOLUTION"):
+                    self.expect("TYPE", "EVOLUTION")
             elif self.at("WITH", "METRICS") or self.at("LANGUAGE"):
                 raise unsupported("A metric view")
             elif self.accept("DEFAULT", "COLLATION"):
@@ -292,7 +313,9 @@ class DefinitionParser(QueryParser):
         self.expect("AS")
         start = self.token.start
         self.query()
-        return commands.CreateView(name, columns, self.slice_from(start), replace, exists, temporary, comment, properties)
+        return commands.CreateView(
+            name, columns, self.slice_from(start), replace, exists, temporary, comment, properties
+        )
 
     def _create_function(self, *, replace: bool) -> Command:
         exists = self._if_not_exists()
@@ -337,7 +360,9 @@ class DefinitionParser(QueryParser):
         start = self.token.start
         table = self.query() if is_table else None
         body = None if is_table else (self.argument() if self.at_any("SELECT", "WITH") else self.expression())
-        return commands.CreateFunction(name, parameters, returns, body, table, self.slice_from(start), comment, replace, exists, deterministic)
+        return commands.CreateFunction(
+            name, parameters, returns, body, table, self.slice_from(start), comment, replace, exists, deterministic
+        )
 
     def _skip_parentheses(self) -> None:
         depth = 0
@@ -443,7 +468,9 @@ class DefinitionParser(QueryParser):
                     raise unsupported("ADD COLUMN of a nested field")
                 self.index = start
                 definition = self.column_definition()
-                where = "FIRST" if self.accept("FIRST") else f"AFTER {self.identifier()}" if self.accept("AFTER") else ""
+                where = (
+                    "FIRST" if self.accept("FIRST") else f"AFTER {self.identifier()}" if self.accept("AFTER") else ""
+                )
                 alter.columns.append((parts, definition, where))
                 if not self.accept(","):
                     break

@@ -14,13 +14,56 @@ if TYPE_CHECKING:
 
 _COMPARISONS = {"=": "=", "==": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">=", "<=>": "<=>"}
 #: Binary operators from loose to tight, below comparison.
-_LEVELS: tuple[tuple[str, ...], ...] = (("|",), ("^",), ("&",), ("<<", ">>", ">>>"), ("+", "-", "||"), ("*", "/", "%", "DIV"))
-_WITHOUT_PARENTHESES = ("CURRENT_DATE", "CURRENT_TIMESTAMP", "CURRENT_USER", "SESSION_USER", "USER", "LOCALTIMESTAMP", "CURDATE")
+_LEVELS: tuple[tuple[str, ...], ...] = (
+    ("|",),
+    ("^",),
+    ("&",),
+    ("<<", ">>", ">>>"),
+    ("+", "-", "||"),
+    ("*", "/", "%", "DIV"),
+)
+_WITHOUT_PARENTHESES = (
+    "CURRENT_DATE",
+    "CURRENT_TIMESTAMP",
+    "CURRENT_USER",
+    "SESSION_USER",
+    "USER",
+    "LOCALTIMESTAMP",
+    "CURDATE",
+)
 _INTERVAL_UNITS = ("YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND")
 #: Words that cannot stand as a column, so that a missing operand is an error where it is missing.
 _NEVER_NAMES = frozenset(
-    "SELECT FROM WHERE GROUP HAVING ORDER LIMIT UNION EXCEPT INTERSECT JOIN ON USING WHEN THEN ELSE END AS AND OR IN IS "
-    "BETWEEN LIKE ILIKE RLIKE QUALIFY WITH".split()
+    [
+        "SELECT",
+        "FROM",
+        "WHERE",
+        "GROUP",
+        "HAVING",
+        "ORDER",
+        "LIMIT",
+        "UNION",
+        "EXCEPT",
+        "INTERSECT",
+        "JOIN",
+        "ON",
+        "USING",
+        "WHEN",
+        "THEN",
+        "ELSE",
+        "END",
+        "AS",
+        "AND",
+        "OR",
+        "IN",
+        "IS",
+        "BETWEEN",
+        "LIKE",
+        "ILIKE",
+        "RLIKE",
+        "QUALIFY",
+        "WITH",
+    ]
 )
 
 
@@ -52,7 +95,7 @@ class ExpressionParser(Cursor):
         return left
 
     def _negation(self) -> Expression:
-        if self.at("NOT") or (self.at("!") and not self.ahead().text == "="):
+        if self.at("NOT") or (self.at("!") and self.ahead().text != "="):
             self.advance()
             return syntax.Unary("NOT", self._negation())
         if self.at("EXISTS", "(") and self._query_follows(2):
@@ -252,11 +295,14 @@ class ExpressionParser(Cursor):
 
     def _word_atom(self) -> Expression:
         word, following = self.token.value, self.ahead()
-        if following.kind == "string":
-            if word in ("DATE", "TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ"):
-                self.advance()
-                return Literal("TIMESTAMP" if word == "TIMESTAMP_LTZ" else word, self.text())
-        if word == "INTERVAL" and (following.kind in ("string", "number") or following.text in ("-", "+", "(", ":", "?") or following.kind == "word"):
+        if following.kind == "string" and word in ("DATE", "TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ"):
+            self.advance()
+            return Literal("TIMESTAMP" if word == "TIMESTAMP_LTZ" else word, self.text())
+        if word == "INTERVAL" and (
+            following.kind in ("string", "number")
+            or following.text in ("-", "+", "(", ":", "?")
+            or following.kind == "word"
+        ):
             interval = self._interval_literal()
             if interval:
                 return interval
@@ -307,9 +353,13 @@ class ExpressionParser(Cursor):
         pairs: list[tuple[Expression, str]] = []
         while True:
             before = self.index
-            if self.token.kind == "word" and not (self.token.value == "CASE" or self.ahead().text in ("(", ".") or _unit(self.ahead().value)):
+            if self.token.kind == "word" and not (
+                self.token.value == "CASE" or self.ahead().text in ("(", ".") or _unit(self.ahead().value)
+            ):
                 break
-            if self.token.kind == "end" or (self.token.kind == "operator" and self.token.text not in ("-", "+", "(", ":", "?")):
+            if self.token.kind == "end" or (
+                self.token.kind == "operator" and self.token.text not in ("-", "+", "(", ":", "?")
+            ):
                 break
             if pairs and self.token.kind == "operator":
                 break
@@ -430,7 +480,9 @@ class ExpressionParser(Cursor):
         """Takes `(PARTITION BY ... ORDER BY ... ROWS ...)`."""
         self.expect("(")
         window = syntax.Window()
-        if self.token.kind in ("word", "quoted") and not self.at_any("PARTITION", "DISTRIBUTE", "ORDER", "SORT", "ROWS", "RANGE"):
+        if self.token.kind in ("word", "quoted") and not self.at_any(
+            "PARTITION", "DISTRIBUTE", "ORDER", "SORT", "ROWS", "RANGE"
+        ):
             window.base = self.identifier()
         if self.accept("PARTITION", "BY") or self.accept("DISTRIBUTE", "BY"):
             window.partition_by = self.expressions()
@@ -574,5 +626,5 @@ class ExpressionParser(Cursor):
 
 
 def _unit(word: str) -> str:
-    singular = word[:-1] if word.endswith("S") else word
+    singular = word.removesuffix("S")
     return singular if singular in _INTERVAL_UNITS else ""

@@ -9,10 +9,68 @@ from seakernel.local.sql.syntax import Body, Call, Expression, Grouping, Query, 
 
 #: Words that end an item of a SELECT list or a relation, and so are no alias unless AS stands before them.
 _NO_ALIAS = frozenset(
-    "FROM WHERE GROUP HAVING ORDER SORT CLUSTER DISTRIBUTE LIMIT OFFSET UNION EXCEPT MINUS INTERSECT WINDOW QUALIFY "
-    "LATERAL PIVOT UNPIVOT TABLESAMPLE JOIN INNER LEFT RIGHT FULL CROSS SEMI ANTI NATURAL ON USING AND OR NOT IN IS LIKE "
-    "ILIKE RLIKE BETWEEN WHEN THEN ELSE END AS SET VERSION TIMESTAMP FOR ASC DESC NULLS INTO SELECT REGEXP DIV "
-    "WITHIN FILTER OVER ESCAPE".split()
+    [
+        "FROM",
+        "WHERE",
+        "GROUP",
+        "HAVING",
+        "ORDER",
+        "SORT",
+        "CLUSTER",
+        "DISTRIBUTE",
+        "LIMIT",
+        "OFFSET",
+        "UNION",
+        "EXCEPT",
+        "MINUS",
+        "INTERSECT",
+        "WINDOW",
+        "QUALIFY",
+        "LATERAL",
+        "PIVOT",
+        "UNPIVOT",
+        "TABLESAMPLE",
+        "JOIN",
+        "INNER",
+        "LEFT",
+        "RIGHT",
+        "FULL",
+        "CROSS",
+        "SEMI",
+        "ANTI",
+        "NATURAL",
+        "ON",
+        "USING",
+        "AND",
+        "OR",
+        "NOT",
+        "IN",
+        "IS",
+        "LIKE",
+        "ILIKE",
+        "RLIKE",
+        "BETWEEN",
+        "WHEN",
+        "THEN",
+        "ELSE",
+        "END",
+        "AS",
+        "SET",
+        "VERSION",
+        "TIMESTAMP",
+        "FOR",
+        "ASC",
+        "DESC",
+        "NULLS",
+        "INTO",
+        "SELECT",
+        "REGEXP",
+        "DIV",
+        "WITHIN",
+        "FILTER",
+        "OVER",
+        "ESCAPE",
+    ]
 )
 
 
@@ -360,7 +418,9 @@ class QueryParser(ExpressionParser):
         if not isinstance(call, Call):
             raise self.fail("expected a table function")
         table = ""
-        if not self.at("AS") and (self.token.kind == "quoted" or (self.token.kind == "word" and self.token.value not in _NO_ALIAS)):
+        if not self.at("AS") and (
+            self.token.kind == "quoted" or (self.token.kind == "word" and self.token.value not in _NO_ALIAS)
+        ):
             table = self.identifier()
         columns: list[str] = []
         if self.accept("AS") or (table and self.token.kind in ("word", "quoted") and self.token.value not in _NO_ALIAS):

@@ -34,7 +34,9 @@ class PythonFunction:
 LIBRARY: dict[str, PythonFunction] = {}
 
 
-def python_function(*arguments: str, returns: str, takes_nulls: bool = False) -> Callable[[Implementation], Implementation]:
+def python_function(
+    *arguments: str, returns: str, takes_nulls: bool = False
+) -> Callable[[Implementation], Implementation]:
     """Adds the decorated function to the library under its own name."""
 
     def add(implementation: Implementation) -> Implementation:

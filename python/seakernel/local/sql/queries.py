@@ -46,11 +46,13 @@ class QueryTranslator(RelationTranslator):
         definitions: list[str] = []
         tables: dict[str, tuple[str, list[OutputColumn]]] = {}
         self.common_tables.append(tables)
-        try:
+        try:  # the names go out of scope whatever happens
             for table in query.tables:
                 name = self.alias()
                 if table.name.lower() in tables:
-                    raise failure("DUPLICATED_CTE_NAMES", "42602", f"CTE definition can't have duplicate names: `{table.name}`.")
+                    raise failure(  # noqa: TRY301
+                        "DUPLICATED_CTE_NAMES", "42602", f"CTE definition can't have duplicate names: `{table.name}`."
+                    )
                 if query.recursive and _mentions(table.query, table.name):
                     made = self._recursive(table, name, tables, outer)
                 else:
@@ -66,13 +68,30 @@ class QueryTranslator(RelationTranslator):
 
     def _renamed(self, made: QuerySql, names: list[str]) -> QuerySql:
         if len(names) != len(made.columns):
-            raise failure("ASSIGNMENT_ARITY_MISMATCH", "42802", f"The number of column names is {len(names)}, but the query has {len(made.columns)} columns.")
-        columns = [OutputColumn(name, column.type, column.physical) for name, column in zip(names, made.columns, strict=True)]
+            raise failure(
+                "ASSIGNMENT_ARITY_MISMATCH",
+                "42802",
+                f"The number of column names is {len(names)}, but the query has {len(made.columns)} columns.",
+            )
+        columns = [
+            OutputColumn(name, column.type, column.physical) for name, column in zip(names, made.columns, strict=True)
+        ]
         return QuerySql(made.sql, columns, made.volatile)
 
-    def _recursive(self, table: syntax.CommonTable, name: str, tables: dict[str, tuple[str, list[OutputColumn]]], outer: Scope | None) -> QuerySql:
+    def _recursive(
+        self,
+        table: syntax.CommonTable,
+        name: str,
+        tables: dict[str, tuple[str, list[OutputColumn]]],
+        outer: Scope | None,
+    ) -> QuerySql:
         body = table.query.body
-        if table.query.tables or table.query.order_by or table.query.limit or not (isinstance(body, syntax.SetOperation) and body.operator == "UNION" and body.is_all):
+        if (
+            table.query.tables
+            or table.query.order_by
+            or table.query.limit
+            or not (isinstance(body, syntax.SetOperation) and body.operator == "UNION" and body.is_all)
+        ):
             raise unsupported("A recursive query that is not an anchor UNION ALL a step")
         anchor = self._arm(body.left, outer)
         if table.columns:
@@ -87,7 +106,9 @@ class QueryTranslator(RelationTranslator):
             # The anchor decides the types; a step that is wider than it would be cut.
             value = self.caster.implicit(Typed(f"{alias}.{quoted(other.physical)}", other.type), one.type)
             casts.append(f"{value.sql} AS {quoted(one.physical)}")
-        return QuerySql(f"({anchor.sql}) UNION ALL (SELECT {', '.join(casts)} FROM ({step.sql}) AS {alias})", anchor.columns)
+        return QuerySql(
+            f"({anchor.sql}) UNION ALL (SELECT {', '.join(casts)} FROM ({step.sql}) AS {alias})", anchor.columns
+        )
 
     # Bodies ------------------------------------------------------------------------------------------------------
 
@@ -108,7 +129,9 @@ class QueryTranslator(RelationTranslator):
             return self._set_operation(body, outer)
         relation = self.relation(body, Scope(parent=outer))
         columns = _outputs([(column.name, column.type) for column in relation.columns])
-        items = ", ".join(f"{column.sql} AS {quoted(made.physical)}" for column, made in zip(relation.columns, columns, strict=True))
+        items = ", ".join(
+            f"{column.sql} AS {quoted(made.physical)}" for column, made in zip(relation.columns, columns, strict=True)
+        )
         return QuerySql(f"SELECT {items} FROM {relation.sql}", columns)
 
     def _set_operation(self, node: syntax.SetOperation, outer: Scope | None) -> QuerySql:
@@ -121,11 +144,21 @@ class QueryTranslator(RelationTranslator):
         for place, (one, other) in enumerate(zip(left.columns, right.columns, strict=True), start=1):
             kind = types.common_type(one.type, other.type)
             if kind is None:
-                raise failure("INCOMPATIBLE_COLUMN_TYPE", "42825", f'{node.operator} can only be performed on tables with compatible column types. The column {place} of the second table is "{other.type.text}" type which is not compatible with "{one.type.text}" at the same column of the first table.')
+                raise failure(
+                    "INCOMPATIBLE_COLUMN_TYPE",
+                    "42825",
+                    f'{node.operator} can only be performed on tables with compatible column types. The column {place} of the second table is "{other.type.text}" type which is not compatible with "{one.type.text}" at the same column of the first table.',
+                )
             kinds.append(kind)
         if not (node.operator == "UNION" and node.is_all) and any(kind.contains("MAP", "VARIANT") for kind in kinds):
-            raise failure("UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE", "0A000", "Cannot have MAP type columns in DataFrame which calls set operations.")
-        columns = [OutputColumn(column.name, kind, column.physical) for column, kind in zip(left.columns, kinds, strict=True)]
+            raise failure(
+                "UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE",
+                "0A000",
+                "Cannot have MAP type columns in DataFrame which calls set operations.",
+            )
+        columns = [
+            OutputColumn(column.name, kind, column.physical) for column, kind in zip(left.columns, kinds, strict=True)
+        ]
         sides = [self._recast(side, columns) for side in (left, right)]
         word = f"{node.operator} ALL" if node.is_all else node.operator
         return QuerySql(f"({sides[0]}) {word} ({sides[1]})", columns, left.volatile or right.volatile)
@@ -145,7 +178,10 @@ class QueryTranslator(RelationTranslator):
         relation = made.relation(alias, "", [])
         scope = Scope(relation.columns, parent=outer)
         items = [_Item(column.name, Typed(column.sql, column.type, simple=True)) for column in relation.columns]
-        selected = ", ".join(f"{column.sql} AS {quoted(own.physical)}" for column, own in zip(relation.columns, made.columns, strict=True))
+        selected = ", ".join(
+            f"{column.sql} AS {quoted(own.physical)}"
+            for column, own in zip(relation.columns, made.columns, strict=True)
+        )
         sql = f"SELECT {selected} FROM {relation.sql}" + self._tail(query, items, scope)
         return QuerySql(sql, made.columns, made.volatile)
 
@@ -162,7 +198,11 @@ class QueryTranslator(RelationTranslator):
         if select.where is not None:
             condition = self.boolean(select.where, scope)
             if condition.aggregate or condition.window:
-                raise failure("INVALID_WHERE_CONDITION", "42903", "The WHERE condition contains invalid expressions: aggregate and window functions do not belong there.")
+                raise failure(
+                    "INVALID_WHERE_CONDITION",
+                    "42903",
+                    "The WHERE condition contains invalid expressions: aggregate and window functions do not belong there.",
+                )
             where = f" WHERE {condition.sql}"
         generator = next((item for item in select.items if _generator_of(item)), None)
         if generator is not None:
@@ -174,9 +214,15 @@ class QueryTranslator(RelationTranslator):
 
     def _assemble(self, select: Select, query: Query, items: list[_Item], source: str, scope: Scope) -> QuerySql:
         columns = _outputs([(item.name, item.value.type) for item in items])
-        selected = ", ".join(f"{item.value.sql} AS {quoted(column.physical)}" for item, column in zip(items, columns, strict=True))
+        selected = ", ".join(
+            f"{item.value.sql} AS {quoted(column.physical)}" for item, column in zip(items, columns, strict=True)
+        )
         if select.distinct and any(item.value.type.contains("MAP", "VARIANT") for item in items):
-            raise failure("UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE", "0A000", "Cannot have MAP type columns in DataFrame which calls set operations.")
+            raise failure(
+                "UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE",
+                "0A000",
+                "Cannot have MAP type columns in DataFrame which calls set operations.",
+            )
         grouping = self._group_by(select, items, scope)
         after = self._after_scope(items, scope)
         sql = f"SELECT {'DISTINCT ' if select.distinct else ''}{selected}{source}{grouping}"
@@ -196,7 +242,14 @@ class QueryTranslator(RelationTranslator):
 
     def _after_scope(self, items: list[_Item], scope: Scope) -> Scope:
         """The scope of HAVING and QUALIFY: columns first, then the aliases of the SELECT list."""
-        return Scope(scope.columns, scope.parent, scope.variables, {**{item.name.lower(): item.value for item in reversed(items)}}, {}, scope.windows)
+        return Scope(
+            scope.columns,
+            scope.parent,
+            scope.variables,
+            {**{item.name.lower(): item.value for item in reversed(items)}},
+            {},
+            scope.windows,
+        )
 
     def _items(self, nodes: list[syntax.Expression], scope: Scope) -> list[_Item]:
         items: list[_Item] = []
@@ -228,12 +281,20 @@ class QueryTranslator(RelationTranslator):
         return node.parts[-1]
 
     def _star_items(self, node: syntax.Star, scope: Scope) -> list[_Item]:
-        columns = [column for column in scope.columns if column.matches(node.qualifier) and not (column.hidden and not node.qualifier)]
+        columns = [
+            column
+            for column in scope.columns
+            if column.matches(node.qualifier) and not (column.hidden and not node.qualifier)
+        ]
         items = [_Item(column.name, Typed(column.sql, column.type, simple=True)) for column in columns]
         if not columns and node.qualifier:
             value = scope.resolve(node.qualifier)
             if value.type.kind != "STRUCT":
-                raise failure("CANNOT_RESOLVE_STAR_EXPAND", "42704", f"Cannot resolve `{'`.`'.join(node.qualifier)}`.* given input columns.")
+                raise failure(
+                    "CANNOT_RESOLVE_STAR_EXPAND",
+                    "42704",
+                    f"Cannot resolve `{'`.`'.join(node.qualifier)}`.* given input columns.",
+                )
             from seakernel.local.sql.typed import access_field
 
             items = [_Item(part.name, access_field(value, part.name)) for part in value.type.fields]
@@ -245,7 +306,11 @@ class QueryTranslator(RelationTranslator):
                 excluded = scope.resolve(parts)
                 kept = [item for item in items if item.value.sql != excluded.sql]
             if len(kept) == len(items):
-                raise failure("UNRESOLVED_COLUMN.WITH_SUGGESTION", "42703", f"A column with name `{parts[-1]}` cannot be resolved in EXCEPT.")
+                raise failure(
+                    "UNRESOLVED_COLUMN.WITH_SUGGESTION",
+                    "42703",
+                    f"A column with name `{parts[-1]}` cannot be resolved in EXCEPT.",
+                )
             items = kept
         if not items:
             raise unsupported("A SELECT without columns")
@@ -253,7 +318,11 @@ class QueryTranslator(RelationTranslator):
 
     def _select_generator(self, select: Select, source: str, scope: Scope) -> tuple[str, Scope, list[_Item]]:
         if select.group_by or select.having or sum(1 for item in select.items if _generator_of(item)) > 1:
-            raise failure("UNSUPPORTED_GENERATOR.MULTI_GENERATOR", "42K0E", "The generator is not supported: only one generator allowed per SELECT clause, and none beside GROUP BY.")
+            raise failure(
+                "UNSUPPORTED_GENERATOR.MULTI_GENERATOR",
+                "42K0E",
+                "The generator is not supported: only one generator allowed per SELECT clause, and none beside GROUP BY.",
+            )
         node = next(item for item in select.items if _generator_of(item))
         call = _generator_of(node)
         if call is None:
@@ -263,7 +332,11 @@ class QueryTranslator(RelationTranslator):
         outputs = self.generator_columns(made, inner[0])
         names = node.names if isinstance(node, syntax.Alias) else [name for name, _ in outputs]
         if len(names) != len(outputs):
-            raise failure("UDTF_ALIAS_NUMBER_MISMATCH", "42802", f"The number of aliases supplied in the AS clause does not match the number of columns output by the generator: expected {len(outputs)} aliases but got {len(names)}.")
+            raise failure(
+                "UDTF_ALIAS_NUMBER_MISMATCH",
+                "42802",
+                f"The number of aliases supplied in the AS clause does not match the number of columns output by the generator: expected {len(outputs)} aliases but got {len(names)}.",
+            )
         wrapped = Scope(inner[1], scope.parent, windows=scope.windows)
         items: list[_Item] = []
         for item in select.items:
@@ -307,7 +380,10 @@ class QueryTranslator(RelationTranslator):
             return " GROUP BY " + ", ".join(_group_sql(key) for key in keys)
         elements = []
         for sets in grouping.sets:
-            groups = ["(" + ", ".join(_group_sql(self._group_key(node, items, scope)) for node in group) + ")" for group in sets]
+            groups = [
+                "(" + ", ".join(_group_sql(self._group_key(node, items, scope)) for node in group) + ")"
+                for group in sets
+            ]
             elements.append(f"GROUPING SETS ({', '.join(groups)})")
         return " GROUP BY " + ", ".join(elements)
 
@@ -315,7 +391,11 @@ class QueryTranslator(RelationTranslator):
         if isinstance(node, syntax.Literal) and node.kind == "NUMBER" and node.text.lstrip("-").isdigit():
             place = int(node.text)
             if not 1 <= place <= len(items):
-                raise failure("GROUP_BY_POS_OUT_OF_RANGE", "42805", f"GROUP BY position {place} is not in select list (valid range is [1, {len(items)}]).")
+                raise failure(
+                    "GROUP_BY_POS_OUT_OF_RANGE",
+                    "42805",
+                    f"GROUP BY position {place} is not in select list (valid range is [1, {len(items)}]).",
+                )
             key = items[place - 1].value
         else:
             key = self.expression(node, Scope(scope.columns, scope.parent, scope.variables, scope.aliases))
@@ -324,17 +404,25 @@ class QueryTranslator(RelationTranslator):
         if key.window:
             raise unsupported("GROUP BY of a window function")
         if key.type.contains("MAP", "VARIANT"):
-            raise failure("GROUP_EXPRESSION_TYPE_IS_NOT_ORDERABLE", "42822", f'The expression cannot be used as a grouping expression because its data type "{key.type.text}" is not an orderable data type.')
+            raise failure(
+                "GROUP_EXPRESSION_TYPE_IS_NOT_ORDERABLE",
+                "42822",
+                f'The expression cannot be used as a grouping expression because its data type "{key.type.text}" is not an orderable data type.',
+            )
         return key
 
     def _tail(self, query: Query, items: list[_Item], scope: Scope, *, distinct: bool = False) -> str:
         sql = ""
         if query.order_all is not None:
-            sql += " ORDER BY " + ", ".join(f"{place} {query.order_all.direction}" for place in range(1, len(items) + 1))
+            sql += " ORDER BY " + ", ".join(
+                f"{place} {query.order_all.direction}" for place in range(1, len(items) + 1)
+            )
         elif query.order_by:
             outputs = {item.name.lower(): item.value for item in reversed(items)}
             inner = Scope(scope.columns, scope.parent, scope.variables, scope.aliases, outputs, scope.windows)
-            sql += " ORDER BY " + ", ".join(self._order_key(item, items, inner, distinct=distinct) for item in query.order_by)
+            sql += " ORDER BY " + ", ".join(
+                self._order_key(item, items, inner, distinct=distinct) for item in query.order_by
+            )
         for word, node in (("LIMIT", query.limit), ("OFFSET", query.offset)):
             if node is not None:
                 sql += f" {word} {self._count(word, node)}"
@@ -345,7 +433,11 @@ class QueryTranslator(RelationTranslator):
         if isinstance(node, syntax.Literal) and node.kind == "NUMBER" and node.text.lstrip("-").isdigit():
             place = int(node.text)
             if not 1 <= place <= len(items):
-                raise failure("ORDER_BY_POS_OUT_OF_RANGE", "42805", f"ORDER BY position {place} is not in select list (valid range is [1, {len(items)}]).")
+                raise failure(
+                    "ORDER_BY_POS_OUT_OF_RANGE",
+                    "42805",
+                    f"ORDER BY position {place} is not in select list (valid range is [1, {len(items)}]).",
+                )
             kind, key = items[place - 1].value.type, str(place)
         else:
             value = self.expression(node, scope)
@@ -356,19 +448,35 @@ class QueryTranslator(RelationTranslator):
                     break
             else:
                 if distinct:
-                    raise failure("UNRESOLVED_COLUMN.WITH_SUGGESTION", "42703", "ORDER BY of a SELECT DISTINCT can only name what is selected.")
+                    raise failure(
+                        "UNRESOLVED_COLUMN.WITH_SUGGESTION",
+                        "42703",
+                        "ORDER BY of a SELECT DISTINCT can only name what is selected.",
+                    )
                 if value.is_constant:
                     key = f"({key})"
         if kind.contains("MAP", "VARIANT"):
-            raise failure("DATATYPE_MISMATCH.INVALID_ORDERING_TYPE", "42K09", f'Cannot resolve "sortorder" due to data type mismatch: it does not support ordering on type "{kind.text}".')
+            raise failure(
+                "DATATYPE_MISMATCH.INVALID_ORDERING_TYPE",
+                "42K09",
+                f'Cannot resolve "sortorder" due to data type mismatch: it does not support ordering on type "{kind.text}".',
+            )
         return f"{key} {item.direction}"
 
     def _count(self, word: str, node: syntax.Expression) -> str:
         value = self.expression(node, Scope())
         if value.type.is_string or not (value.type.is_integral or value.type.kind == "VOID"):
-            raise failure("INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE", "42K0E", f'The {word.lower()} expression must be integer type, but got "{value.type.text}".')
+            raise failure(
+                "INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE",
+                "42K0E",
+                f'The {word.lower()} expression must be integer type, but got "{value.type.text}".',
+            )
         if isinstance(value.constant, int) and value.constant < 0:
-            raise failure("INVALID_LIMIT_LIKE_EXPRESSION.IS_NEGATIVE", "42K0E", f"The {word.lower()} expression must be equal to or greater than 0, but got {value.constant}.")
+            raise failure(
+                "INVALID_LIMIT_LIKE_EXPRESSION.IS_NEGATIVE",
+                "42K0E",
+                f"The {word.lower()} expression must be equal to or greater than 0, but got {value.constant}.",
+            )
         return value.sql
 
 
@@ -398,10 +506,13 @@ def _outputs(named: list[tuple[str, types.DataType]]) -> list[OutputColumn]:
 
 
 def _arity(operator: str, left: QuerySql, right: QuerySql) -> Exception:
-    return failure("NUM_COLUMNS_MISMATCH", "42826", f"{operator} can only be performed on inputs with the same number of columns, but the first input has {len(left.columns)} columns and the second input has {len(right.columns)} columns.")
+    return failure(
+        "NUM_COLUMNS_MISMATCH",
+        "42826",
+        f"{operator} can only be performed on inputs with the same number of columns, but the first input has {len(left.columns)} columns and the second input has {len(right.columns)} columns.",
+    )
 
 
 def _mentions(query: Query, name: str) -> bool:
     """Whether a query reads from the table `name`; its text form is enough, since a false hit only changes the plan."""
     return f"parts=['{name.lower()}']" in repr(query).lower()
-

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from seakernel.local.sql.errors import failure
 from seakernel.local.sql.typed import Typed
-from seakernel.local.sql.types import DataType
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seakernel.local.sql.expressions import ExpressionTranslator
     from seakernel.local.sql.syntax import Call
     from seakernel.local.sql.typed import Scope
+    from seakernel.local.sql.types import DataType
 
 Handler: TypeAlias = "Callable[[ExpressionTranslator, list[Typed]], Typed]"
 RawHandler: TypeAlias = "Callable[[ExpressionTranslator, Call, Scope], Typed]"
@@ -87,7 +88,11 @@ def alias(name: str, *others: str) -> None:
 
 def wrong_count(name: str, expected: str, actual: int) -> Exception:
     """The error of a call with too many or too few arguments."""
-    return failure("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "42605", f"The `{name}` requires {expected} parameters but the actual number is {actual}.")
+    return failure(
+        "WRONG_NUM_ARGS.WITHOUT_SUGGESTION",
+        "42605",
+        f"The `{name}` requires {expected} parameters but the actual number is {actual}.",
+    )
 
 
 def check_count(function: Function, actual: int) -> None:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from seakernel.local.sql import syntax, types
 from seakernel.local.sql.arithmetic import comparable, comparison
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.expressions import Environment, ExpressionTranslator
 from seakernel.local.sql.generators import Generated, generate, is_generator
 from seakernel.local.sql.naming import name_of
-from seakernel.local.sql.syntax import Relation
 from seakernel.local.sql.typed import Column, OutputColumn, RelationSql, Scope, Typed
 from seakernel.local.sql.types import quoted, text_literal
 
-_JOIN_WORDS = {"INNER": "JOIN", "LEFT": "LEFT JOIN", "RIGHT": "RIGHT JOIN", "FULL": "FULL JOIN", "SEMI": "SEMI JOIN", "ANTI": "ANTI JOIN"}
+if TYPE_CHECKING:
+    from seakernel.local.sql.syntax import Relation
+
+_JOIN_WORDS = {
+    "INNER": "JOIN",
+    "LEFT": "LEFT JOIN",
+    "RIGHT": "RIGHT JOIN",
+    "FULL": "FULL JOIN",
+    "SEMI": "SEMI JOIN",
+    "ANTI": "ANTI JOIN",
+}
 
 
 class RelationTranslator(ExpressionTranslator):
@@ -53,7 +64,11 @@ class RelationTranslator(ExpressionTranslator):
 
         value = self.expression(node.expression, Scope())
         if not isinstance(value.constant, str):
-            raise failure("NOT_A_CONSTANT_STRING.NOT_CONSTANT", "42601", "The expression used for the routine or clause `IDENTIFIER` must be a constant STRING which is NOT NULL.")
+            raise failure(
+                "NOT_A_CONSTANT_STRING.NOT_CONSTANT",
+                "42601",
+                "The expression used for the routine or clause `IDENTIFIER` must be a constant STRING which is NOT NULL.",
+            )
         cursor = Cursor(value.constant)
         parts = cursor.dotted()
         cursor.expect_end()
@@ -66,7 +81,10 @@ class RelationTranslator(ExpressionTranslator):
                 if found:
                     alias = self.alias()
                     qualifier = (node.parts[0].lower(),)
-                    columns = [Column(column.name, column.type, f"{alias}.{quoted(column.physical)}", qualifier) for column in found[1]]
+                    columns = [
+                        Column(column.name, column.type, f"{alias}.{quoted(column.physical)}", qualifier)
+                        for column in found[1]
+                    ]
                     return RelationSql(f"{found[0]} AS {alias}", columns)
         return self.environment.table(node, self)
 
@@ -74,9 +92,16 @@ class RelationTranslator(ExpressionTranslator):
         relation = self.relation(node.relation, scope)
         visible = [column for column in relation.columns if not column.hidden]
         if node.columns and len(node.columns) != len(visible):
-            raise failure("ASSIGNMENT_ARITY_MISMATCH", "42802", f"The number of column aliases is {len(node.columns)}, but the relation has {len(visible)} columns.")
+            raise failure(
+                "ASSIGNMENT_ARITY_MISMATCH",
+                "42802",
+                f"The number of column aliases is {len(node.columns)}, but the relation has {len(visible)} columns.",
+            )
         names = node.columns or [column.name for column in visible]
-        columns = [Column(name, column.type, column.sql, (node.name.lower(),)) for name, column in zip(names, visible, strict=True)]
+        columns = [
+            Column(name, column.type, column.sql, (node.name.lower(),))
+            for name, column in zip(names, visible, strict=True)
+        ]
         return RelationSql(relation.sql, columns)
 
     def _subquery_relation(self, node: syntax.SubqueryRelation, scope: Scope) -> RelationSql:
@@ -88,7 +113,11 @@ class RelationTranslator(ExpressionTranslator):
     def _values(self, node: syntax.ValuesRelation, scope: Scope) -> RelationSql:
         width = len(node.rows[0])
         if any(len(row) != width for row in node.rows):
-            raise failure("INVALID_INLINE_TABLE.NUM_COLUMNS_MISMATCH", "42000", "Invalid inline table. Inline table expected the same number of columns in every row.")
+            raise failure(
+                "INVALID_INLINE_TABLE.NUM_COLUMNS_MISMATCH",
+                "42000",
+                "Invalid inline table. Inline table expected the same number of columns in every row.",
+            )
         rows = [self.expressions(row, Scope(parent=scope.parent)) for row in node.rows]
         kinds = []
         columns: list[list[Typed]] = []
@@ -96,11 +125,17 @@ class RelationTranslator(ExpressionTranslator):
             try:
                 cast, kind = self.common([row[place] for row in rows], "values")
             except Exception as error:
-                raise failure("INVALID_INLINE_TABLE.INCOMPATIBLE_TYPES_IN_INLINE_TABLE", "42000", f"Invalid inline table. Found incompatible types in the column `col{place + 1}` for inline table.") from error
+                raise failure(
+                    "INVALID_INLINE_TABLE.INCOMPATIBLE_TYPES_IN_INLINE_TABLE",
+                    "42000",
+                    f"Invalid inline table. Found incompatible types in the column `col{place + 1}` for inline table.",
+                ) from error
             columns.append(cast)
             kinds.append(kind)
         alias = self.alias()
-        text = ", ".join("(" + ", ".join(columns[place][row].sql for place in range(width)) + ")" for row in range(len(rows)))
+        text = ", ".join(
+            "(" + ", ".join(columns[place][row].sql for place in range(width)) + ")" for row in range(len(rows))
+        )
         names = ", ".join(f"col{place + 1}" for place in range(width))
         return RelationSql(
             f"(VALUES {text}) AS {alias}({names})",
@@ -131,14 +166,20 @@ class RelationTranslator(ExpressionTranslator):
             return RelationSql(f"{left.sql} CROSS JOIN {self._grouped(right)}", columns)
         condition = self.boolean(node.on, Scope(columns, parent=scope.parent))
         if condition.aggregate or condition.window:
-            raise failure("UNSUPPORTED_EXPR_FOR_OPERATOR", "42K0E", "A join condition cannot hold aggregate or window functions.")
+            raise failure(
+                "UNSUPPORTED_EXPR_FOR_OPERATOR", "42K0E", "A join condition cannot hold aggregate or window functions."
+            )
         word = "JOIN" if node.kind == "CROSS" else _JOIN_WORDS[node.kind]
         kept = left.columns if node.kind in ("SEMI", "ANTI") else columns
         return RelationSql(f"{left.sql} {word} {self._grouped(right)} ON {condition.sql}", kept)
 
     def _grouped(self, relation: RelationSql) -> str:
         """The relation in parentheses if it is itself a join."""
-        return f"({relation.sql})" if " JOIN " in relation.sql and not relation.sql.startswith(("LATERAL ", "(SELECT")) else relation.sql
+        return (
+            f"({relation.sql})"
+            if " JOIN " in relation.sql and not relation.sql.startswith(("LATERAL ", "(SELECT"))
+            else relation.sql
+        )
 
     def _join_using(self, node: syntax.Join, left: RelationSql, right: RelationSql) -> RelationSql:
         names = node.using
@@ -188,10 +229,18 @@ class RelationTranslator(ExpressionTranslator):
 
     def _lateral_view(self, node: syntax.LateralView, scope: Scope) -> RelationSql:
         if not is_generator(node.call):
-            raise failure("UNRESOLVED_TABLE_VALUED_FUNCTION", "42883", f"Could not resolve `{node.call.name[-1]}` to a table-valued function.")
-        return self._exploded(self.relation(node.source, scope), node.call, scope, outer=node.outer, table=node.table, names=node.columns)
+            raise failure(
+                "UNRESOLVED_TABLE_VALUED_FUNCTION",
+                "42883",
+                f"Could not resolve `{node.call.name[-1]}` to a table-valued function.",
+            )
+        return self._exploded(
+            self.relation(node.source, scope), node.call, scope, outer=node.outer, table=node.table, names=node.columns
+        )
 
-    def _exploded(self, source: RelationSql, call: syntax.Call, scope: Scope, *, outer: bool, table: str, names: list[str]) -> RelationSql:
+    def _exploded(
+        self, source: RelationSql, call: syntax.Call, scope: Scope, *, outer: bool, table: str, names: list[str]
+    ) -> RelationSql:
         made = generate(self, call, Scope(source.columns, parent=scope.parent))
         if outer:
             made = made.outer()
@@ -199,9 +248,15 @@ class RelationTranslator(ExpressionTranslator):
         outputs = self.generator_columns(made, entry)
         shown = names or [name for name, _ in outputs]
         if len(shown) != len(outputs):
-            raise failure("UDTF_ALIAS_NUMBER_MISMATCH", "42802", f"The number of aliases supplied in the AS clause does not match the number of columns output by the generator: expected {len(outputs)} aliases but got {len(shown)}.")
+            raise failure(
+                "UDTF_ALIAS_NUMBER_MISMATCH",
+                "42802",
+                f"The number of aliases supplied in the AS clause does not match the number of columns output by the generator: expected {len(outputs)} aliases but got {len(shown)}.",
+            )
         qualifier = (table.lower(),) if table else ()
-        added = [Column(name, value.type, value.sql, qualifier) for name, (_, value) in zip(shown, outputs, strict=True)]
+        added = [
+            Column(name, value.type, value.sql, qualifier) for name, (_, value) in zip(shown, outputs, strict=True)
+        ]
         return RelationSql(sql, [*columns, *added])
 
     def unnested(self, source: str, scope: Scope, made: Generated) -> tuple[str, tuple[str, list[Column]]]:
@@ -219,10 +274,17 @@ class RelationTranslator(ExpressionTranslator):
             made = generate(self, call, scope if node.lateral else Scope(parent=scope.parent))
             sql, (entry, _) = self.unnested("", Scope(), made)
             outputs = self.generator_columns(made, entry)
-            return RelationSql(f"LATERAL {sql}" if node.lateral else sql, [Column(shown, value.type, value.sql) for shown, value in outputs])
+            return RelationSql(
+                f"LATERAL {sql}" if node.lateral else sql,
+                [Column(shown, value.type, value.sql) for shown, value in outputs],
+            )
         if name == "range":
             return self._range(call, scope)
-        raise failure("UNRESOLVED_TABLE_VALUED_FUNCTION", "42883", f"Could not resolve `{'`.`'.join(call.name)}` to a table-valued function.")
+        raise failure(
+            "UNRESOLVED_TABLE_VALUED_FUNCTION",
+            "42883",
+            f"Could not resolve `{'`.`'.join(call.name)}` to a table-valued function.",
+        )
 
     def _range(self, call: syntax.Call, scope: Scope) -> RelationSql:
         if not 1 <= len(call.arguments) <= 4:
@@ -248,10 +310,17 @@ class RelationTranslator(ExpressionTranslator):
             sql = f"(SELECT {items} FROM {relation.sql} LIMIT {int(amount.constant)}) AS {alias}"
         else:
             if not 0 <= amount.constant <= 100:
-                raise failure("PARSE_SYNTAX_ERROR", "42601", f"Sampling fraction ({amount.constant}) must be on interval [0, 100].")
+                raise failure(
+                    "PARSE_SYNTAX_ERROR",
+                    "42601",
+                    f"Sampling fraction ({amount.constant}) must be on interval [0, 100].",
+                )
             seed = f", {node.seed}" if node.seed is not None else ""
             sql = f"(SELECT * FROM (SELECT {items} FROM {relation.sql}) USING SAMPLE {amount.constant} PERCENT (bernoulli{seed})) AS {alias}"
-        columns = [Column(column.name, column.type, f"{alias}.s{place}", column.qualifier, column.hidden) for place, column in enumerate(relation.columns)]
+        columns = [
+            Column(column.name, column.type, f"{alias}.s{place}", column.qualifier, column.hidden)
+            for place, column in enumerate(relation.columns)
+        ]
         return RelationSql(sql, columns)
 
     # PIVOT and UNPIVOT -------------------------------------------------------------------------------------------
@@ -266,21 +335,34 @@ class RelationTranslator(ExpressionTranslator):
                 raise failure("INVALID_PIVOT_AGGREGATE", "42000", "A PIVOT needs aggregate functions.")
         consumed = {key.sql for key in keys}
         used = " ".join(value.sql for _, value in aggregates)
-        groups = [column for column in source.columns if not column.hidden and column.sql not in consumed and not _contains(used, column.sql)]
+        groups = [
+            column
+            for column in source.columns
+            if not column.hidden and column.sql not in consumed and not _contains(used, column.sql)
+        ]
         first, second = self.alias(), self.alias()
         items = [f"{column.sql} AS g{place}" for place, column in enumerate(groups)]
         items += [f"{key.sql} AS k{place}" for place, key in enumerate(keys)]
         items += [f"{value.sql} AS a{place}" for place, (_, value) in enumerate(aggregates)]
         grouped = ", ".join(f"({item.rsplit(' AS ', 1)[0]})" for item in items[: len(groups) + len(keys)])
         phase = f"(SELECT {', '.join(items)} FROM {source.sql} GROUP BY {grouped}) AS {first}"
-        columns = [Column(column.name, column.type, f"{second}.g{place}", column.qualifier) for place, column in enumerate(groups)]
+        columns = [
+            Column(column.name, column.type, f"{second}.g{place}", column.qualifier)
+            for place, column in enumerate(groups)
+        ]
         outputs = [f"{first}.g{place} AS g{place}" for place in range(len(groups))]
         for choice in node.choices:
             test, label = self._pivot_choice(choice, keys, first)
             for place, (aggregate, value) in enumerate(aggregates):
                 physical = f"p{len(outputs)}"
                 outputs.append(f"any_value({first}.a{place}) FILTER (WHERE {test}) AS {physical}")
-                columns.append(Column(label if len(aggregates) == 1 else f"{label}_{name_of(aggregate)}", value.type, f"{second}.{physical}"))
+                columns.append(
+                    Column(
+                        label if len(aggregates) == 1 else f"{label}_{name_of(aggregate)}",
+                        value.type,
+                        f"{second}.{physical}",
+                    )
+                )
         by = f" GROUP BY {', '.join(f'{first}.g{place}' for place in range(len(groups)))}" if groups else ""
         return RelationSql(f"(SELECT {', '.join(outputs)} FROM {phase}{by}) AS {second}", columns)
 
@@ -289,13 +371,18 @@ class RelationTranslator(ExpressionTranslator):
         plain = choice.expression if isinstance(choice, syntax.Alias) else choice
         parts = plain.items if isinstance(plain, syntax.Row) else [plain]
         if len(parts) != len(keys):
-            raise failure("PIVOT_VALUE_DATA_TYPE_MISMATCH", "42K09", "A PIVOT value must have as many parts as the pivot column.")
+            raise failure(
+                "PIVOT_VALUE_DATA_TYPE_MISMATCH", "42K09", "A PIVOT value must have as many parts as the pivot column."
+            )
         tests = []
         for place, (part, key) in enumerate(zip(parts, keys, strict=True)):
             value = self.expression(part.expression if isinstance(part, syntax.Alias) else part, Scope())
             tests.append(comparison(self.caster, "<=>", Typed(f"{first}.k{place}", key.type), value).sql)
         if not label:
-            texts = [name_of(part) if not isinstance(part, syntax.Literal) or part.kind != "NULL" else "null" for part in parts]
+            texts = [
+                name_of(part) if not isinstance(part, syntax.Literal) or part.kind != "NULL" else "null"
+                for part in parts
+            ]
             label = texts[0] if len(texts) == 1 else "{" + ", ".join(texts) + "}"
         return " AND ".join(tests), label
 
@@ -303,9 +390,16 @@ class RelationTranslator(ExpressionTranslator):
         source = self.relation(node.source, scope)
         inner = Scope(source.columns, parent=scope.parent)
         width = len(node.values)
-        choices = [([inner.resolve(parts) for parts in group], label or "_".join(parts[-1] for parts in group)) for group, label in node.choices]
+        choices = [
+            ([inner.resolve(parts) for parts in group], label or "_".join(parts[-1] for parts in group))
+            for group, label in node.choices
+        ]
         if any(len(group) != width for group, _ in choices):
-            raise failure("UNPIVOT_VALUE_SIZE_MISMATCH", "428C4", "All unpivot value columns must have the same size as there are value column names.")
+            raise failure(
+                "UNPIVOT_VALUE_SIZE_MISMATCH",
+                "428C4",
+                "All unpivot value columns must have the same size as there are value column names.",
+            )
         consumed = {value.sql for group, _ in choices for value in group}
         cast = [self.common([group[place] for group, _ in choices], "unpivot") for place in range(width)]
         entries = []
@@ -317,10 +411,15 @@ class RelationTranslator(ExpressionTranslator):
             test = " OR ".join(f"struct_extract(entry, 'v{place}') IS NOT NULL" for place in range(width))
             listed = f"list_filter({listed}, lambda entry: {test})"
         made = Generated(listed, [(node.name, types.STRING, "struct_extract({0}, 'n')")])
-        made.columns += [(name, cast[place][1], f"struct_extract({{0}}, 'v{place}')") for place, name in enumerate(node.values)]
+        made.columns += [
+            (name, cast[place][1], f"struct_extract({{0}}, 'v{place}')") for place, name in enumerate(node.values)
+        ]
         kept = [column for column in source.columns if not column.hidden and column.sql not in consumed]
         sql, (entry, columns) = self.unnested(f" FROM {source.sql}", Scope(kept), made)
-        return RelationSql(sql, [*columns, *(Column(name, value.type, value.sql) for name, value in self.generator_columns(made, entry))])
+        return RelationSql(
+            sql,
+            [*columns, *(Column(name, value.type, value.sql) for name, value in self.generator_columns(made, entry))],
+        )
 
 
 def _only(columns: list[Column], name: str, side: str) -> Column:
@@ -328,8 +427,14 @@ def _only(columns: list[Column], name: str, side: str) -> Column:
     if len(found) == 1:
         return found[0]
     if found:
-        raise failure("AMBIGUOUS_REFERENCE", "42704", f"Reference `{name}` is ambiguous on the {side} side of the join.")
-    raise failure("UNRESOLVED_USING_COLUMN_FOR_JOIN", "42703", f"USING column `{name}` cannot be resolved on the {side} side of the join.")
+        raise failure(
+            "AMBIGUOUS_REFERENCE", "42704", f"Reference `{name}` is ambiguous on the {side} side of the join."
+        )
+    raise failure(
+        "UNRESOLVED_USING_COLUMN_FOR_JOIN",
+        "42703",
+        f"USING column `{name}` cannot be resolved on the {side} side of the join.",
+    )
 
 
 def _contains(text: str, column: str) -> bool:

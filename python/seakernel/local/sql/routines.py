@@ -23,7 +23,7 @@ class Routine:
     name: str
     parameters: list[tuple[str, DataType, Expression | None]]
     returns: DataType | None
-    body: Expression
+    body: Expression | None
     text: str
     comment: str | None = None
     deterministic: bool = True
@@ -35,25 +35,37 @@ class Routine:
         """Translates a call, the body read with its parameters as columns."""
         from seakernel.local.sql.syntax import NamedArgument
 
-        if self.table is not None:
+        if self.body is None:
             raise unsupported("A call of a table function written in SQL")
         positional = [node for node in arguments if not isinstance(node, NamedArgument)]
         named = {node.name.lower(): node.value for node in arguments if isinstance(node, NamedArgument)}
         if len(positional) > len(self.parameters):
-            raise failure("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "42605", f"The `{self.name}` requires {len(self.parameters)} parameters but the actual number is {len(arguments)}.")
+            raise failure(
+                "WRONG_NUM_ARGS.WITHOUT_SUGGESTION",
+                "42605",
+                f"The `{self.name}` requires {len(self.parameters)} parameters but the actual number is {len(arguments)}.",
+            )
         columns: list[Column] = []
         values: list[Typed] = []
         for place, (name, kind, default) in enumerate(self.parameters):
             node = positional[place] if place < len(positional) else named.pop(name.lower(), default)
             if node is None:
-                raise failure("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "42605", f"The `{self.name}` requires {len(self.parameters)} parameters but the actual number is {len(arguments)}.")
+                raise failure(
+                    "WRONG_NUM_ARGS.WITHOUT_SUGGESTION",
+                    "42605",
+                    f"The `{self.name}` requires {len(self.parameters)} parameters but the actual number is {len(arguments)}.",
+                )
             value = translator.caster.cast(translator.expression(node, scope), kind)
             if value.volatile:
                 raise unsupported("A SQL function called with an argument that differs at every evaluation")
             values.append(value)
             columns.append(Column(name, kind, f"({value.sql})", (self.name.lower(),)))
         if named:
-            raise failure("UNRECOGNIZED_PARAMETER_NAME", "4274K", f"Cannot invoke routine `{self.name}` because the routine call included named argument reference for the argument named `{next(iter(named))}`.")
+            raise failure(
+                "UNRECOGNIZED_PARAMETER_NAME",
+                "4274K",
+                f"Cannot invoke routine `{self.name}` because the routine call included named argument reference for the argument named `{next(iter(named))}`.",
+            )
         result = translator.expression(self.body, Scope(columns))
         if self.returns is not None:
             result = translator.caster.cast(result, self.returns)

@@ -29,7 +29,11 @@ def alter(execution: Execution, command: commands.AlterTable) -> None:
             return
         require_table(execution, command.name, f"ALTER TABLE ... {command.action}")
         if command.is_view:
-            raise failure("EXPECT_VIEW_NOT_TABLE.NO_ALTERNATIVE", "42809", f"'ALTER VIEW' expects a view but `{table.full_name}` is a table.")
+            raise failure(
+                "EXPECT_VIEW_NOT_TABLE.NO_ALTERNATIVE",
+                "42809",
+                f"'ALTER VIEW' expects a view but `{table.full_name}` is a table.",
+            )
         _ACTIONS[command.action](execution, command, table)
 
 
@@ -48,7 +52,9 @@ def _alter_view(execution: Execution, command: commands.AlterTable, view: Table)
 
 
 def _rename(execution: Execution, command: commands.AlterTable, table: Table) -> None:
-    schema, (catalog_name, schema_name, name) = _writable_schema(execution, command.names[0] if len(command.names[0]) > 1 else [table.catalog, table.schema, command.names[0][0]])
+    schema, (catalog_name, schema_name, name) = _writable_schema(
+        execution, command.names[0] if len(command.names[0]) > 1 else [table.catalog, table.schema, command.names[0][0]]
+    )
     if name.lower() in schema.tables:
         raise exists_already("table", [catalog_name, schema_name, name])
     del execution.warehouse.schema(table.catalog, table.schema).tables[table.name.lower()]
@@ -87,11 +93,26 @@ def _add_columns(execution: Execution, command: commands.AlterTable, table: Tabl
         if any(other.name.lower() == column.name.lower() for other in table.columns):
             if command.if_exists:
                 continue
-            raise failure("FIELD_ALREADY_EXISTS", "42710", f"Cannot add column, because `{column.name}` already exists in the table.")
-        if not column.nullable or column.generated or column.identity or definition.check or definition.primary_key is not None or definition.references:
+            raise failure(
+                "FIELD_ALREADY_EXISTS",
+                "42710",
+                f"Cannot add column, because `{column.name}` already exists in the table.",
+            )
+        if (
+            not column.nullable
+            or column.generated
+            or column.identity
+            or definition.check
+            or definition.primary_key is not None
+            or definition.references
+        ):
             raise unsupported("ADD COLUMN with NOT NULL, GENERATED or a constraint")
         if column.default:
-            raise failure("WRONG_COLUMN_DEFAULTS_FOR_DELTA_ALTER_TABLE_ADD_COLUMN_NOT_SUPPORTED", "0AKDC", "Failed to execute the command because DEFAULT values are not supported when adding new columns to previously existing Delta tables.")
+            raise failure(
+                "WRONG_COLUMN_DEFAULTS_FOR_DELTA_ALTER_TABLE_ADD_COLUMN_NOT_SUPPORTED",
+                "0AKDC",
+                "Failed to execute the command because DEFAULT values are not supported when adding new columns to previously existing Delta tables.",
+            )
         table.columns.insert(_place(table, where), column)
     # Rows are kept in the order of the columns, so the storage is made anew.
     _rebuild(execution, table, {})
@@ -112,9 +133,13 @@ def _rebuild(execution: Execution, table: Table, values: dict[str, str]) -> None
     storage = execution.warehouse.new_storage(table.name)
     if any(column.identity for column in table.columns):
         raise unsupported("This ALTER TABLE of a table with an identity column")
-    columns = ", ".join(f"{quoted(column.name)} {column.type.engine}{'' if column.nullable else ' NOT NULL'}" for column in table.columns)
+    columns = ", ".join(
+        f"{quoted(column.name)} {column.type.engine}{'' if column.nullable else ' NOT NULL'}"
+        for column in table.columns
+    )
     items = ", ".join(
-        values.get(column.name.lower()) or (f"r0.{quoted(column.name)}" if column.name.lower() in present else f"CAST(NULL AS {column.type.engine})")
+        values.get(column.name.lower())
+        or (f"r0.{quoted(column.name)}" if column.name.lower() in present else f"CAST(NULL AS {column.type.engine})")
         for column in table.columns
     )
     execution.run(f"CREATE TABLE {storage} ({columns})")
@@ -134,9 +159,17 @@ def _drop_columns(execution: Execution, command: commands.AlterTable, table: Tab
         if table.checks or any(other.generated for other in table.columns):
             raise unsupported("DROP COLUMN of a table with CHECK constraints or generated columns")
         if column.name.lower() in [other.lower() for other in (*table.partitioned_by, *table.clustered_by)]:
-            raise failure("DELTA_UNSUPPORTED_DROP_PARTITION_COLUMN", "0AKDC", "Dropping partition or clustering columns is not supported.")
+            raise failure(
+                "DELTA_UNSUPPORTED_DROP_PARTITION_COLUMN",
+                "0AKDC",
+                "Dropping partition or clustering columns is not supported.",
+            )
         if len(table.columns) == 1:
-            raise failure("DELTA_DROP_COLUMN_ON_SINGLE_FIELD_SCHEMA", "0AKDC", "Cannot drop column from a schema with a single column.")
+            raise failure(
+                "DELTA_DROP_COLUMN_ON_SINGLE_FIELD_SCHEMA",
+                "0AKDC",
+                "Cannot drop column from a schema with a single column.",
+            )
         table.columns.remove(column)
     _rebuild(execution, table, {})
     execution.record(table, "DROP COLUMNS")
@@ -151,7 +184,11 @@ def _set_properties(execution: Execution, command: commands.AlterTable, table: T
 def _unset_properties(execution: Execution, command: commands.AlterTable, table: Table) -> None:
     for (name,) in command.names:
         if name not in table.properties and not command.if_exists:
-            raise failure("UNSET_NONEXISTENT_PROPERTIES", "42K0J", f"Attempted to unset non-existent properties [{name}] in table {table.full_name}.")
+            raise failure(
+                "UNSET_NONEXISTENT_PROPERTIES",
+                "42K0J",
+                f"Attempted to unset non-existent properties [{name}] in table {table.full_name}.",
+            )
         table.properties = {key: value for key, value in table.properties.items() if key != name}
     if not table.is_view:
         execution.record(table, "UNSET TBLPROPERTIES")
@@ -165,7 +202,11 @@ def _cluster(execution: Execution, command: commands.AlterTable, table: Table) -
 def _add_check(execution: Execution, command: commands.AlterTable, table: Table) -> None:
     name = command.names[0][0]
     if not name or name.lower() in [other.lower() for other in table.checks]:
-        raise failure("DELTA_CONSTRAINT_ALREADY_EXISTS", "42710", f"Constraint '{name}' already exists. Please delete the old constraint first.")
+        raise failure(
+            "DELTA_CONSTRAINT_ALREADY_EXISTS",
+            "42710",
+            f"Constraint '{name}' already exists. Please delete the old constraint first.",
+        )
     table.checks = {**table.checks, name: command.text}
     try:
         execution.check_rows(table)
@@ -184,7 +225,11 @@ def _add_key(execution: Execution, command: commands.AlterTable, table: Table) -
             raise failure("CONSTRAINT_ALREADY_EXISTS", "42710", f"Table `{table.full_name}` has a primary key already.")
         for name in key.columns:
             if table.column(name).nullable:
-                raise failure("DELTA_PRIMARY_KEY_ON_NULLABLE_COLUMN", "42831", f"Cannot create the primary key `{key.name}` because its child column(s) `{name}` is nullable. Please change the column nullability and retry.")
+                raise failure(
+                    "DELTA_PRIMARY_KEY_ON_NULLABLE_COLUMN",
+                    "42831",
+                    f"Cannot create the primary key `{key.name}` because its child column(s) `{name}` is nullable. Please change the column nullability and retry.",
+                )
         _complete_key(execution, table, key)
         table.primary_key = key
     else:
@@ -203,7 +248,11 @@ def _drop_constraint(execution: Execution, command: commands.AlterTable, table: 
     if table.primary_key is not None and table.primary_key.name.lower() == name:
         table.primary_key = None
     if before == (len(table.checks), len(table.foreign_keys), table.primary_key) and not command.if_exists:
-        raise failure("DELTA_CONSTRAINT_DOES_NOT_EXIST", "42704", f"Cannot drop nonexistent constraint {command.names[0][0]} from table `{table.full_name}`.")
+        raise failure(
+            "DELTA_CONSTRAINT_DOES_NOT_EXIST",
+            "42704",
+            f"Cannot drop nonexistent constraint {command.names[0][0]} from table `{table.full_name}`.",
+        )
 
 
 def _column_comment(execution: Execution, command: commands.AlterTable, table: Table) -> None:
@@ -214,8 +263,12 @@ def _column_nullable(execution: Execution, command: commands.AlterTable, table: 
     column = table.column(_plain(command.names[0]))
     required = command.action == "COLUMN SET NOT NULL"
     if required and execution.run(f"SELECT 1 FROM {table.storage} WHERE {quoted(column.name)} IS NULL LIMIT 1"):
-        raise failure("DELTA_NOT_NULL_CONSTRAINT_VIOLATED", "23502", f"NOT NULL constraint violated for column: {column.name}.")
-    execution.run(f"ALTER TABLE {table.storage} ALTER COLUMN {quoted(column.name)} {'SET' if required else 'DROP'} NOT NULL")
+        raise failure(
+            "DELTA_NOT_NULL_CONSTRAINT_VIOLATED", "23502", f"NOT NULL constraint violated for column: {column.name}."
+        )
+    execution.run(
+        f"ALTER TABLE {table.storage} ALTER COLUMN {quoted(column.name)} {'SET' if required else 'DROP'} NOT NULL"
+    )
     column.nullable = not required
 
 
@@ -233,7 +286,11 @@ def _column_type(execution: Execution, command: commands.AlterTable, table: Tabl
     column = table.column(_plain(command.names[0]))
     target = command.type or column.type
     if not _widens(column.type, target):
-        raise failure("DELTA_UNSUPPORTED_ALTER_TABLE_CHANGE_COL_OP", "0AKDC", f"ALTER TABLE CHANGE COLUMN is not supported for changing column {column.name} from {column.type.text} to {target.text}.")
+        raise failure(
+            "DELTA_UNSUPPORTED_ALTER_TABLE_CHANGE_COL_OP",
+            "0AKDC",
+            f"ALTER TABLE CHANGE COLUMN is not supported for changing column {column.name} from {column.type.text} to {target.text}.",
+        )
     value = execution.translator().caster.cast(Typed(f"r0.{quoted(column.name)}", column.type), target)
     column.type = target
     _rebuild(execution, table, {column.name.lower(): value.sql})
@@ -247,11 +304,21 @@ def _widens(old: DataType, new: DataType) -> bool:
         return new.scale >= old.scale and new.precision - new.scale >= old.precision - old.scale
     if old.is_string and new.is_string:
         return new.kind == "STRING" or (old.kind == new.kind and new.length >= old.length)
-    return (old.kind, new.kind) in (("FLOAT", "DOUBLE"), ("DATE", "TIMESTAMP_NTZ"), ("INT", "DOUBLE"), ("SMALLINT", "DOUBLE"), ("TINYINT", "DOUBLE")) or old == new
+    return (old.kind, new.kind) in (
+        ("FLOAT", "DOUBLE"),
+        ("DATE", "TIMESTAMP_NTZ"),
+        ("INT", "DOUBLE"),
+        ("SMALLINT", "DOUBLE"),
+        ("TINYINT", "DOUBLE"),
+    ) or old == new
 
 
 def _refuse_as(execution: Execution, command: commands.AlterTable, table: Table) -> None:
-    raise failure("EXPECT_VIEW_NOT_TABLE.NO_ALTERNATIVE", "42809", f"'ALTER VIEW ... AS' expects a view but `{table.full_name}` is a table.")
+    raise failure(
+        "EXPECT_VIEW_NOT_TABLE.NO_ALTERNATIVE",
+        "42809",
+        f"'ALTER VIEW ... AS' expects a view but `{table.full_name}` is a table.",
+    )
 
 
 _ACTIONS = {

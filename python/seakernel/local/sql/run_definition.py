@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seakernel.local.sql import types
-from seakernel.local.sql.catalog import INFORMATION_SCHEMA, Catalog, Schema, Table, TableColumn, TableKey, exists_already, missing_table
+from seakernel.local.sql.catalog import (
+    INFORMATION_SCHEMA,
+    Catalog,
+    Schema,
+    Table,
+    TableColumn,
+    TableKey,
+    exists_already,
+    missing_table,
+)
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.execution import Execution, counts, parse_expression, require_table, stored_columns
 from seakernel.local.sql.routines import Routine
@@ -23,7 +32,9 @@ _READ_ONLY_CATALOGS = ("samples", "system")
 def _writable_schema(execution: Execution, parts: list[str]) -> tuple[Schema, tuple[str, str, str]]:
     catalog, schema, name = execution.environment.qualified(parts)
     if catalog.lower() in _READ_ONLY_CATALOGS or schema.lower() == INFORMATION_SCHEMA:
-        raise failure("INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: `{catalog}`.`{schema}` is read-only.")
+        raise failure(
+            "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: `{catalog}`.`{schema}` is read-only."
+        )
     holder = execution.warehouse.schema(catalog, schema)
     return holder, (execution.warehouse.catalog(catalog).name, holder.name, name)
 
@@ -40,7 +51,11 @@ def create_table(execution: Execution, command: commands.CreateTable) -> QuerySq
             if not command.replace:
                 raise exists_already("table", [catalog_name, schema_name, name])
             if old.is_view:
-                raise failure("EXPECT_TABLE_NOT_VIEW.NO_ALTERNATIVE", "42809", f"'REPLACE TABLE' expects a table but `{old.full_name}` is a view.")
+                raise failure(
+                    "EXPECT_TABLE_NOT_VIEW.NO_ALTERNATIVE",
+                    "42809",
+                    f"'REPLACE TABLE' expects a table but `{old.full_name}` is a view.",
+                )
         table = Table(catalog_name, schema_name, name, [], owner=execution.session.user)
         table.storage = execution.warehouse.new_storage(name)
         _describe_new(execution, table, command)
@@ -57,7 +72,9 @@ def create_table(execution: Execution, command: commands.CreateTable) -> QuerySq
             table.versions = old.versions
             table.created = old.created
         schema.tables[name.lower()] = table
-        operation = ("CREATE OR REPLACE TABLE" if command.replace else "CREATE TABLE") + (" AS SELECT" if source is not None else "")
+        operation = ("CREATE OR REPLACE TABLE" if command.replace else "CREATE TABLE") + (
+            " AS SELECT" if source is not None else ""
+        )
         execution.check_rows(table)
         execution.record(table, operation, {"numOutputRows": added} if source is not None else None)
     return counts(num_affected_rows=added, num_inserted_rows=added) if source is not None else None
@@ -71,14 +88,18 @@ def _describe_new(execution: Execution, table: Table, command: commands.CreateTa
     table.primary_key = command.primary_key
     if command.like:
         model = execution.environment.require(command.like)
-        table.columns = [TableColumn(column.name, column.type, column.comment, column.nullable) for column in model.columns]
+        table.columns = [
+            TableColumn(column.name, column.type, column.comment, column.nullable) for column in model.columns
+        ]
     for definition in command.columns:
         table.columns.append(definition.column)
         _column_constraints(table, definition)
     known = {column.name.lower(): column.name for column in table.columns}
     for name in [*command.partitioned_by, *command.clustered_by]:
         if table.columns and name.split(".")[0].lower() not in known:
-            raise failure("UNRESOLVED_COLUMN.WITH_SUGGESTION", "42703", f"A column with name `{name}` cannot be resolved.")
+            raise failure(
+                "UNRESOLVED_COLUMN.WITH_SUGGESTION", "42703", f"A column with name `{name}` cannot be resolved."
+            )
     table.partitioned_by = list(command.partitioned_by)
     table.clustered_by = list(command.clustered_by)
     for key in [table.primary_key, *table.foreign_keys]:
@@ -102,7 +123,11 @@ def _complete_key(execution: Execution, table: Table, key: TableKey) -> None:
     if key.parent:
         key.parent = list(execution.environment.qualified(key.parent))
         parent = execution.warehouse.find(*key.parent)
-        if parent is None and [part.lower() for part in key.parent] != [table.catalog.lower(), table.schema.lower(), table.name.lower()]:
+        if parent is None and [part.lower() for part in key.parent] != [
+            table.catalog.lower(),
+            table.schema.lower(),
+            table.name.lower(),
+        ]:
             raise missing_table(key.parent)
         if parent is not None and not key.parent_columns and parent.primary_key is not None:
             key.parent_columns = list(parent.primary_key.columns)
@@ -115,33 +140,68 @@ def _complete_key(execution: Execution, table: Table, key: TableKey) -> None:
 
 def _columns_of_query(table: Table, command: commands.CreateTable, source: QuerySql) -> None:
     if table.columns:
-        raise failure("UNSUPPORTED_FEATURE.TABLE_OPERATION", "42000", "Schema may not be specified in a Create Table As Select (CTAS) statement.")
+        raise failure(
+            "UNSUPPORTED_FEATURE.TABLE_OPERATION",
+            "42000",
+            "Schema may not be specified in a Create Table As Select (CTAS) statement.",
+        )
     for column in source.columns:
         if column.type.contains("VOID"):
-            raise failure("DELTA_NULL_SCHEMA_IN_CTAS", "42K09", f"The column `{column.name}` has the type VOID, which a table cannot hold.") if column.type.kind != "VOID" else unsupported(f"A table column `{column.name}` of type VOID")
+            raise (
+                failure(
+                    "DELTA_NULL_SCHEMA_IN_CTAS",
+                    "42K09",
+                    f"The column `{column.name}` has the type VOID, which a table cannot hold.",
+                )
+                if column.type.kind != "VOID"
+                else unsupported(f"A table column `{column.name}` of type VOID")
+            )
         table.columns.append(TableColumn(column.name, column.type))
     known = {column.name.lower() for column in table.columns}
     for name in [*command.partitioned_by, *command.clustered_by]:
         if name.split(".")[0].lower() not in known:
-            raise failure("UNRESOLVED_COLUMN.WITH_SUGGESTION", "42703", f"A column with name `{name}` cannot be resolved.")
+            raise failure(
+                "UNRESOLVED_COLUMN.WITH_SUGGESTION", "42703", f"A column with name `{name}` cannot be resolved."
+            )
 
 
 def _check_columns(execution: Execution, table: Table) -> None:
     seen: set[str] = set()
     for column in table.columns:
         if column.name.lower() in seen:
-            raise failure("COLUMN_ALREADY_EXISTS", "42711", f"The column `{column.name}` already exists. Choose another name or rename the existing column.")
+            raise failure(
+                "COLUMN_ALREADY_EXISTS",
+                "42711",
+                f"The column `{column.name}` already exists. Choose another name or rename the existing column.",
+            )
         seen.add(column.name.lower())
-        if any(mark in column.name for mark in " ,;{}()\n\t=") and table.properties.get("delta.columnMapping.mode") != "name":
-            raise failure("DELTA_INVALID_CHARACTERS_IN_COLUMN_NAMES", "42K05", f"Found invalid character(s) among ' ,;{{}}()\\n\\t=' in the column names of your schema. Invalid column names: {column.name}. Please use other characters and try again.")
+        if (
+            any(mark in column.name for mark in " ,;{}()\n\t=")
+            and table.properties.get("delta.columnMapping.mode") != "name"
+        ):
+            raise failure(
+                "DELTA_INVALID_CHARACTERS_IN_COLUMN_NAMES",
+                "42K05",
+                f"Found invalid character(s) among ' ,;{{}}()\\n\\t=' in the column names of your schema. Invalid column names: {column.name}. Please use other characters and try again.",
+            )
         translator = execution.translator()
         if column.default:
             stored(translator, translator.expression(parse_expression(column.default), Scope()), column)
         if column.generated:
-            others = Scope([Column(other.name, types.STRING if other.type.is_string else other.type, "x") for other in table.columns if other is not column])
+            others = Scope(
+                [
+                    Column(other.name, types.STRING if other.type.is_string else other.type, "x")
+                    for other in table.columns
+                    if other is not column
+                ]
+            )
             translator.expression(parse_expression(column.generated), others)
         if column.identity and column.type.kind != "BIGINT":
-            raise failure("DELTA_IDENTITY_COLUMNS_UNSUPPORTED_DATA_TYPE", "428H2", "DataType is not supported for IDENTITY columns: only BIGINT is.")
+            raise failure(
+                "DELTA_IDENTITY_COLUMNS_UNSUPPORTED_DATA_TYPE",
+                "428H2",
+                "DataType is not supported for IDENTITY columns: only BIGINT is.",
+            )
     for text in table.checks.values():
         execution.translator().boolean(parse_expression(text), Scope(stored_columns(table, "r0")))
     if not table.columns:
@@ -149,7 +209,10 @@ def _check_columns(execution: Execution, table: Table) -> None:
 
 
 def _create_storage(execution: Execution, table: Table) -> None:
-    columns = ", ".join(f"{quoted(column.name)} {column.type.engine}{'' if column.nullable else ' NOT NULL'}" for column in table.columns)
+    columns = ", ".join(
+        f"{quoted(column.name)} {column.type.engine}{'' if column.nullable else ' NOT NULL'}"
+        for column in table.columns
+    )
     execution.run(f"CREATE TABLE {table.storage} ({columns})")
     for column in table.columns:
         if column.identity:
@@ -157,7 +220,11 @@ def _create_storage(execution: Execution, table: Table) -> None:
             if step == 0:
                 raise failure("DELTA_IDENTITY_COLUMNS_ILLEGAL_STEP", "42611", "IDENTITY column step cannot be 0.")
             limits = "" if step > 0 else " MINVALUE -9223372036854775808 MAXVALUE 9223372036854775807"
-            execution.run(f"CREATE SEQUENCE {quoted(sequence_name(table, column))} INCREMENT BY {step}{limits} START WITH {start}" if step < 0 or start >= 1 else f"CREATE SEQUENCE {quoted(sequence_name(table, column))} INCREMENT BY {step} MINVALUE {start} START WITH {start}")
+            execution.run(
+                f"CREATE SEQUENCE {quoted(sequence_name(table, column))} INCREMENT BY {step}{limits} START WITH {start}"
+                if step < 0 or start >= 1
+                else f"CREATE SEQUENCE {quoted(sequence_name(table, column))} INCREMENT BY {step} MINVALUE {start} START WITH {start}"
+            )
 
 
 def _fill(execution: Execution, table: Table, source: QuerySql) -> int:
@@ -174,12 +241,27 @@ def create_view(execution: Execution, command: commands.CreateView) -> None:
     parts = execution.name(command.name)
     made = execution.translator().query(parse_query(command.text))
     if command.columns and len(command.columns) != len(made.columns):
-        raise failure("CREATE_VIEW_COLUMN_ARITY_MISMATCH", "21S01", f"Cannot create view, the reason is: the view has {len(command.columns)} columns and its query {len(made.columns)}.")
+        raise failure(
+            "CREATE_VIEW_COLUMN_ARITY_MISMATCH",
+            "21S01",
+            f"Cannot create view, the reason is: the view has {len(command.columns)} columns and its query {len(made.columns)}.",
+        )
     names = command.columns or [(column.name, None) for column in made.columns]
-    columns = [TableColumn(name, column.type, comment) for (name, comment), column in zip(names, made.columns, strict=True)]
+    columns = [
+        TableColumn(name, column.type, comment) for (name, comment), column in zip(names, made.columns, strict=True)
+    ]
     if len({column.name.lower() for column in columns}) != len(columns):
         raise failure("COLUMN_ALREADY_EXISTS", "42711", "The view's columns must have different names.")
-    view = Table("", "", parts[-1], columns, "VIEW", comment=command.comment, view_text=command.text, properties=command.properties)
+    view = Table(
+        "",
+        "",
+        parts[-1],
+        columns,
+        "VIEW",
+        comment=command.comment,
+        view_text=command.text,
+        properties=command.properties,
+    )
     view.view_place = (execution.environment.catalog, execution.environment.schema)
     view.owner = execution.session.user
     with execution.warehouse.lock:
@@ -198,7 +280,11 @@ def _keep_view(holder: dict[str, Table], view: Table, parts: list[str], command:
         if not command.replace:
             raise exists_already("table", parts)
         if not old.is_view:
-            raise failure("EXPECT_VIEW_NOT_TABLE.NO_ALTERNATIVE", "42809", f"The table `{old.full_name}` does not support CREATE OR REPLACE VIEW: a view is expected.")
+            raise failure(
+                "EXPECT_VIEW_NOT_TABLE.NO_ALTERNATIVE",
+                "42809",
+                f"The table `{old.full_name}` does not support CREATE OR REPLACE VIEW: a view is expected.",
+            )
     holder[view.name.lower()] = view
 
 
@@ -206,7 +292,16 @@ def create_function(execution: Execution, command: commands.CreateFunction) -> N
     """CREATE FUNCTION; its body must be valid now."""
     schema, (catalog_name, schema_name, name) = _writable_schema(execution, command.name)
     routine = Routine(
-        catalog_name, schema_name, name, command.parameters, command.returns, command.body, command.text, command.comment, command.deterministic, command.table  # type: ignore[arg-type]
+        catalog_name,
+        schema_name,
+        name,
+        command.parameters,
+        command.returns,
+        command.body,
+        command.text,
+        command.comment,
+        command.deterministic,
+        command.table,
     )
     columns = [Column(parameter, kind, "x", (name.lower(),)) for parameter, kind, _ in command.parameters]
     translator = execution.translator()
@@ -239,12 +334,16 @@ def create_schema(execution: Execution, command: commands.CreateSchema) -> None:
         catalog_name = parts[0] if len(parts) > 1 else execution.environment.catalog
         holder = execution.warehouse.catalog(catalog_name)
         if holder.name.lower() in _READ_ONLY_CATALOGS:
-            raise failure("INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{holder.name}` is read-only.")
+            raise failure(
+                "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{holder.name}` is read-only."
+            )
         if parts[-1].lower() in holder.schemas or parts[-1].lower() == INFORMATION_SCHEMA:
             if command.if_not_exists:
                 return
             raise exists_already("schema", [holder.name, parts[-1]])
-        holder.schemas[parts[-1].lower()] = Schema(parts[-1], command.comment, properties=command.properties, owner=execution.session.user)
+        holder.schemas[parts[-1].lower()] = Schema(
+            parts[-1], command.comment, properties=command.properties, owner=execution.session.user
+        )
 
 
 def drop(execution: Execution, command: commands.Drop) -> None:
@@ -276,14 +375,20 @@ def _drop_table(execution: Execution, command: commands.Drop, parts: list[str]) 
         raise missing_table(parts)
     if found.is_view != (command.kind == "VIEW"):
         expected, actual = ("view", "table") if command.kind == "VIEW" else ("table", "view")
-        raise failure("WRONG_COMMAND_FOR_OBJECT_TYPE", "42809", f"The operation DROP {command.kind} requires a {expected}. But `{found.full_name}` is a {actual}.")
+        raise failure(
+            "WRONG_COMMAND_FOR_OBJECT_TYPE",
+            "42809",
+            f"The operation DROP {command.kind} requires a {expected}. But `{found.full_name}` is a {actual}.",
+        )
     schema, _ = _writable_schema(execution, parts)
     _drop_storage(execution, found)
     del schema.tables[found.name.lower()]
 
 
 def _drop_storage(execution: Execution, table: Table) -> None:
-    for storage in {version.storage for version in table.versions if version.storage} | ({table.storage} if table.storage and table.reader is None else set()):
+    for storage in {version.storage for version in table.versions if version.storage} | (
+        {table.storage} if table.storage and table.reader is None else set()
+    ):
         execution.run(f"DROP TABLE IF EXISTS {storage}")
 
 
@@ -293,11 +398,21 @@ def _drop_schema(execution: Execution, command: commands.Drop, parts: list[str])
     if holder is None or found is None:
         if command.if_exists:
             return
-        raise failure("SCHEMA_NOT_FOUND", "42704", f"The schema `{'`.`'.join(parts)}` cannot be found. Verify the spelling and correctness of the schema and catalog.")
+        raise failure(
+            "SCHEMA_NOT_FOUND",
+            "42704",
+            f"The schema `{'`.`'.join(parts)}` cannot be found. Verify the spelling and correctness of the schema and catalog.",
+        )
     if holder.name.lower() in _READ_ONLY_CATALOGS:
-        raise failure("INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{holder.name}` is read-only.")
+        raise failure(
+            "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{holder.name}` is read-only."
+        )
     if (found.tables or found.routines) and not command.cascade:
-        raise failure("SCHEMA_NOT_EMPTY", "2BP01", f"Cannot drop a schema `{found.name}` because it contains objects. Use DROP SCHEMA ... CASCADE to drop the schema and all its objects.")
+        raise failure(
+            "SCHEMA_NOT_EMPTY",
+            "2BP01",
+            f"Cannot drop a schema `{found.name}` because it contains objects. Use DROP SCHEMA ... CASCADE to drop the schema and all its objects.",
+        )
     for table in found.tables.values():
         _drop_storage(execution, table)
     del holder.schemas[parts[-1].lower()]
@@ -311,8 +426,12 @@ def _drop_catalog(execution: Execution, command: commands.Drop, parts: list[str]
         execution.warehouse.catalog(parts[-1])
         return
     if found.name.lower() in (*_READ_ONLY_CATALOGS, "main"):
-        raise failure("INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{found.name}` cannot be dropped.")
-    if not command.cascade and any(schema.tables or schema.routines or name != "default" for name, schema in found.schemas.items()):
+        raise failure(
+            "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{found.name}` cannot be dropped."
+        )
+    if not command.cascade and any(
+        schema.tables or schema.routines or name != "default" for name, schema in found.schemas.items()
+    ):
         raise failure("CATALOG_NOT_EMPTY", "2BP01", f"Cannot drop catalog `{found.name}` because it is not empty.")
     for schema in found.schemas.values():
         for table in schema.tables.values():

@@ -30,7 +30,10 @@ def describe(execution: Execution, command: commands.Describe) -> QuerySql:
         return _schema(execution, command)
     if command.what == "CATALOG":
         catalog = execution.warehouse.catalog(command.name[-1])
-        return rows_query([("info_name", S), ("info_value", S)], [("Catalog Name", catalog.name), ("Comment", catalog.comment or ""), ("Owner", catalog.owner)])
+        return rows_query(
+            [("info_name", S), ("info_value", S)],
+            [("Catalog Name", catalog.name), ("Comment", catalog.comment or ""), ("Owner", catalog.owner)],
+        )
     if command.what == "FUNCTION":
         return _function(execution, command)
     table = execution.environment.find(command.name)
@@ -42,7 +45,10 @@ def describe(execution: Execution, command: commands.Describe) -> QuerySql:
         return rows_query([("json_metadata", S)], [(json_text(table),)])
     if command.column:
         column = table.column(command.column)
-        return rows_query([("info_name", S), ("info_value", S)], [("col_name", column.name), ("data_type", column.type.simple), ("comment", column.comment or "NULL")])
+        return rows_query(
+            [("info_name", S), ("info_value", S)],
+            [("col_name", column.name), ("data_type", column.type.simple), ("comment", column.comment or "NULL")],
+        )
     return rows_query(_FACTS, _table_rows(table, extended=command.extended))
 
 
@@ -50,7 +56,12 @@ def _information_schema(execution: Execution, command: commands.Describe) -> Que
     from seakernel.local.sql.information_schema import TABLES, described_columns
 
     _, schema, name = execution.environment.qualified(command.name)
-    if schema.lower() == "information_schema" and name.lower() in TABLES and command.what == "TABLE" and not command.as_json:
+    if (
+        schema.lower() == "information_schema"
+        and name.lower() in TABLES
+        and command.what == "TABLE"
+        and not command.as_json
+    ):
         return rows_query(_FACTS, [(column, kind.simple, None) for column, kind in described_columns(name.lower())])
     execution.environment.require(command.name)
     raise unsupported("This DESCRIBE")
@@ -60,32 +71,55 @@ def _table_rows(table: Table, *, extended: bool) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = [(column.name, column.type.simple, column.comment) for column in table.columns]
     if table.partitioned_by:
         rows += [("# Partition Information", "", ""), ("# col_name", "data_type", "comment")]
-        rows += [(column.name, column.type.simple, column.comment) for column in table.columns if column.name.lower() in [name.lower() for name in table.partitioned_by]]
+        rows += [
+            (column.name, column.type.simple, column.comment)
+            for column in table.columns
+            if column.name.lower() in [name.lower() for name in table.partitioned_by]
+        ]
     if table.clustered_by:
         rows += [("# Clustering Information", "", ""), ("# col_name", "data_type", "comment")]
-        rows += [(column.name, column.type.simple, column.comment) for column in table.columns if column.name.lower() in [name.lower() for name in table.clustered_by]]
+        rows += [
+            (column.name, column.type.simple, column.comment)
+            for column in table.columns
+            if column.name.lower() in [name.lower() for name in table.clustered_by]
+        ]
     if not extended:
         return rows
     rows += [("", "", ""), ("# Detailed Table Information", "", "")]
     rows += [("Catalog", table.catalog, ""), ("Database", table.schema, ""), ("Table", table.name, "")]
-    rows += [("Created Time", table.created.strftime("%a %b %d %H:%M:%S UTC %Y"), ""), ("Last Access", "UNKNOWN", ""), ("Created By", "Spark ", "")]
+    rows += [
+        ("Created Time", table.created.strftime("%a %b %d %H:%M:%S UTC %Y"), ""),
+        ("Last Access", "UNKNOWN", ""),
+        ("Created By", "Spark ", ""),
+    ]
     rows += [("Type", _kind(table), "")]
     if table.comment:
         rows += [("Comment", table.comment, "")]
     if table.is_view:
         rows += [("View Text", table.view_text, ""), ("View Catalog and Namespace", ".".join(table.view_place), "")]
     else:
-        rows += [("Location", f"local:/{table.catalog}/{table.schema}/{table.name}", ""), ("Provider", _provider(table), "")]
+        rows += [
+            ("Location", f"local:/{table.catalog}/{table.schema}/{table.name}", ""),
+            ("Provider", _provider(table), ""),
+        ]
     rows += [("Owner", table.owner, "")]
     properties = _shown_properties(table)
     rows += [("Table Properties", "[" + ",".join(f"{key}={value}" for key, value in properties) + "]", "")]
     if table.primary_key or table.foreign_keys:
         rows += [("", "", ""), ("# Constraints", "", "")]
         if table.primary_key:
-            rows += [(table.primary_key.name, f"PRIMARY KEY ({', '.join(f'`{name}`' for name in table.primary_key.columns)})", "")]
+            rows += [
+                (
+                    table.primary_key.name,
+                    f"PRIMARY KEY ({', '.join(f'`{name}`' for name in table.primary_key.columns)})",
+                    "",
+                )
+            ]
         for key in table.foreign_keys:
             parent = ".".join(f"`{part}`" for part in key.parent)
-            rows += [(key.name, f"FOREIGN KEY ({', '.join(f'`{name}`' for name in key.columns)}) REFERENCES {parent}", "")]
+            rows += [
+                (key.name, f"FOREIGN KEY ({', '.join(f'`{name}`' for name in key.columns)}) REFERENCES {parent}", "")
+            ]
     return rows
 
 
@@ -106,7 +140,13 @@ def _provider(table: Table) -> str:
 def _schema(execution: Execution, command: commands.Describe) -> QuerySql:
     catalog = command.name[0] if len(command.name) > 1 else execution.environment.catalog
     schema = execution.warehouse.schema(catalog, command.name[-1])
-    rows = [("Catalog Name", execution.warehouse.catalog(catalog).name), ("Namespace Name", schema.name), ("Comment", schema.comment or ""), ("Location", ""), ("Owner", schema.owner)]
+    rows = [
+        ("Catalog Name", execution.warehouse.catalog(catalog).name),
+        ("Namespace Name", schema.name),
+        ("Comment", schema.comment or ""),
+        ("Location", ""),
+        ("Owner", schema.owner),
+    ]
     if command.extended:
         properties = ", ".join(f"({key},{value})" for key, value in sorted(schema.properties.items()))
         rows.append(("Properties", f"({properties})" if properties else ""))
@@ -119,7 +159,12 @@ def _function(execution: Execution, command: commands.Describe) -> QuerySql:
     routine = execution.environment.routine(command.name)
     if routine is not None:
         parameters = ", ".join(f"{name} {kind.text}" for name, kind, _ in routine.parameters)
-        lines = [f"Function: {routine.catalog}.{routine.schema}.{routine.name}", "Type:     SCALAR", f"Input:    {parameters}", f"Returns:  {routine.returns.text if routine.returns else 'TABLE'}"]
+        lines = [
+            f"Function: {routine.catalog}.{routine.schema}.{routine.name}",
+            "Type:     SCALAR",
+            f"Input:    {parameters}",
+            f"Returns:  {routine.returns.text if routine.returns else 'TABLE'}",
+        ]
         if command.extended:
             lines.append(f"Body:     {routine.text}")
         return rows_query([("function_desc", S)], [(line,) for line in lines])
@@ -182,9 +227,17 @@ def json_type(kind: DataType) -> dict[str, Any]:
     if kind.kind == "ARRAY":
         return {"name": "array", "element_type": json_type(kind.item), "element_nullable": True}
     if kind.kind == "MAP":
-        return {"name": "map", "key_type": json_type(kind.map_key), "value_type": json_type(kind.item), "value_nullable": True}
+        return {
+            "name": "map",
+            "key_type": json_type(kind.map_key),
+            "value_type": json_type(kind.item),
+            "value_nullable": True,
+        }
     if kind.kind == "STRUCT":
-        return {"name": "struct", "fields": [{"name": part.name, "type": json_type(part.type), "nullable": True} for part in kind.fields]}
+        return {
+            "name": "struct",
+            "fields": [{"name": part.name, "type": json_type(part.type), "nullable": True} for part in kind.fields],
+        }
     if kind.is_interval:
         return {"name": "interval", "start_unit": kind.units[0].lower(), "end_unit": kind.units[1].lower()}
     return {"name": {"TIMESTAMP": "timestamp_ltz"}.get(kind.kind, kind.kind.lower())}
@@ -201,7 +254,13 @@ def json_text(table: Table) -> str:
         if column.default:
             entry["default"] = column.default
         columns.append(entry)
-    facts: dict[str, Any] = {"table_name": table.name, "catalog_name": table.catalog, "namespace": [table.schema], "schema_name": table.schema, "columns": columns}
+    facts: dict[str, Any] = {
+        "table_name": table.name,
+        "catalog_name": table.catalog,
+        "namespace": [table.schema],
+        "schema_name": table.schema,
+        "columns": columns,
+    }
     if table.is_view:
         facts |= {"view_text": table.view_text, "view_catalog_and_namespace": ".".join(table.view_place)}
     else:
@@ -210,7 +269,13 @@ def json_text(table: Table) -> str:
         facts["comment"] = table.comment
     if table.partitioned_by:
         facts["partition_columns"] = table.partitioned_by
-    facts |= {"table_properties": dict(_shown_properties(table)), "created_time": table.created.strftime("%Y-%m-%dT%H:%M:%SZ"), "created_by": "Spark", "type": _kind(table), "owner": table.owner}
+    facts |= {
+        "table_properties": dict(_shown_properties(table)),
+        "created_time": table.created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created_by": "Spark",
+        "type": _kind(table),
+        "owner": table.owner,
+    }
     return json.dumps(facts)
 
 
@@ -218,7 +283,10 @@ def create_table_text(table: Table) -> str:
     """The statement that would create the table or view."""
     name = ".".join(_shown(part) for part in (table.catalog, table.schema, table.name) if part)
     if table.is_view:
-        columns = ",\n  ".join(_shown(column.name) + (f" COMMENT '{_escaped(column.comment)}'" if column.comment else "") for column in table.columns)
+        columns = ",\n  ".join(
+            _shown(column.name) + (f" COMMENT '{_escaped(column.comment)}'" if column.comment else "")
+            for column in table.columns
+        )
         comment = f"COMMENT '{_escaped(table.comment)}'\n" if table.comment else ""
         return f"CREATE VIEW {name} (\n  {columns})\n{comment}AS {table.view_text}\n"
     lines = []
@@ -237,7 +305,9 @@ def create_table_text(table: Table) -> str:
             line += f" COMMENT '{_escaped(column.comment)}'"
         lines.append(line)
     if table.primary_key:
-        lines.append(f"CONSTRAINT {_shown(table.primary_key.name)} PRIMARY KEY ({', '.join(map(_shown, table.primary_key.columns))})")
+        lines.append(
+            f"CONSTRAINT {_shown(table.primary_key.name)} PRIMARY KEY ({', '.join(map(_shown, table.primary_key.columns))})"
+        )
     text = f"CREATE TABLE {name} (\n  " + ",\n  ".join(lines) + ")\nUSING delta\n"
     if table.partitioned_by:
         text += f"PARTITIONED BY ({', '.join(map(_shown, table.partitioned_by))})\n"
@@ -250,7 +320,11 @@ def create_table_text(table: Table) -> str:
 
 
 def _shown(name: str) -> str:
-    return name if name.replace("_", "").isalnum() and name.isascii() and not name[0].isdigit() else f"`{name.replace('`', '``')}`"
+    return (
+        name
+        if name.replace("_", "").isalnum() and name.isascii() and not name[0].isdigit()
+        else f"`{name.replace('`', '``')}`"
+    )
 
 
 def _escaped(text: str) -> str:

@@ -51,15 +51,28 @@ def _with_defaults(query: syntax.Query, table: Table, columns: list[str]) -> syn
     rows = []
     for row in query.body.rows:
         values = []
-        for place, value in enumerate(row):
-            if isinstance(value, syntax.Name) and [part.upper() for part in value.parts] == ["DEFAULT"] and place < len(targets):
+        for place, given in enumerate(row):
+            value = given
+            if (
+                isinstance(value, syntax.Name)
+                and [part.upper() for part in value.parts] == ["DEFAULT"]
+                and place < len(targets)
+            ):
                 default = targets[place].default
                 if targets[place].identity or targets[place].generated:
                     raise unsupported("DEFAULT for an identity or generated column (leave the column out)")
                 value = parse_expression(default) if default else syntax.Literal("NULL", "NULL")
             values.append(value)
         rows.append(values)
-    return syntax.Query(syntax.ValuesRelation(rows), query.tables, query.recursive, query.order_by, query.order_all, query.limit, query.offset)
+    return syntax.Query(
+        syntax.ValuesRelation(rows),
+        query.tables,
+        query.recursive,
+        query.order_by,
+        query.order_all,
+        query.limit,
+        query.offset,
+    )
 
 
 def _targets(table: Table, command: commands.Insert, source: QuerySql) -> list[TableColumn]:
@@ -69,7 +82,11 @@ def _targets(table: Table, command: commands.Insert, source: QuerySql) -> list[T
     elif command.columns:
         chosen = [table.column(name) for name in command.columns]
     else:
-        chosen = [column for column in table.columns if not column.generated] if len(source.columns) < len(table.columns) else list(table.columns)
+        chosen = (
+            [column for column in table.columns if not column.generated]
+            if len(source.columns) < len(table.columns)
+            else list(table.columns)
+        )
         if len(source.columns) < len(chosen):
             chosen = [column for column in chosen if not column.identity]
     if len({column.name.lower() for column in chosen}) != len(chosen):
@@ -77,7 +94,11 @@ def _targets(table: Table, command: commands.Insert, source: QuerySql) -> list[T
     if len(chosen) != len(source.columns):
         kind = "NOT_ENOUGH_DATA_COLUMNS" if len(chosen) > len(source.columns) else "TOO_MANY_DATA_COLUMNS"
         wanted, given = (", ".join(f"`{column.name}`" for column in part) for part in (chosen, source.columns))
-        raise failure(f"INSERT_COLUMN_ARITY_MISMATCH.{kind}", "21S01", f"Cannot write to `{table.full_name}`, the reason is: Table columns: {wanted}. Data columns: {given}.")
+        raise failure(
+            f"INSERT_COLUMN_ARITY_MISMATCH.{kind}",
+            "21S01",
+            f"Cannot write to `{table.full_name}`, the reason is: Table columns: {wanted}. Data columns: {given}.",
+        )
     for column in chosen:
         if column.generated or (column.identity and column.identity[0]):
             raise unsupported(f"A value for the generated column `{column.name}`")
@@ -105,7 +126,15 @@ def _missing(translator: QueryTranslator, table: Table, column: TableColumn, giv
     if column.identity:
         return f"nextval({text_literal(quoted(sequence_name(table, column)))})"
     if column.generated:
-        scope = Scope([Column(other.name, types.STRING if other.type.is_string else other.type, f"({given[other.name.lower()]})") for other in table.columns if other.name.lower() in given])
+        scope = Scope(
+            [
+                Column(
+                    other.name, types.STRING if other.type.is_string else other.type, f"({given[other.name.lower()]})"
+                )
+                for other in table.columns
+                if other.name.lower() in given
+            ]
+        )
         return stored(translator, translator.expression(parse_expression(column.generated), scope), column)
     if column.default:
         return stored(translator, translator.expression(parse_expression(column.default), Scope()), column)
@@ -120,12 +149,18 @@ def sequence_name(table: Table, column: TableColumn) -> str:
 def stored(translator: QueryTranslator, value: Typed, column: TableColumn) -> str:
     """A value as the column holds it; text that is too long for CHAR or VARCHAR is an error."""
     kind = column.type
-    if value.type.is_nested and kind.is_nested and value.type.kind == "STRUCT" and [f.name.lower() for f in value.type.fields] != [f.name.lower() for f in kind.fields]:
-        if {f.name.lower() for f in value.type.fields} & {f.name.lower() for f in kind.fields}:
-            raise unsupported("A STRUCT whose fields are in another order than the column's")
+    if (
+        value.type.is_nested
+        and kind.is_nested
+        and value.type.kind == "STRUCT"
+        and [f.name.lower() for f in value.type.fields] != [f.name.lower() for f in kind.fields]
+    ) and {f.name.lower() for f in value.type.fields} & {f.name.lower() for f in kind.fields}:
+        raise unsupported("A STRUCT whose fields are in another order than the column's")
     sql = translator.caster.cast(value, kind).sql
     if kind.kind in ("CHAR", "VARCHAR"):
-        problem = text_literal(f"[EXCEED_LIMIT_LENGTH] Exceeds char/varchar type length limitation: {kind.length}. SQLSTATE: 54006")
+        problem = text_literal(
+            f"[EXCEED_LIMIT_LENGTH] Exceeds char/varchar type length limitation: {kind.length}. SQLSTATE: 54006"
+        )
         trimmed = f"rtrim({sql}, ' ')" if kind.kind == "CHAR" else sql
         sql = f"(CASE WHEN length({trimmed}) > {kind.length} THEN CAST(error({problem}) AS VARCHAR) ELSE {f'rpad({trimmed}, {kind.length}, chr(32))' if kind.kind == 'CHAR' else sql} END)"
     return sql
@@ -186,12 +221,18 @@ def _regenerate(translator: QueryTranslator, table: Table, new: dict[str, str], 
         if column.generated:
             scope = Scope(
                 [
-                    Column(other.name, types.STRING if other.type.is_string else other.type, new.get(other.name.lower(), f"{alias}.{quoted(other.name)}"))
+                    Column(
+                        other.name,
+                        types.STRING if other.type.is_string else other.type,
+                        new.get(other.name.lower(), f"{alias}.{quoted(other.name)}"),
+                    )
                     for other in table.columns
                     if not other.generated
                 ]
             )
-            new[column.name.lower()] = stored(translator, translator.expression(parse_expression(column.generated), scope), column)
+            new[column.name.lower()] = stored(
+                translator, translator.expression(parse_expression(column.generated), scope), column
+            )
 
 
 def delete(execution: Execution, command: commands.Delete) -> QuerySql | None:
@@ -224,22 +265,40 @@ def merge(execution: Execution, command: commands.Merge) -> QuerySql:
     with execution.transaction():
         execution.preserve(table)
         execution.run(f"CREATE TEMP TABLE seakernel_merge AS {staged.sql}")
-        numbers = {action: [place for place, clause in enumerate(command.clauses) if clause.action == action] for action in ("UPDATE", "DELETE", "INSERT")}
+        numbers = {
+            action: [place for place, clause in enumerate(command.clauses) if clause.action == action]
+            for action in ("UPDATE", "DELETE", "INSERT")
+        }
         _refuse_ambiguity(execution, command)
         columns = [quoted(column.name) for column in table.columns]
         updated = deleted = inserted = 0
         if numbers["UPDATE"]:
             assignments = ", ".join(f"{name} = m.v{place}" for place, name in enumerate(columns))
-            updated = execution.count(f"UPDATE {table.storage} AS r0 SET {assignments} FROM seakernel_merge AS m WHERE r0.rowid = m.target_row AND m.clause IN ({_numbers(numbers['UPDATE'])})")
+            updated = execution.count(
+                f"UPDATE {table.storage} AS r0 SET {assignments} FROM seakernel_merge AS m WHERE r0.rowid = m.target_row AND m.clause IN ({_numbers(numbers['UPDATE'])})"
+            )
         if numbers["DELETE"]:
-            deleted = execution.count(f"DELETE FROM {table.storage} WHERE rowid IN (SELECT target_row FROM seakernel_merge WHERE clause IN ({_numbers(numbers['DELETE'])}))")
+            deleted = execution.count(
+                f"DELETE FROM {table.storage} WHERE rowid IN (SELECT target_row FROM seakernel_merge WHERE clause IN ({_numbers(numbers['DELETE'])}))"
+            )
         if numbers["INSERT"]:
             values = ", ".join(f"v{place}" for place in range(len(columns)))
-            inserted = execution.count(f"INSERT INTO {table.storage} SELECT {values} FROM seakernel_merge WHERE clause IN ({_numbers(numbers['INSERT'])})")
+            inserted = execution.count(
+                f"INSERT INTO {table.storage} SELECT {values} FROM seakernel_merge WHERE clause IN ({_numbers(numbers['INSERT'])})"
+            )
         execution.run("DROP TABLE seakernel_merge")
         execution.check_rows(table)
-        execution.record(table, "MERGE", {"numTargetRowsUpdated": updated, "numTargetRowsDeleted": deleted, "numTargetRowsInserted": inserted})
-    return counts(num_affected_rows=updated + deleted + inserted, num_updated_rows=updated, num_deleted_rows=deleted, num_inserted_rows=inserted)
+        execution.record(
+            table,
+            "MERGE",
+            {"numTargetRowsUpdated": updated, "numTargetRowsDeleted": deleted, "numTargetRowsInserted": inserted},
+        )
+    return counts(
+        num_affected_rows=updated + deleted + inserted,
+        num_updated_rows=updated,
+        num_deleted_rows=deleted,
+        num_inserted_rows=inserted,
+    )
 
 
 def _numbers(places: list[int]) -> str:
@@ -251,9 +310,15 @@ def _refuse_ambiguity(execution: Execution, command: commands.Merge) -> None:
     if len(matched) == 1 and matched[0].action == "DELETE" and matched[0].condition is None:
         return
     places = _numbers([place for place, clause in enumerate(command.clauses) if clause.kind == "MATCHED"]) or "-1"
-    twice = execution.run(f"SELECT 1 FROM seakernel_merge WHERE clause IN ({places}) GROUP BY target_row HAVING count(*) > 1 LIMIT 1")
+    twice = execution.run(
+        f"SELECT 1 FROM seakernel_merge WHERE clause IN ({places}) GROUP BY target_row HAVING count(*) > 1 LIMIT 1"
+    )
     if twice:
-        raise failure("DELTA_MULTIPLE_SOURCE_ROW_MATCHING_TARGET_ROW_IN_MERGE", "21506", "Cannot perform Merge as multiple source rows matched and attempted to modify the same target row in the Delta table in possibly conflicting ways.")
+        raise failure(
+            "DELTA_MULTIPLE_SOURCE_ROW_MATCHING_TARGET_ROW_IN_MERGE",
+            "21506",
+            "Cannot perform Merge as multiple source rows matched and attempted to modify the same target row in the Delta table in possibly conflicting ways.",
+        )
 
 
 class _Staging:
@@ -264,12 +329,21 @@ class _Staging:
         self.table = table
         self.command = command
         source = translator.relation(command.source, Scope())
-        self.source_columns = [Column(column.name, column.type, f"j.s{place}", column.qualifier) for place, column in enumerate(source.columns)]
+        self.source_columns = [
+            Column(column.name, column.type, f"j.s{place}", column.qualifier)
+            for place, column in enumerate(source.columns)
+        ]
         self.target_columns = _alias_scope(table, command.alias, "j")
         for place, column in enumerate(self.target_columns):
             column.sql = f"j.t{place}"
-        inner_source = [Column(column.name, column.type, f"s.s{place}", column.qualifier) for place, column in enumerate(source.columns)]
-        inner_target = [Column(column.name, column.type, f"t.t{place}", column.qualifier) for place, column in enumerate(self.target_columns)]
+        inner_source = [
+            Column(column.name, column.type, f"s.s{place}", column.qualifier)
+            for place, column in enumerate(source.columns)
+        ]
+        inner_target = [
+            Column(column.name, column.type, f"t.t{place}", column.qualifier)
+            for place, column in enumerate(self.target_columns)
+        ]
         condition = translator.boolean(command.on, Scope([*inner_target, *inner_source]))
         source_items = ", ".join(f"{column.sql} AS s{place}" for place, column in enumerate(source.columns))
         target_items = ", ".join(f"{quoted(column.name)} AS t{place}" for place, column in enumerate(table.columns))
@@ -291,7 +365,11 @@ class _Staging:
 
     def _clause(self) -> str:
         """The number of the clause that a pair falls under: the first whose condition holds."""
-        tests = {"MATCHED": "in_source AND target_row IS NOT NULL", "NOT_MATCHED": "in_source AND target_row IS NULL", "BY_SOURCE": "in_source IS NULL"}
+        tests = {
+            "MATCHED": "in_source AND target_row IS NOT NULL",
+            "NOT_MATCHED": "in_source AND target_row IS NULL",
+            "BY_SOURCE": "in_source IS NULL",
+        }
         arms = []
         for place, clause in enumerate(self.command.clauses):
             test = tests[clause.kind]
@@ -319,13 +397,19 @@ class _Staging:
                     continue
                 found = [other for other in self.source_columns if other.name.lower() == column.name.lower()]
                 if len(found) != 1:
-                    raise failure("DELTA_MERGE_UNRESOLVED_EXPRESSION", "42601", f"Cannot resolve {column.name} in {clause.action} clause given columns of the source.")
+                    raise failure(
+                        "DELTA_MERGE_UNRESOLVED_EXPRESSION",
+                        "42601",
+                        f"Cannot resolve {column.name} in {clause.action} clause given columns of the source.",
+                    )
                 new[column.name.lower()] = stored(self.translator, Typed(found[0].sql, found[0].type), column)
         for parts, node in clause.assignments:
             column = _assigned(self.table, parts, self.command.alias)
             if column.name.lower() in new:
                 raise failure("DUPLICATE_ASSIGNMENTS", "42701", f"The column `{column.name}` is assigned twice.")
-            new[column.name.lower()] = stored(self.translator, _assignment(self.translator, node, column, scope), column)
+            new[column.name.lower()] = stored(
+                self.translator, _assignment(self.translator, node, column, scope), column
+            )
         for place, column in enumerate(self.table.columns):
             if column.name.lower() not in new and not column.generated:
                 if clause.action == "UPDATE":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import duckdb
+
 from seakernel.local.sql import types
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.execution import Execution, rows_query
@@ -14,7 +16,13 @@ if TYPE_CHECKING:
 
 _ZONE_NAMES = ("timezone", "spark.sql.session.timezone")
 #: Settings that clients send, and that change no answer here at the given values.
-_HARMLESS = {"ansi_mode": ("true",), "spark.sql.ansi.enabled": ("true",), "use_cached_result": ("true", "false"), "statement_timeout": None, "query_tags": None}
+_HARMLESS = {
+    "ansi_mode": ("true",),
+    "spark.sql.ansi.enabled": ("true",),
+    "use_cached_result": ("true", "false"),
+    "statement_timeout": None,
+    "query_tags": None,
+}
 
 
 def use(execution: Execution, command: commands.Use) -> None:
@@ -47,13 +55,15 @@ def set_option(execution: Execution, command: commands.SetOption) -> QuerySql | 
         return None
     if command.value is None:
         value = session.zone if key.lower() in _ZONE_NAMES else session.settings.get(key)
-        return rows_query([("key", types.STRING), ("value", types.STRING)], [(key, value if value is not None else "<undefined>")])
+        return rows_query(
+            [("key", types.STRING), ("value", types.STRING)], [(key, value if value is not None else "<undefined>")]
+        )
     if key.lower() in _ZONE_NAMES:
         before = session.zone
         session.set_zone(command.value)
         try:
             execution.run(f"SET TimeZone = {types.text_literal(session.zone)}")
-        except Exception:
+        except duckdb.Error:
             session.zone = before
             raise failure("INVALID_TIMEZONE", "22009", f"The timezone: '{command.value}' is invalid.") from None
         return rows_query([("key", types.STRING), ("value", types.STRING)], [(key, command.value)])
@@ -68,9 +78,17 @@ def declare(execution: Execution, command: commands.DeclareVariable) -> None:
     """DECLARE VARIABLE."""
     variables = execution.session.variables
     if command.name.lower() in variables and not command.replace:
-        raise failure("VARIABLE_ALREADY_EXISTS", "42723", f"Cannot create the variable `system`.`session`.`{command.name}` because it already exists.")
+        raise failure(
+            "VARIABLE_ALREADY_EXISTS",
+            "42723",
+            f"Cannot create the variable `system`.`session`.`{command.name}` because it already exists.",
+        )
     translator = execution.translator()
-    value = translator.expression(command.default, Scope()) if command.default is not None else Typed("NULL", types.VOID, constant=None)
+    value = (
+        translator.expression(command.default, Scope())
+        if command.default is not None
+        else Typed("NULL", types.VOID, constant=None)
+    )
     variables[command.name.lower()] = _evaluated(execution, translator.caster.cast(value, command.type or value.type))
 
 
@@ -79,7 +97,11 @@ def set_variable(execution: Execution, command: commands.SetVariable) -> None:
     variables = execution.session.variables
     old = variables.get(command.name.lower())
     if old is None:
-        raise failure("UNRESOLVED_VARIABLE", "42883", f"Cannot resolve variable `{command.name}` on search path `system`.`session`.")
+        raise failure(
+            "UNRESOLVED_VARIABLE",
+            "42883",
+            f"Cannot resolve variable `{command.name}` on search path `system`.`session`.",
+        )
     translator = execution.translator()
     value = translator.expression(command.value, Scope())
     variables[command.name.lower()] = _evaluated(execution, translator.caster.cast(value, old.type))

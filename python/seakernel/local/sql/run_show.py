@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from seakernel.local.sql import types
@@ -12,13 +11,13 @@ from seakernel.local.sql.errors import SqlError, failure, unsupported
 from seakernel.local.sql.execution import Execution, rows_query
 from seakernel.local.sql.information_schema import TABLES, described_columns
 from seakernel.local.sql.run_describe import create_table_text
-from seakernel.local.sql.types import DataType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from seakernel.local.sql import commands
     from seakernel.local.sql.typed import QuerySql
+    from seakernel.local.sql.types import DataType
 
 S, B, I = types.STRING, types.BOOLEAN, types.INT  # noqa: E741
 
@@ -36,7 +35,9 @@ def matches(pattern: str | None, name: str) -> bool:
 
 def _literal(text: str) -> str:
     # Clients send `.` for any one character, and a backslash before one that is meant.
-    return "".join(part if part == "." else re.escape(part) for part in re.findall(r"\.|[^.]", text.replace("\\\\", "\\")))
+    return "".join(
+        part if part == "." else re.escape(part) for part in re.findall(r"\.|[^.]", text.replace("\\\\", "\\"))
+    )
 
 
 def _catalogs(execution: Execution, show: commands.Show) -> QuerySql:
@@ -80,22 +81,44 @@ def _places(execution: Execution, show: commands.Show) -> Iterator[tuple[Catalog
     if parts[-1].lower() == INFORMATION_SCHEMA:
         yield catalog, INFORMATION_SCHEMA, None
         return
-    yield catalog, execution.warehouse.schema(catalog_name, parts[-1]).name, execution.warehouse.schema(catalog_name, parts[-1])
+    yield (
+        catalog,
+        execution.warehouse.schema(catalog_name, parts[-1]).name,
+        execution.warehouse.schema(catalog_name, parts[-1]),
+    )
 
 
 def _tables(execution: Execution, show: commands.Show) -> QuerySql:
-    columns = [("namespace", S), ("tableName", S), ("isTemporary", B), ("information", S), ("catalogName", S), ("tableType", S), ("remarks", S)]
+    columns = [
+        ("namespace", S),
+        ("tableName", S),
+        ("isTemporary", B),
+        ("information", S),
+        ("catalogName", S),
+        ("tableType", S),
+        ("remarks", S),
+    ]
     wide = show.everywhere or "IN CATALOG" in show.patterns
     pattern = show.patterns.get("LIKE")
     rows: list[tuple[Any, ...]] = []
     for catalog, name, schema in _places(execution, show):
         if schema is None:
-            rows += [(name, table, False, None, catalog.name, "SYSTEM TABLE", None) for table in sorted(TABLES) if matches(pattern, table)]
+            rows += [
+                (name, table, False, None, catalog.name, "SYSTEM TABLE", None)
+                for table in sorted(TABLES)
+                if matches(pattern, table)
+            ]
             continue
         for table in sorted(schema.tables.values(), key=lambda one: one.name):
             if matches(pattern, table.name):
-                rows.append((name, table.name, False, None, catalog.name, "VIEW" if table.is_view else "TABLE", table.comment))
-    rows += [("", view.name, True, None, None, "VIEW", None) for view in execution.session.temporary_views.values() if matches(pattern, view.name)]
+                rows.append(
+                    (name, table.name, False, None, catalog.name, "VIEW" if table.is_view else "TABLE", table.comment)
+                )
+    rows += [
+        ("", view.name, True, None, None, "VIEW", None)
+        for view in execution.session.temporary_views.values()
+        if matches(pattern, view.name)
+    ]
     if wide:
         return rows_query(columns, rows)
     return rows_query(columns[:3], [row[:3] for row in rows])
@@ -105,10 +128,13 @@ def _views(execution: Execution, show: commands.Show) -> QuerySql:
     pattern = show.patterns.get("LIKE")
     rows: list[tuple[Any, ...]] = []
     for _, name, schema in _places(execution, show):
-        for table in sorted(schema.tables.values() if schema else [], key=lambda one: one.name):
-            if table.is_view and matches(pattern, table.name):
-                rows.append((name, table.name, False, False))
-    rows += [("", view.name, True, False) for view in execution.session.temporary_views.values() if matches(pattern, view.name)]
+        tables = sorted(schema.tables.values() if schema else [], key=lambda one: one.name)
+        rows += [(name, table.name, False, False) for table in tables if table.is_view and matches(pattern, table.name)]
+    rows += [
+        ("", view.name, True, False)
+        for view in execution.session.temporary_views.values()
+        if matches(pattern, view.name)
+    ]
     return rows_query([("namespace", S), ("viewName", S), ("isTemporary", B), ("isMaterialized", B)], rows)
 
 
@@ -127,8 +153,29 @@ _COLUMN_FACTS: list[tuple[str, DataType]] = [
     ("isAutoIncrement", S),
     ("isGenerated", S),
 ]
-_SIZES = {"BOOLEAN": 1, "TINYINT": 1, "SMALLINT": 2, "INT": 4, "BIGINT": 8, "FLOAT": 4, "DOUBLE": 8, "DATE": 4, "TIMESTAMP": 8, "TIMESTAMP_NTZ": 8, "STRING": 2147483647}
-_DIGITS = {"FLOAT": 7, "DOUBLE": 15, "TIMESTAMP": 6, "TIMESTAMP_NTZ": 6, "TINYINT": 0, "SMALLINT": 0, "INT": 0, "BIGINT": 0}
+_SIZES = {
+    "BOOLEAN": 1,
+    "TINYINT": 1,
+    "SMALLINT": 2,
+    "INT": 4,
+    "BIGINT": 8,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+    "DATE": 4,
+    "TIMESTAMP": 8,
+    "TIMESTAMP_NTZ": 8,
+    "STRING": 2147483647,
+}
+_DIGITS = {
+    "FLOAT": 7,
+    "DOUBLE": 15,
+    "TIMESTAMP": 6,
+    "TIMESTAMP_NTZ": 6,
+    "TINYINT": 0,
+    "SMALLINT": 0,
+    "INT": 0,
+    "BIGINT": 0,
+}
 
 
 def _columns(execution: Execution, show: commands.Show) -> QuerySql:
@@ -139,13 +186,29 @@ def _columns(execution: Execution, show: commands.Show) -> QuerySql:
     for catalog, name, schema in _places(execution, show):
         for table in sorted(schema.tables.values() if schema else [], key=lambda one: one.name):
             if matches(show.patterns.get("TABLE"), table.name):
-                rows += [row for row in _column_rows(catalog, name, table) if matches(show.patterns.get("LIKE"), row[0])]
+                rows += [
+                    row for row in _column_rows(catalog, name, table) if matches(show.patterns.get("LIKE"), row[0])
+                ]
         if schema is None:
             for known in sorted(TABLES):
                 if matches(show.patterns.get("TABLE"), known):
                     listed = described_columns(known)
                     rows += [
-                        (column, catalog.name, name, known, kind.text, _SIZES.get(kind.kind), _DIGITS.get(kind.kind), 10 if kind.is_numeric else None, "true", None, place, "", "")
+                        (
+                            column,
+                            catalog.name,
+                            name,
+                            known,
+                            kind.text,
+                            _SIZES.get(kind.kind),
+                            _DIGITS.get(kind.kind),
+                            10 if kind.is_numeric else None,
+                            "true",
+                            None,
+                            place,
+                            "",
+                            "",
+                        )
                         for place, (column, kind) in enumerate(listed)
                         if matches(show.patterns.get("LIKE"), column)
                     ]
@@ -155,7 +218,13 @@ def _columns(execution: Execution, show: commands.Show) -> QuerySql:
 def _column_rows(catalog: Catalog, schema: str, table: Table) -> Iterator[tuple[Any, ...]]:
     for place, column in enumerate(table.columns):
         kind = column.type
-        size = kind.precision if kind.kind == "DECIMAL" else kind.length if kind.kind in ("CHAR", "VARCHAR") else _SIZES.get(kind.kind)
+        size = (
+            kind.precision
+            if kind.kind == "DECIMAL"
+            else kind.length
+            if kind.kind in ("CHAR", "VARCHAR")
+            else _SIZES.get(kind.kind)
+        )
         digits = kind.scale if kind.kind == "DECIMAL" else _DIGITS.get(kind.kind)
         yield (
             column.name,
@@ -183,15 +252,31 @@ def _functions(execution: Execution, show: commands.Show) -> QuerySql:
         if show.patterns.get("KIND") != "USER":
             names += [name for name in FUNCTIONS if name.isidentifier()]
         if show.patterns.get("KIND") != "SYSTEM":
-            names += [f"{catalog.name}.{name}.{routine.name}" for catalog, name, schema in _places(execution, show) for routine in (schema.routines.values() if schema else [])]
-        return rows_query([("function", S)], [(name,) for name in sorted(names) if matches(pattern, name.rsplit(".", 1)[-1])])
+            names += [
+                f"{catalog.name}.{name}.{routine.name}"
+                for catalog, name, schema in _places(execution, show)
+                for routine in (schema.routines.values() if schema else [])
+            ]
+        return rows_query(
+            [("function", S)], [(name,) for name in sorted(names) if matches(pattern, name.rsplit(".", 1)[-1])]
+        )
     rows = [
         (routine.name, catalog.name, name, routine.comment, "FUNCTION", routine.name)
         for catalog, name, schema in _places(execution, show)
         for routine in (schema.routines.values() if schema else [])
         if matches(pattern, routine.name)
     ]
-    return rows_query([("functionName", S), ("catalogName", S), ("namespace", S), ("remarks", S), ("functionType", S), ("specificName", S)], rows)
+    return rows_query(
+        [
+            ("functionName", S),
+            ("catalogName", S),
+            ("namespace", S),
+            ("remarks", S),
+            ("functionType", S),
+            ("specificName", S),
+        ],
+        rows,
+    )
 
 
 def _keyed_table(execution: Execution, show: commands.Show) -> Table:
@@ -201,8 +286,18 @@ def _keyed_table(execution: Execution, show: commands.Show) -> Table:
 def _keys(execution: Execution, show: commands.Show) -> QuerySql:
     table = _keyed_table(execution, show)
     key = table.primary_key
-    rows = [(table.catalog, table.schema, table.name, name, place, key.name) for place, name in enumerate(key.columns, start=1)] if key else []
-    return rows_query([("catalogName", S), ("namespace", S), ("tableName", S), ("col_name", S), ("keySeq", I), ("constraintName", S)], rows)
+    rows = (
+        [
+            (table.catalog, table.schema, table.name, name, place, key.name)
+            for place, name in enumerate(key.columns, start=1)
+        ]
+        if key
+        else []
+    )
+    return rows_query(
+        [("catalogName", S), ("namespace", S), ("tableName", S), ("col_name", S), ("keySeq", I), ("constraintName", S)],
+        rows,
+    )
 
 
 def _foreign_keys(execution: Execution, show: commands.Show) -> QuerySql:
@@ -210,10 +305,24 @@ def _foreign_keys(execution: Execution, show: commands.Show) -> QuerySql:
     rows = [
         (*key.parent, parent, table.catalog, table.schema, table.name, name, place, 3, 3, key.name, None)
         for key in table.foreign_keys
-        for place, (name, parent) in enumerate(zip(key.columns, key.parent_columns or key.columns, strict=False), start=1)
+        for place, (name, parent) in enumerate(
+            zip(key.columns, key.parent_columns or key.columns, strict=False), start=1
+        )
     ]
     columns = [
-        *[(name, S) for name in ("parentCatalogName", "parentNamespace", "parentTableName", "parentColName", "catalogName", "namespace", "tableName", "col_name")],
+        *[
+            (name, S)
+            for name in (
+                "parentCatalogName",
+                "parentNamespace",
+                "parentTableName",
+                "parentColName",
+                "catalogName",
+                "namespace",
+                "tableName",
+                "col_name",
+            )
+        ],
         ("keySeq", I),
         ("updateRule", I),
         ("deleteRule", I),

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from seakernel.local.sql import syntax, types
-from seakernel.local.sql.catalog import INFORMATION_SCHEMA, Table, Warehouse, missing_table
 from seakernel.local.sql.casts import Caster
+from seakernel.local.sql.catalog import INFORMATION_SCHEMA, Table, Warehouse, missing_table
 from seakernel.local.sql.cursor import parse_type
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.expressions import ExpressionTranslator, string
@@ -57,7 +57,9 @@ class Session:
 class StatementEnvironment:
     """The environment of one statement; see `expressions.Environment`."""
 
-    def __init__(self, warehouse: Warehouse, session: Session, python: PythonFunctions, parameters: list[dict[str, object]]) -> None:
+    def __init__(
+        self, warehouse: Warehouse, session: Session, python: PythonFunctions, parameters: list[dict[str, object]]
+    ) -> None:
         self.warehouse = warehouse
         self.session = session
         self.python = python
@@ -80,16 +82,25 @@ class StatementEnvironment:
         for place, given in enumerate(self._parameters, start=1):
             if isinstance(name, str) and given.get("name") is not None and str(given["name"]).lower() == name.lower():
                 return self._bound(given)
-            if isinstance(name, int) and (given.get("ordinal") == name or (given.get("ordinal") is None and given.get("name") is None and place == name)):
+            if isinstance(name, int) and (
+                given.get("ordinal") == name
+                or (given.get("ordinal") is None and given.get("name") is None and place == name)
+            ):
                 return self._bound(given)
-        raise failure("UNBOUND_SQL_PARAMETER", "42P02", f"Found the unbound parameter: {name}. Please, fix `args` and provide a mapping of the parameter to either a SQL literal or collection constructor functions such as `map()`, `array()`, `struct()`.")
+        raise failure(
+            "UNBOUND_SQL_PARAMETER",
+            "42P02",
+            f"Found the unbound parameter: {name}. Please, fix `args` and provide a mapping of the parameter to either a SQL literal or collection constructor functions such as `map()`, `array()`, `struct()`.",
+        )
 
     def _bound(self, given: dict[str, object]) -> Typed:
         type_text = str(given.get("type") or "STRING")
         kind = parse_type(type_text)
         value = given.get("value")
         if value is None:
-            return Typed(f"CAST(NULL AS {kind.engine})" if kind.kind != "VOID" else "NULL", kind, constant=None, simple=True)
+            return Typed(
+                f"CAST(NULL AS {kind.engine})" if kind.kind != "VOID" else "NULL", kind, constant=None, simple=True
+            )
         text = str(value)
         if kind.kind == "VOID":
             raise failure("INVALID_PARAMETER_VALUE", "22023", "A parameter of type VOID has no value.")
@@ -99,14 +110,20 @@ class StatementEnvironment:
             return string(text)
         if kind.kind == "BINARY":
             if not re.fullmatch(r"(?:[0-9A-Fa-f]{2})*", text):
-                raise failure("INVALID_PARAMETER_VALUE", "22023", "The value of a BINARY parameter must be hexadecimal digits.")
+                raise failure(
+                    "INVALID_PARAMETER_VALUE", "22023", "The value of a BINARY parameter must be hexadecimal digits."
+                )
             return Typed(f"unhex('{text}')", kind, constant=text, simple=True)
         made = Caster(self.python).cast(Typed(text_literal(text), types.STRING), kind)
         made.constant = int(text) if kind.is_integral and re.fullmatch(r"\s*[+-]?\d+\s*", text) else text
         if kind.is_integral and isinstance(made.constant, int):
             bits = types.INTEGER_BITS[kind.kind]
             if not -(1 << (bits - 1)) <= made.constant < 1 << (bits - 1):
-                raise failure("CAST_INVALID_INPUT", "22018", f'The value \'{text}\' of the type "STRING" cannot be cast to "{kind.text}" because it is malformed.')
+                raise failure(
+                    "CAST_INVALID_INPUT",
+                    "22018",
+                    f'The value \'{text}\' of the type "STRING" cannot be cast to "{kind.text}" because it is malformed.',
+                )
             made.sql = f"CAST({made.constant} AS {kind.engine})"
             made.simple = True
         elif kind.kind == "BOOLEAN":
@@ -119,8 +136,10 @@ class StatementEnvironment:
 
     def variable(self, parts: list[str]) -> Typed | None:
         """The value of a session variable."""
-        places = ([], ["session"], ["system", "session"])
-        return self.session.variables.get(parts[-1].lower()) if [part.lower() for part in parts[:-1]] in places else None
+        places: tuple[list[str], ...] = ([], ["session"], ["system", "session"])
+        return (
+            self.session.variables.get(parts[-1].lower()) if [part.lower() for part in parts[:-1]] in places else None
+        )
 
     # Names -------------------------------------------------------------------------------------------------------
 
@@ -160,7 +179,9 @@ class StatementEnvironment:
     def table(self, table: syntax.TableName, translator: ExpressionTranslator) -> RelationSql:
         """The relation that a name stands for."""
         catalog, schema, name = self.qualified(table.parts)
-        if schema.lower() == INFORMATION_SCHEMA and not (len(table.parts) == 1 and table.parts[0].lower() in self.session.temporary_views):
+        if schema.lower() == INFORMATION_SCHEMA and not (
+            len(table.parts) == 1 and table.parts[0].lower() in self.session.temporary_views
+        ):
             from seakernel.local.sql.information_schema import relation
 
             return relation(self, catalog, name, translator.alias())
@@ -177,16 +198,26 @@ class StatementEnvironment:
             storage, columns = at_version(found, table, translator)
         elif found.reader is not None:
             storage = found.reader()
-        qualifier = (found.catalog.lower(), found.schema.lower(), found.name.lower()) if found.catalog else (found.name.lower(),)
+        qualifier = (
+            (found.catalog.lower(), found.schema.lower(), found.name.lower())
+            if found.catalog
+            else (found.name.lower(),)
+        )
         scope_columns = [
-            Column(column.name, types.STRING if column.type.is_string else column.type, f"{alias}.{quoted(column.name)}", qualifier) for column in columns
+            Column(
+                column.name,
+                types.STRING if column.type.is_string else column.type,
+                f"{alias}.{quoted(column.name)}",
+                qualifier,
+            )
+            for column in columns
         ]
         return RelationSql(f"{storage} AS {alias}", scope_columns)
 
     def _view(self, view: Table, alias: str) -> RelationSql:
         """The text of a view, read in the catalog and schema that it was created in."""
-        from seakernel.local.sql.statements import parse_query
         from seakernel.local.sql.queries import QueryTranslator
+        from seakernel.local.sql.statements import parse_query
 
         if view.full_name in self._open_views:
             raise failure("RECURSIVE_VIEW", "42K0H", f"Recursive view `{view.full_name}` detected.")
@@ -199,9 +230,15 @@ class StatementEnvironment:
             self.catalog, self.schema = place
             self._open_views.pop()
         if len(made.columns) != len(view.columns):
-            raise failure("INCOMPATIBLE_VIEW_SCHEMA_CHANGE", "51024", f"The SQL query of view `{view.full_name}` has an incompatible schema change.")
+            raise failure(
+                "INCOMPATIBLE_VIEW_SCHEMA_CHANGE",
+                "51024",
+                f"The SQL query of view `{view.full_name}` has an incompatible schema change.",
+            )
         relation = made.relation(alias, "", [column.name for column in view.columns])
-        qualifier = (view.catalog.lower(), view.schema.lower(), view.name.lower()) if view.catalog else (view.name.lower(),)
+        qualifier = (
+            (view.catalog.lower(), view.schema.lower(), view.name.lower()) if view.catalog else (view.name.lower(),)
+        )
         for column in relation.columns:
             column.qualifier = qualifier
         return relation

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from seakernel.local.sql import commands, syntax
 from seakernel.local.sql.catalog import TableKey
-from seakernel.local.sql.commands import Command
 from seakernel.local.sql.errors import unsupported
 from seakernel.local.sql.parse_definition import DefinitionParser
 from seakernel.local.sql.parse_query import QueryParser
 from seakernel.local.sql.syntax import Query
+
+if TYPE_CHECKING:
+    from seakernel.local.sql.commands import Command
 
 _REFUSED = {
     "COPY": "COPY INTO, which needs volumes,",
@@ -159,7 +162,10 @@ class StatementParser(DefinitionParser):
     def _optional_alias(self, *stops: str) -> str:
         if self.accept("AS"):
             return self.identifier()
-        if self.token.kind == "quoted" or (self.token.kind == "word" and self.token.value not in (*stops, "WHERE", "USING", "ON", "SET", "WHEN", "VERSION", "TIMESTAMP")):
+        if self.token.kind == "quoted" or (
+            self.token.kind == "word"
+            and self.token.value not in (*stops, "WHERE", "USING", "ON", "SET", "WHEN", "VERSION", "TIMESTAMP")
+        ):
             return self.identifier()
         return ""
 
@@ -308,7 +314,21 @@ class StatementParser(DefinitionParser):
         if self.at_any("CURRENT"):
             raise unsupported(f"SHOW {self.token.value}")
         what = self.accept_any(
-            "CATALOGS", "SCHEMAS", "DATABASES", "TABLES", "VIEWS", "COLUMNS", "FUNCTIONS", "KEYS", "TBLPROPERTIES", "VOLUMES", "USER", "SYSTEM", "ALL", "PARTITIONS", "TABLE"
+            "CATALOGS",
+            "SCHEMAS",
+            "DATABASES",
+            "TABLES",
+            "VIEWS",
+            "COLUMNS",
+            "FUNCTIONS",
+            "KEYS",
+            "TBLPROPERTIES",
+            "VOLUMES",
+            "USER",
+            "SYSTEM",
+            "ALL",
+            "PARTITIONS",
+            "TABLE",
         )
         if what in ("USER", "SYSTEM", "ALL") and self.accept("FUNCTIONS"):
             return self._show_within(commands.Show("FUNCTIONS", patterns={"KIND": what}))
@@ -337,11 +357,17 @@ class StatementParser(DefinitionParser):
                 if self.accept("ALL", "CATALOGS"):
                     show.everywhere = True
                     continue
-                kind = self.accept_any("CATALOG", "SCHEMA", "DATABASE", "TABLE") if self.ahead().kind in ("word", "quoted", "string") else ""
+                kind = (
+                    self.accept_any("CATALOG", "SCHEMA", "DATABASE", "TABLE")
+                    if self.ahead().kind in ("word", "quoted", "string")
+                    else ""
+                )
                 parts = [self.text()] if self.token.kind == "string" else self.dotted()
                 if kind:
                     show.patterns[f"IN {kind}"] = ""
-                show.name = parts + show.name if show.what == "COLUMNS" and show.name and not kind else show.name + parts
+                show.name = (
+                    parts + show.name if show.what == "COLUMNS" and show.name and not kind else show.name + parts
+                )
             elif self.at_any("SCHEMA", "TABLE") and self.ahead().value == "LIKE":
                 word = self.advance().value
                 self.expect("LIKE")
@@ -356,7 +382,9 @@ class StatementParser(DefinitionParser):
 
     def _describe(self) -> Command:
         self.advance()
-        if self.at_any("SELECT", "WITH", "VALUES", "(") or (self.at("QUERY") and self.ahead().kind in ("word", "operator") and self.ahead().text != "."):
+        if self.at_any("SELECT", "WITH", "VALUES", "(") or (
+            self.at("QUERY") and self.ahead().kind in ("word", "operator") and self.ahead().text != "."
+        ):
             self.accept("QUERY")
             return commands.Describe("QUERY", query=self.query())
         kind = ""

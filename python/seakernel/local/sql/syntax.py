@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from seakernel.local.sql.types import DataType
+if TYPE_CHECKING:
+    from seakernel.local.sql.types import DataType
 
 
 @dataclass(slots=True)

@@ -91,7 +91,9 @@ def _value(kind: str, text: str) -> str:
         quote = text[0]
         # A doubled quote stands for one; escapes are resolved piece by piece so that `\\''` stays apart.
         pieces = re.split(r"(\\.)", text[1:-1], flags=re.DOTALL)
-        return unescape("".join(part if index % 2 else part.replace(quote * 2, quote) for index, part in enumerate(pieces)))
+        return unescape(
+            "".join(part if index % 2 else part.replace(quote * 2, quote) for index, part in enumerate(pieces))
+        )
     if kind == "raw":
         return text[2:-1]
     if kind == "hex":

@@ -120,8 +120,14 @@ class Scope:
                 if column.name.lower() == parts[split].lower() and column.matches(parts[:split])
             ]
             if len({column.sql for column in matches}) > 1:
-                options = ", ".join(sorted(".".join(f"`{part}`" for part in (*column.qualifier, column.name)) for column in matches))
-                raise failure("AMBIGUOUS_REFERENCE", "42704", f"Reference `{'`.`'.join(parts)}` is ambiguous, could be: [{options}].")
+                options = ", ".join(
+                    sorted(".".join(f"`{part}`" for part in (*column.qualifier, column.name)) for column in matches)
+                )
+                raise failure(
+                    "AMBIGUOUS_REFERENCE",
+                    "42704",
+                    f"Reference `{'`.`'.join(parts)}` is ambiguous, could be: [{options}].",
+                )
             if matches:
                 column = Typed(matches[0].sql, matches[0].type, simple=True)
                 return access_fields(column, parts[split + 1 :])
@@ -134,9 +140,16 @@ class Scope:
 
     def _unresolved(self, parts: list[str]) -> Exception:
         name = "`" + "`.`".join(parts) + "`"
-        known = sorted({column.name for column in self.columns if not column.hidden}, key=lambda item: (_distance(item, parts[-1]), item))
+        known = sorted(
+            {column.name for column in self.columns if not column.hidden},
+            key=lambda item: (_distance(item, parts[-1]), item),
+        )
         if not known:
-            return failure("UNRESOLVED_COLUMN.WITHOUT_SUGGESTION", "42703", f"A column, variable, or function parameter with name {name} cannot be resolved.")
+            return failure(
+                "UNRESOLVED_COLUMN.WITHOUT_SUGGESTION",
+                "42703",
+                f"A column, variable, or function parameter with name {name} cannot be resolved.",
+            )
         options = ", ".join(f"`{item}`" for item in known[:5])
         return failure(
             "UNRESOLVED_COLUMN.WITH_SUGGESTION",
@@ -161,15 +174,23 @@ def access_field(value: Typed, name: str) -> Typed:
     if value.type.kind == "STRUCT":
         for part in value.type.fields:
             if part.name.lower() == name.lower():
-                return inherit(Typed(f"struct_extract({value.sql}, {types.text_literal(part.name)})", part.type), [value])
+                return inherit(
+                    Typed(f"struct_extract({value.sql}, {types.text_literal(part.name)})", part.type), [value]
+                )
         options = ", ".join(f"`{part.name}`" for part in value.type.fields)
         raise failure("FIELD_NOT_FOUND", "42704", f"No such struct field `{name}` in {options}.")
     if value.type.kind == "ARRAY" and value.type.item.kind == "STRUCT":
         inner = access_field(Typed("entry", value.type.item), name)
-        return inherit(Typed(f"list_transform({value.sql}, lambda entry: {inner.sql})", types.array_of(inner.type)), [value])
+        return inherit(
+            Typed(f"list_transform({value.sql}, lambda entry: {inner.sql})", types.array_of(inner.type)), [value]
+        )
     if value.type.kind == "MAP" and value.type.map_key.is_string:
         return inherit(Typed(f"map_extract_value({value.sql}, {types.text_literal(name)})", value.type.item), [value])
-    raise failure("INVALID_EXTRACT_BASE_FIELD_TYPE", "42000", f'Can\'t extract a value from "{name}". Need a complex type [STRUCT, ARRAY, MAP] but got "{value.type.text}".')
+    raise failure(
+        "INVALID_EXTRACT_BASE_FIELD_TYPE",
+        "42000",
+        f'Can\'t extract a value from "{name}". Need a complex type [STRUCT, ARRAY, MAP] but got "{value.type.text}".',
+    )
 
 
 @dataclass
@@ -200,7 +221,11 @@ class QuerySql:
     def relation(self, alias: str, name: str, renamed: list[str]) -> RelationSql:
         """The query as a relation called `name`, its columns perhaps renamed."""
         if renamed and len(renamed) != len(self.columns):
-            raise failure("ASSIGNMENT_ARITY_MISMATCH", "42802", f"The number of column names is {len(renamed)}, but the relation has {len(self.columns)} columns.")
+            raise failure(
+                "ASSIGNMENT_ARITY_MISMATCH",
+                "42802",
+                f"The number of column names is {len(renamed)}, but the relation has {len(self.columns)} columns.",
+            )
         names = renamed or [column.name for column in self.columns]
         qualifier = (name.lower(),) if name else ()
         columns = [

@@ -48,7 +48,11 @@ def variant_of_json(text: str, is_try: bool) -> str | None:
     except ValueError:
         if is_try:
             return None
-        raise failure("MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION", "22023", f"Malformed records are detected in record parsing: {text}. Parse Mode: FAILFAST.") from None
+        raise failure(
+            "MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION",
+            "22023",
+            f"Malformed records are detected in record parsing: {text}. Parse Mode: FAILFAST.",
+        ) from None
 
 
 @python_function("VARCHAR", "VARCHAR", returns="VARCHAR")
@@ -56,7 +60,11 @@ def variant_at(variant: str, path: str) -> str | None:
     """The variant at a path such as `$.a[0]`; NULL where there is nothing."""
     steps = path_steps(path)
     if steps is None:
-        raise failure("INVALID_VARIANT_GET_PATH", "22023", f"The path `{path}` is not a valid variant extraction path in `variant_get`.")
+        raise failure(
+            "INVALID_VARIANT_GET_PATH",
+            "22023",
+            f"The path `{path}` is not a valid variant extraction path in `variant_get`.",
+        )
     value = follow(load(variant), steps)
     return None if value is _MISSING else dump(value)
 
@@ -87,7 +95,11 @@ def variant_schema(variant: str) -> str:
 
 
 def _invalid(value: Any, kind: DataType) -> SqlError:
-    return failure("INVALID_VARIANT_CAST", "22023", f"The variant value `{dump(value)}` cannot be cast into `{kind.text}`. Please use `try_variant_get` instead.")
+    return failure(
+        "INVALID_VARIANT_CAST",
+        "22023",
+        f"The variant value `{dump(value)}` cannot be cast into `{kind.text}`. Please use `try_variant_get` instead.",
+    )
 
 
 def _to(value: Any, kind: DataType) -> Any:
@@ -130,7 +142,9 @@ def _boolean(value: Any, kind: DataType) -> bool:
 def _numeric(value: Any, kind: DataType) -> Any:
     if isinstance(value, bool):
         number = Decimal(int(value))
-    elif isinstance(value, NumberText) or (isinstance(value, str) and re.fullmatch(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", value)):
+    elif isinstance(value, NumberText) or (
+        isinstance(value, str) and re.fullmatch(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", value)
+    ):
         number = Decimal(value.strip())
     else:
         raise _invalid(value, kind)
@@ -145,7 +159,9 @@ def _numeric(value: Any, kind: DataType) -> Any:
         return whole
     import decimal
 
-    rounded = number.quantize(Decimal(1).scaleb(-kind.scale), rounding=decimal.ROUND_HALF_UP, context=decimal.Context(prec=100))
+    rounded = number.quantize(
+        Decimal(1).scaleb(-kind.scale), rounding=decimal.ROUND_HALF_UP, context=decimal.Context(prec=100)
+    )
     if rounded != 0 and len(rounded.as_tuple().digits) > kind.precision:
         raise _invalid(value, kind)
     return rounded
@@ -176,7 +192,9 @@ def cast_to(python: PythonFunctions, caster: Caster, value: Typed) -> str:
         return f"CAST(to_json({sql}) AS VARCHAR)"
     if kind.is_integral or kind.kind == "BOOLEAN":
         return f"CAST({sql} AS VARCHAR)"
-    if kind.kind in ("DECIMAL", "STRUCT", "ARRAY", "MAP") and not kind.contains("FLOAT", "DOUBLE", "DATE", "TIMESTAMP", "TIMESTAMP_NTZ", "BINARY", "INTERVAL_YM", "INTERVAL_DT"):
+    if kind.kind in ("DECIMAL", "STRUCT", "ARRAY", "MAP") and not kind.contains(
+        "FLOAT", "DOUBLE", "DATE", "TIMESTAMP", "TIMESTAMP_NTZ", "BINARY", "INTERVAL_YM", "INTERVAL_DT"
+    ):
         from seakernel.local.sql.json_text import to_json
 
         if kind.contains("STRUCT"):

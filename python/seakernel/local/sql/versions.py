@@ -35,7 +35,11 @@ def at_version(table: Table, node: TableName, translator: ExpressionTranslator) 
             raise failure("INVALID_TIME_TRAVEL_SPEC", "42K0E", "The version must be a constant number.")
         chosen = next((version for version in table.versions if version.number == number), None)
         if chosen is None:
-            raise failure("DELTA_VERSION_NOT_FOUND", "22003", f"Cannot time travel Delta table to version {number}. Available versions: [{table.versions[0].number}, {table.versions[-1].number}].")
+            raise failure(
+                "DELTA_VERSION_NOT_FOUND",
+                "22003",
+                f"Cannot time travel Delta table to version {number}. Available versions: [{table.versions[0].number}, {table.versions[-1].number}].",
+            )
     else:
         chosen = _at_moment(table, node, translator)
     if chosen.storage is None:
@@ -50,21 +54,32 @@ def _at_moment(table: Table, node: TableName, translator: ExpressionTranslator) 
     try:
         moment = datetime.datetime.fromisoformat(value.constant.strip().replace("Z", "+00:00"))
     except ValueError:
-        raise failure("INVALID_TIME_TRAVEL_TIMESTAMP_EXPR.INPUT", "42K0E", "The time travel timestamp expression is invalid: Cannot be casted to the \"TIMESTAMP\" type.") from None
+        raise failure(
+            "INVALID_TIME_TRAVEL_TIMESTAMP_EXPR.INPUT",
+            "42K0E",
+            'The time travel timestamp expression is invalid: Cannot be casted to the "TIMESTAMP" type.',
+        ) from None
     if moment.tzinfo is None:
         if (translator.environment.setting("timezone") or "Etc/UTC") != "Etc/UTC":
             raise unsupported("TIMESTAMP AS OF without an offset in a session zone other than UTC")
         moment = moment.replace(tzinfo=datetime.timezone.utc)
     earlier = [version for version in table.versions if version.moment <= moment]
     if not earlier:
-        raise failure("DELTA_TIMESTAMP_EARLIER_THAN_COMMIT_RETENTION", "42816", f"The provided timestamp ({value.constant}) is before the earliest version available to this table.")
+        raise failure(
+            "DELTA_TIMESTAMP_EARLIER_THAN_COMMIT_RETENTION",
+            "42816",
+            f"The provided timestamp ({value.constant}) is before the earliest version available to this table.",
+        )
     if moment > table.versions[-1].moment + datetime.timedelta(days=365_000):
-        raise failure("DELTA_TIMESTAMP_GREATER_THAN_COMMIT", "42816", "The provided timestamp is after the latest version available to this table.")
+        raise failure(
+            "DELTA_TIMESTAMP_GREATER_THAN_COMMIT",
+            "42816",
+            "The provided timestamp is after the latest version available to this table.",
+        )
     return earlier[-1]
 
 
 if TYPE_CHECKING:
     from seakernel.local.sql.catalog import Version
-    from seakernel.local.sql.types import DataType
 
 _UNUSED = types

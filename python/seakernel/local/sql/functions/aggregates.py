@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from seakernel.local.sql import decimals, types
 from seakernel.local.sql.errors import failure, unsupported
-from seakernel.local.sql.registry import FUNCTIONS, Function, raw, wrong_type
 from seakernel.local.sql.functions.windows import over
+from seakernel.local.sql.registry import FUNCTIONS, Function, raw, wrong_type
 from seakernel.local.sql.syntax import Star
 from seakernel.local.sql.typed import Scope, Typed, inherit
 
@@ -28,17 +28,29 @@ class Aggregation:
         self.call = call
         self.name = call.name[-1].lower()
         self.scope = replace(scope, in_aggregate=True)
-        self.arguments = [] if any(isinstance(node, Star) for node in call.arguments) else translator.expressions(call.arguments, self.scope)
+        self.arguments = (
+            []
+            if any(isinstance(node, Star) for node in call.arguments)
+            else translator.expressions(call.arguments, self.scope)
+        )
         if call.window is None and any(argument.aggregate for argument in self.arguments):
-            raise failure("NESTED_AGGREGATE_FUNCTION", "42607", "It is not allowed to use an aggregate function in the argument of another aggregate function.")
+            raise failure(
+                "NESTED_AGGREGATE_FUNCTION",
+                "42607",
+                "It is not allowed to use an aggregate function in the argument of another aggregate function.",
+            )
         if any(argument.window for argument in self.arguments):
             raise unsupported("A window function inside an aggregate function")
         if call.window is not None and call.distinct:
-            raise failure("DISTINCT_WINDOW_FUNCTION_UNSUPPORTED", "0A000", "Distinct window functions are not supported.")
+            raise failure(
+                "DISTINCT_WINDOW_FUNCTION_UNSUPPORTED", "0A000", "Distinct window functions are not supported."
+            )
         self.where = translator.boolean(call.where, self.scope) if call.where is not None else None
         self.over = over(translator, call.window, scope) if call.window is not None else ""
 
-    def sql(self, function: str, arguments: str, *, condition: str = "", distinct: bool | None = None, order: str = "") -> str:
+    def sql(
+        self, function: str, arguments: str, *, condition: str = "", distinct: bool | None = None, order: str = ""
+    ) -> str:
         """The call of DuckDB's `function`, with FILTER and OVER as the statement has them."""
         is_distinct = self.call.distinct if distinct is None else distinct
         tests = [test for test in (condition, self.where.sql if self.where else "") if test]
@@ -55,10 +67,16 @@ class Aggregation:
     def refuse_order(self) -> None:
         """Refuses WITHIN GROUP and IGNORE NULLS."""
         if self.call.order_by or self.call.nulls:
-            raise failure("INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX", "42000", f"The function `{self.name}` does not support WITHIN GROUP or IGNORE NULLS.")
+            raise failure(
+                "INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX",
+                "42000",
+                f"The function `{self.name}` does not support WITHIN GROUP or IGNORE NULLS.",
+            )
 
 
-def aggregate(*names: str, least: int = 1, most: int | None = None, ordered: bool = False) -> Callable[[Callable[[Aggregation], Typed]], Callable[[Aggregation], Typed]]:
+def aggregate(
+    *names: str, least: int = 1, most: int | None = None, ordered: bool = False
+) -> Callable[[Callable[[Aggregation], Typed]], Callable[[Aggregation], Typed]]:
     """Adds an aggregate function."""
 
     def add(build: Callable[[Aggregation], Typed]) -> Callable[[Aggregation], Typed]:
@@ -81,8 +99,14 @@ def count(one: Aggregation) -> Typed:
     if not one.call.arguments or one.arguments == []:
         star = one.call.arguments[0] if one.call.arguments else None
         if star is None:
-            raise failure("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "42605", "The `count` requires >= 1 parameters but the actual number is 0.")
-        if isinstance(star, Star) and (star.qualifier or star.without or one.call.distinct or len(one.call.arguments) > 1):
+            raise failure(
+                "WRONG_NUM_ARGS.WITHOUT_SUGGESTION",
+                "42605",
+                "The `count` requires >= 1 parameters but the actual number is 0.",
+            )
+        if isinstance(star, Star) and (
+            star.qualifier or star.without or one.call.distinct or len(one.call.arguments) > 1
+        ):
             raise unsupported("count over t.*")
         return one.result(one.sql("count", "*"), types.BIGINT)
     if len(one.arguments) == 1:
@@ -191,7 +215,9 @@ def best_by(one: Aggregation) -> Typed:
     if key.type.contains("MAP", "VARIANT"):
         raise wrong_type(one.name, key, "orderable")
     function = "arg_max_null" if one.name == "max_by" else "arg_min_null"
-    return one.result(one.sql(function, f"{value.sql}, {key.sql}", condition=f"{key.sql} IS NOT NULL", distinct=False), value.type)
+    return one.result(
+        one.sql(function, f"{value.sql}, {key.sql}", condition=f"{key.sql} IS NOT NULL", distinct=False), value.type
+    )
 
 
 @aggregate("bool_and", "every", "bool_or", "any", "some")
@@ -229,7 +255,21 @@ def spread(one: Aggregation) -> Typed:
     return one.result(one.sql(_DOUBLE_FUNCTIONS[one.name], value.sql), types.DOUBLE)
 
 
-@aggregate("covar_samp", "covar_pop", "corr", "regr_count", "regr_avgx", "regr_avgy", "regr_slope", "regr_intercept", "regr_r2", "regr_sxx", "regr_syy", "regr_sxy", least=2)
+@aggregate(
+    "covar_samp",
+    "covar_pop",
+    "corr",
+    "regr_count",
+    "regr_avgx",
+    "regr_avgy",
+    "regr_slope",
+    "regr_intercept",
+    "regr_r2",
+    "regr_sxx",
+    "regr_syy",
+    "regr_sxy",
+    least=2,
+)
 def regression(one: Aggregation) -> Typed:
     """Covariance, correlation and linear regression."""
     values = [one.translator.caster.cast(_number(one, place), types.DOUBLE).sql for place in (0, 1)]
@@ -252,8 +292,14 @@ def _fractions(one: Aggregation, value: Typed) -> tuple[str, bool]:
     if not value.type.is_numeric:
         raise wrong_type(one.name, value, "numeric")
     if value.is_constant and not 0 <= float(value.constant) <= 1:
-        raise failure("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", "42K09", f"The percentage must be between [0.0, 1.0] (current value = {value.constant}).")
-    return (str(float(value.constant)) if value.is_constant else one.translator.caster.cast(value, types.DOUBLE).sql), False
+        raise failure(
+            "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE",
+            "42K09",
+            f"The percentage must be between [0.0, 1.0] (current value = {value.constant}).",
+        )
+    return (
+        str(float(value.constant)) if value.is_constant else one.translator.caster.cast(value, types.DOUBLE).sql
+    ), False
 
 
 @aggregate("percentile", least=2)
@@ -261,7 +307,9 @@ def percentile(one: Aggregation) -> Typed:
     """An exact percentile, interpolated."""
     value = one.translator.caster.cast(_number(one), types.DOUBLE)
     share, is_array = _fractions(one, one.arguments[1])
-    return one.result(one.sql("quantile_cont", f"{value.sql}, {share}"), types.array_of(types.DOUBLE) if is_array else types.DOUBLE)
+    return one.result(
+        one.sql("quantile_cont", f"{value.sql}, {share}"), types.array_of(types.DOUBLE) if is_array else types.DOUBLE
+    )
 
 
 @aggregate("median")
@@ -276,14 +324,20 @@ def percentile_approx(one: Aggregation) -> Typed:
     """The least value that at least that share of the values does not exceed: here the exact one."""
     value = _number(one)
     share, is_array = _fractions(one, one.arguments[1])
-    return one.result(one.sql("quantile_disc", f"{value.sql}, {share}"), types.array_of(value.type) if is_array else value.type)
+    return one.result(
+        one.sql("quantile_disc", f"{value.sql}, {share}"), types.array_of(value.type) if is_array else value.type
+    )
 
 
 @aggregate("percentile_cont", "percentile_disc", ordered=True)
 def percentile_within(one: Aggregation) -> Typed:
     """`percentile_cont(p) WITHIN GROUP (ORDER BY x)`."""
     if len(one.call.order_by) != 1 or one.call.nulls:
-        raise failure("INVALID_WITHIN_GROUP_EXPRESSION.WITHIN_GROUP_MISSING", "42K0K", f"Invalid function `{one.name}` with WITHIN GROUP. WITHIN GROUP is required for the function.")
+        raise failure(
+            "INVALID_WITHIN_GROUP_EXPRESSION.WITHIN_GROUP_MISSING",
+            "42K0K",
+            f"Invalid function `{one.name}` with WITHIN GROUP. WITHIN GROUP is required for the function.",
+        )
     item = one.call.order_by[0]
     value = one.translator.expression(item.expression, one.scope)
     if not value.type.is_numeric:
@@ -317,7 +371,10 @@ def listagg(one: Aggregation) -> Typed:
         delimiter = "''"
     order = ""
     if one.call.order_by:
-        keys = [f"{one.translator.expression(item.expression, one.scope).sql} {item.direction}" for item in one.call.order_by]
+        keys = [
+            f"{one.translator.expression(item.expression, one.scope).sql} {item.direction}"
+            for item in one.call.order_by
+        ]
         if one.over:
             raise unsupported("listagg with WITHIN GROUP as a window function")
         order = " ORDER BY " + ", ".join(keys)
@@ -337,4 +394,6 @@ def grouping_id(translator: ExpressionTranslator, call: Call, scope: Scope) -> T
     if not call.arguments:
         raise unsupported("grouping_id() without its columns")
     values = translator.expressions(call.arguments, scope)
-    return Typed(f"CAST(grouping({', '.join(f'({value.sql})' for value in values)}) AS BIGINT)", types.BIGINT, aggregate=True)
+    return Typed(
+        f"CAST(grouping({', '.join(f'({value.sql})' for value in values)}) AS BIGINT)", types.BIGINT, aggregate=True
+    )

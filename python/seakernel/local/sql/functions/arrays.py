@@ -34,7 +34,9 @@ def _pair(translator: ExpressionTranslator, name: str, left: Typed, right: Typed
     return values[0].sql, values[1].sql, kind
 
 
-def _with_element(translator: ExpressionTranslator, name: str, listed: Typed, element: Typed) -> tuple[str, str, DataType]:
+def _with_element(
+    translator: ExpressionTranslator, name: str, listed: Typed, element: Typed
+) -> tuple[str, str, DataType]:
     """An array and an element in their common type."""
     values = array(name, listed)
     if values.type.item.kind == "VOID" and element.type.kind != "VOID":
@@ -58,7 +60,14 @@ def make_array(translator: ExpressionTranslator, arguments: list[Typed]) -> Type
         return Typed('CAST([] AS "NULL"[])' if False else "[]", types.array_of(types.VOID))
     values, kind = translator.common(arguments, "array")
     listed = "[" + ", ".join(value.sql for value in values) + "]"
-    return Typed(listed if kind.kind == "VOID" else f"CAST({listed} AS {types.array_of(kind).engine})" if kind.is_nested else listed, types.array_of(kind))
+    return Typed(
+        listed
+        if kind.kind == "VOID"
+        else f"CAST({listed} AS {types.array_of(kind).engine})"
+        if kind.is_nested
+        else listed,
+        types.array_of(kind),
+    )
 
 
 @scalar("[]", least=2)
@@ -72,7 +81,10 @@ def subscript(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed
     )
     if listed.volatile or index.volatile:
         raise unsupported("A subscript of an expression that differs at every evaluation")
-    return Typed(f"(CASE WHEN {index.sql} < 0 OR {index.sql} >= len({listed.sql}) THEN CAST(error({problem}) AS {kind.engine}) ELSE ({listed.sql})[{index.sql} + 1] END)", kind)
+    return Typed(
+        f"(CASE WHEN {index.sql} < 0 OR {index.sql} >= len({listed.sql}) THEN CAST(error({problem}) AS {kind.engine}) ELSE ({listed.sql})[{index.sql} + 1] END)",
+        kind,
+    )
 
 
 @scalar("get", least=2)
@@ -96,7 +108,10 @@ def _element_at(name: str) -> None:
         if name == "element_at":
             message = f"'[INVALID_ARRAY_INDEX_IN_ELEMENT_AT] The index ' || CAST({index.sql} AS VARCHAR) || ' is out of bounds. The array has ' || CAST(len({listed.sql}) AS VARCHAR) || ' elements. Use `try_element_at` to tolerate accessing element at invalid index and return NULL instead. SQLSTATE: 22003'"
             outside = f"error({message})"
-        return Typed(f"(CASE WHEN {index.sql} = 0 THEN CAST({zero} AS {kind.engine}) WHEN abs({index.sql}) > len({listed.sql}) THEN CAST({outside} AS {kind.engine}) ELSE ({listed.sql})[{index.sql}] END)", kind)
+        return Typed(
+            f"(CASE WHEN {index.sql} = 0 THEN CAST({zero} AS {kind.engine}) WHEN abs({index.sql}) > len({listed.sql}) THEN CAST({outside} AS {kind.engine}) ELSE ({listed.sql})[{index.sql}] END)",
+            kind,
+        )
 
 
 _element_at("element_at")
@@ -127,14 +142,20 @@ def array_contains(translator: ExpressionTranslator, arguments: list[Typed]) -> 
 def array_position(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     """The place of an element counted from 1, or 0."""
     listed, element, _ = _with_element(translator, "array_position", *arguments)
-    return Typed(f"(CASE WHEN {listed} IS NULL OR {element} IS NULL THEN NULL ELSE CAST(coalesce(list_position({listed}, {element}), 0) AS BIGINT) END)", types.BIGINT)
+    return Typed(
+        f"(CASE WHEN {listed} IS NULL OR {element} IS NULL THEN NULL ELSE CAST(coalesce(list_position({listed}, {element}), 0) AS BIGINT) END)",
+        types.BIGINT,
+    )
 
 
 @scalar("array_remove", least=2)
 def array_remove(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     """The array without the elements equal to one value."""
     listed, element, kind = _with_element(translator, "array_remove", *arguments)
-    return Typed(f"(CASE WHEN {element} IS NULL THEN NULL ELSE list_filter({listed}, lambda member: member IS NULL OR member <> {element}) END)", kind)
+    return Typed(
+        f"(CASE WHEN {element} IS NULL THEN NULL ELSE list_filter({listed}, lambda member: member IS NULL OR member <> {element}) END)",
+        kind,
+    )
 
 
 @scalar("array_append", least=2)
@@ -197,7 +218,10 @@ def arrays_overlap(translator: ExpressionTranslator, arguments: list[Typed]) -> 
     one, other, _ = _pair(translator, "arrays_overlap", *arguments)
     shared = f"len(list_filter({one}, lambda member: member IS NOT NULL AND list_position({other}, member) > 0)) > 0"
     unknown = f"(len({one}) > 0 AND len({other}) > 0 AND (list_position({one}, NULL) > 0 OR list_position({other}, NULL) > 0))"
-    return Typed(f"(CASE WHEN {one} IS NULL OR {other} IS NULL THEN NULL WHEN {shared} THEN true WHEN {unknown} THEN NULL ELSE false END)", types.BOOLEAN)
+    return Typed(
+        f"(CASE WHEN {one} IS NULL OR {other} IS NULL THEN NULL WHEN {shared} THEN true WHEN {unknown} THEN NULL ELSE false END)",
+        types.BOOLEAN,
+    )
 
 
 @scalar("array_join", least=2, most=3)
@@ -245,8 +269,13 @@ def array_insert(translator: ExpressionTranslator, arguments: list[Typed]) -> Ty
     if not isinstance(place, int) or place < 1:
         raise unsupported("array_insert at a place that is not a positive constant")
     listed, element, kind = _with_element(translator, "array_insert", arguments[0], arguments[2])
-    filler = f"list_transform(range(greatest({place - 1} - len({listed}), 0)), lambda gap: CAST(NULL AS {kind.item.engine}))"
-    return Typed(f"(CASE WHEN {listed} IS NULL THEN NULL ELSE ({listed})[1:{place - 1}] || {filler} || [{element}] || ({listed})[{place}:] END)", kind)
+    filler = (
+        f"list_transform(range(greatest({place - 1} - len({listed}), 0)), lambda gap: CAST(NULL AS {kind.item.engine}))"
+    )
+    return Typed(
+        f"(CASE WHEN {listed} IS NULL THEN NULL ELSE ({listed})[1:{place - 1}] || {filler} || [{element}] || ({listed})[{place}:] END)",
+        kind,
+    )
 
 
 @scalar("slice", least=3)
@@ -269,7 +298,9 @@ def flatten(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     listed = array("flatten", arguments[0])
     if listed.type.item.kind != "ARRAY":
         raise wrong_type("flatten", listed, '"ARRAY<ARRAY>"')
-    return Typed(f"(CASE WHEN list_position({listed.sql}, NULL) > 0 THEN NULL ELSE flatten({listed.sql}) END)", listed.type.item)
+    return Typed(
+        f"(CASE WHEN list_position({listed.sql}, NULL) > 0 THEN NULL ELSE flatten({listed.sql}) END)", listed.type.item
+    )
 
 
 @scalar("arrays_zip", least=1, most=255)
@@ -284,7 +315,10 @@ def arrays_zip_named(translator: ExpressionTranslator, call: Call, scope: Scope)
     from seakernel.local.sql.syntax import FieldAccess, Name
 
     values = [array("arrays_zip", value) for value in translator.expressions(call.arguments, scope)]
-    names = [node.parts[-1] if isinstance(node, Name) else node.name if isinstance(node, FieldAccess) else str(place) for place, node in enumerate(call.arguments)]
+    names = [
+        node.parts[-1] if isinstance(node, Name) else node.name if isinstance(node, FieldAccess) else str(place)
+        for place, node in enumerate(call.arguments)
+    ]
     kind = types.struct_of([(name, value.type.item) for name, value in zip(names, values, strict=True)])
     longest = f"greatest({', '.join(f'len({value.sql})' for value in values)})"
     missing = " OR ".join(f"{value.sql} IS NULL" for value in values)
@@ -304,7 +338,10 @@ def sort_array(translator: ExpressionTranslator, arguments: list[Typed]) -> Type
         if not isinstance(arguments[1].constant, bool):
             raise unsupported("sort_array with a direction that is not a constant")
         ascending = arguments[1].constant
-    return Typed(f"list_sort({listed.sql}, '{'ASC' if ascending else 'DESC'}', 'NULLS {'FIRST' if ascending else 'LAST'}')", listed.type)
+    return Typed(
+        f"list_sort({listed.sql}, '{'ASC' if ascending else 'DESC'}', 'NULLS {'FIRST' if ascending else 'LAST'}')",
+        listed.type,
+    )
 
 
 @raw("array_sort", least=1, most=2)
@@ -330,11 +367,18 @@ def sequence(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
             kind = types.common_type(kind, step.type) or kind
         start, stop = (translator.caster.cast(value, kind).sql for value in arguments[:2])
         by = translator.caster.cast(step, kind).sql if step else f"(CASE WHEN {start} <= {stop} THEN 1 ELSE -1 END)"
-        problem = "error('[ILLEGAL_SEQUENCE_BOUNDARIES] The boundaries of `sequence` do not fit its step. SQLSTATE: 22023')"
-        wrong = f"({by} = 0 AND {start} <> {stop}) OR ({by} > 0 AND {start} > {stop}) OR ({by} < 0 AND {start} < {stop})"
+        problem = (
+            "error('[ILLEGAL_SEQUENCE_BOUNDARIES] The boundaries of `sequence` do not fit its step. SQLSTATE: 22023')"
+        )
+        wrong = (
+            f"({by} = 0 AND {start} <> {stop}) OR ({by} > 0 AND {start} > {stop}) OR ({by} < 0 AND {start} < {stop})"
+        )
         numbers = f"CASE WHEN {start} = {stop} THEN [CAST({start} AS BIGINT)] ELSE generate_series(CAST({start} AS BIGINT), CAST({stop} AS BIGINT), CAST({by} AS BIGINT)) END"
         result = types.array_of(kind)
-        return Typed(f"(CASE WHEN {start} IS NULL OR {stop} IS NULL THEN NULL WHEN {wrong} THEN CAST({problem} AS {result.engine}) ELSE CAST({numbers} AS {result.engine}) END)", result)
+        return Typed(
+            f"(CASE WHEN {start} IS NULL OR {stop} IS NULL THEN NULL WHEN {wrong} THEN CAST({problem} AS {result.engine}) ELSE CAST({numbers} AS {result.engine}) END)",
+            result,
+        )
     if kind is not None and kind.is_datetime:
         return _date_sequence(translator, arguments, kind)
     raise wrong_type("sequence", arguments[0], "integral, date or timestamp")
@@ -359,7 +403,10 @@ def _date_sequence(translator: ExpressionTranslator, arguments: list[Typed], kin
         if len(arguments) > 2:
             bad = f"{step} = to_days(0) OR ({step} > to_days(0)) <> ({start} <= {stop})"
     problem = "error('[ILLEGAL_SEQUENCE_BOUNDARIES] The boundaries of `sequence` do not fit its step. SQLSTATE: 22023')"
-    return Typed(f"(CASE WHEN {start} IS NULL OR {stop} IS NULL THEN NULL WHEN {start} = {stop} THEN [{start}] WHEN {bad} THEN CAST({problem} AS {result.engine}) ELSE {made} END)", result)
+    return Typed(
+        f"(CASE WHEN {start} IS NULL OR {stop} IS NULL THEN NULL WHEN {start} = {stop} THEN [{start}] WHEN {bad} THEN CAST({problem} AS {result.engine}) ELSE {made} END)",
+        result,
+    )
 
 
 def _direction(step: str, start: str, stop: str) -> str:
@@ -387,10 +434,16 @@ def struct(translator: ExpressionTranslator, call: Call, scope: Scope) -> Typed:
 def named_struct(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     """A struct of names and values."""
     if len(arguments) % 2:
-        raise failure("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "42605", "The `named_struct` requires 2n (n > 0) parameters.")
+        raise failure(
+            "WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "42605", "The `named_struct` requires 2n (n > 0) parameters."
+        )
     names = [value.constant for value in arguments[::2]]
     if any(not isinstance(name, str) for name in names):
-        raise failure("DATATYPE_MISMATCH.CREATE_NAMED_STRUCT_WITHOUT_FOLDABLE_STRING", "42K09", "Only foldable `STRING` expressions are allowed to appear at odd position.")
+        raise failure(
+            "DATATYPE_MISMATCH.CREATE_NAMED_STRUCT_WITHOUT_FOLDABLE_STRING",
+            "42K09",
+            "Only foldable `STRING` expressions are allowed to appear at odd position.",
+        )
     return make_struct(names, arguments[1::2])
 
 
@@ -401,4 +454,9 @@ def make_struct(names: list[str], values: list[Typed]) -> Typed:
     if not names:
         raise unsupported("A STRUCT without fields")
     parts = ", ".join(f"{quoted(name)} := {value.sql}" for name, value in zip(names, values, strict=True))
-    return inherit(Typed(f"struct_pack({parts})", types.struct_of(list(zip(names, (value.type for value in values), strict=True)))), values)
+    return inherit(
+        Typed(
+            f"struct_pack({parts})", types.struct_of(list(zip(names, (value.type for value in values), strict=True)))
+        ),
+        values,
+    )

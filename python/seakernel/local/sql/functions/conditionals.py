@@ -73,7 +73,9 @@ def decode(translator: ExpressionTranslator, call: Call, scope: Scope) -> Typed:
         charset = str(arguments[1].constant).lower()
         if charset not in ("utf-8", "utf8", "us-ascii"):
             raise unsupported("decode from another character set than UTF-8")
-        return inherit(Typed(f"decode({translator.caster.implicit(arguments[0], types.BINARY).sql})", types.STRING), arguments)
+        return inherit(
+            Typed(f"decode({translator.caster.implicit(arguments[0], types.BINARY).sql})", types.STRING), arguments
+        )
     if arguments[0].volatile:
         raise unsupported("decode over an expression that differs at every evaluation")
     pairs = [(arguments[place], arguments[place + 1]) for place in range(1, len(arguments) - 1, 2)]
@@ -146,7 +148,11 @@ def negate(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
 def assert_true(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     """NULL, or an error where the condition does not hold."""
     condition = translator.caster.implicit(arguments[0], types.BOOLEAN)
-    message = translator.caster.implicit(arguments[1], types.STRING).sql if len(arguments) > 1 else text_literal("The condition is not true")
+    message = (
+        translator.caster.implicit(arguments[1], types.STRING).sql
+        if len(arguments) > 1
+        else text_literal("The condition is not true")
+    )
     text = f"'[USER_RAISED_EXCEPTION] ' || {message} || ' SQLSTATE: P0001'"
     return Typed(f"(CASE WHEN {condition.sql} THEN NULL ELSE error({text}) END)", types.VOID)
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from seakernel.local.sql import java_dates, syntax, types
 from seakernel.local.sql.errors import failure, unsupported
-from seakernel.local.sql.registry import alias, raw, scalar, simple, wrong_type
 from seakernel.local.sql.python_functions import python_function
+from seakernel.local.sql.registry import alias, raw, scalar, simple, wrong_type
 from seakernel.local.sql.typed import Typed, inherit
 from seakernel.local.sql.types import text_literal
 
@@ -102,7 +102,9 @@ def extract(translator: ExpressionTranslator, call: Call, scope: Scope) -> Typed
         return inherit(Typed(f"CAST(isoyear({_date(translator, value)}) AS INTEGER)", types.INT), [value])
     if name in ("second", "s", "sec", "seconds", "secs"):
         micros = f"CAST(epoch_us({local(translator, value)}) % 60000000 AS DECIMAL(20,0))"
-        return inherit(Typed(f"CAST({micros} * CAST(0.000001 AS DECIMAL(7,6)) AS DECIMAL(8,6))", types.decimal(8, 6)), [value])
+        return inherit(
+            Typed(f"CAST({micros} * CAST(0.000001 AS DECIMAL(7,6)) AS DECIMAL(8,6))", types.decimal(8, 6)), [value]
+        )
     raise failure("INVALID_EXTRACT_FIELD", "42601", f"Cannot extract `{unit.constant}` from the source.")
 
 
@@ -138,7 +140,11 @@ def _unit(node: syntax.Expression, name: str) -> str:
         unit = node.parts[0].upper()
         if unit in _UNIT_MICROS or unit in _UNIT_MONTHS:
             return unit
-    raise failure("INVALID_PARAMETER_VALUE.DATETIME_UNIT", "22023", f"The value of parameter(s) `unit` in `{name}` is invalid: expects one of the units without quotes YEAR, QUARTER, MONTH, WEEK, DAY, DAYOFYEAR, HOUR, MINUTE, SECOND, MILLISECOND, MICROSECOND.")
+    raise failure(
+        "INVALID_PARAMETER_VALUE.DATETIME_UNIT",
+        "22023",
+        f"The value of parameter(s) `unit` in `{name}` is invalid: expects one of the units without quotes YEAR, QUARTER, MONTH, WEEK, DAY, DAYOFYEAR, HOUR, MINUTE, SECOND, MILLISECOND, MICROSECOND.",
+    )
 
 
 def _shifted_days(name: str, sign: str) -> Callable[[ExpressionTranslator, list[Typed]], Typed]:
@@ -148,7 +154,9 @@ def _shifted_days(name: str, sign: str) -> Callable[[ExpressionTranslator, list[
             days = translator.caster.cast(days, types.INT)
         if not days.type.is_integral and days.type.kind != "VOID":
             raise wrong_type(name, days, '("INT" or "SMALLINT" or "TINYINT")')
-        return Typed(f"({_date(translator, arguments[0])} {sign} {translator.caster.cast(days, types.INT).sql})", types.DATE)
+        return Typed(
+            f"({_date(translator, arguments[0])} {sign} {translator.caster.cast(days, types.INT).sql})", types.DATE
+        )
 
     return shift
 
@@ -164,11 +172,17 @@ def date_add(translator: ExpressionTranslator, call: Call, scope: Scope) -> Type
         arguments = translator.expressions(call.arguments, scope)
         return inherit(_shifted_days(name, "+")(translator, arguments), arguments)
     if len(call.arguments) != 3:
-        raise failure("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "42605", f"The `{name}` requires 3 parameters but the actual number is {len(call.arguments)}.")
+        raise failure(
+            "WRONG_NUM_ARGS.WITHOUT_SUGGESTION",
+            "42605",
+            f"The `{name}` requires 3 parameters but the actual number is {len(call.arguments)}.",
+        )
     unit = _unit(call.arguments[0], name)
     amount, moment = translator.expressions(call.arguments[1:], scope)
     moment = _timestamp(translator, moment)
-    number = translator.caster.implicit(amount, types.INT if unit in _UNIT_MONTHS or unit in ("DAY", "WEEK", "DAYOFYEAR") else types.BIGINT).sql
+    number = translator.caster.implicit(
+        amount, types.INT if unit in _UNIT_MONTHS or unit in ("DAY", "WEEK", "DAYOFYEAR") else types.BIGINT
+    ).sql
     if unit in _UNIT_MONTHS:
         step = f"to_months(CAST({number} * {_UNIT_MONTHS[unit]} AS INTEGER))"
     elif unit in ("DAY", "WEEK", "DAYOFYEAR"):
@@ -200,7 +214,11 @@ def datediff(translator: ExpressionTranslator, call: Call, scope: Scope) -> Type
         end, start = (_date(translator, value) for value in arguments)
         return inherit(Typed(f"CAST({end} - {start} AS INTEGER)", types.INT), arguments)
     if len(call.arguments) != 3:
-        raise failure("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "42605", f"The `{name}` requires 3 parameters but the actual number is {len(call.arguments)}.")
+        raise failure(
+            "WRONG_NUM_ARGS.WITHOUT_SUGGESTION",
+            "42605",
+            f"The `{name}` requires 3 parameters but the actual number is {len(call.arguments)}.",
+        )
     unit = _unit(call.arguments[0], name)
     values = translator.expressions(call.arguments[1:], scope)
     first, last = (local(translator, value) for value in values)
@@ -227,20 +245,48 @@ def last_day(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
 @scalar("next_day", least=2)
 def next_day(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     """The first later day that is the named day of the week."""
-    return Typed(translator.python.call("next_day_of", [_date(translator, arguments[0]), translator.caster.implicit(arguments[1], types.STRING).sql]), types.DATE)
+    return Typed(
+        translator.python.call(
+            "next_day_of", [_date(translator, arguments[0]), translator.caster.implicit(arguments[1], types.STRING).sql]
+        ),
+        types.DATE,
+    )
 
 
 @scalar("months_between", least=2, most=3)
 def months_between(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     """Months between two moments, with a fraction of 31-day months."""
     rounding = translator.caster.implicit(arguments[2], types.BOOLEAN).sql if len(arguments) > 2 else "true"
-    return Typed(translator.python.call("months_apart", [local(translator, arguments[0]), local(translator, arguments[1]), rounding]), types.DOUBLE)
+    return Typed(
+        translator.python.call(
+            "months_apart", [local(translator, arguments[0]), local(translator, arguments[1]), rounding]
+        ),
+        types.DOUBLE,
+    )
 
 
 # Truncation ----------------------------------------------------------------------------------------------------------
 
-_DATE_UNITS = {"year": "year", "yyyy": "year", "yy": "year", "quarter": "quarter", "month": "month", "mon": "month", "mm": "month", "week": "week"}
-_TIME_UNITS = {**_DATE_UNITS, "day": "day", "dd": "day", "hour": "hour", "minute": "minute", "second": "second", "millisecond": "millisecond", "microsecond": "microsecond"}
+_DATE_UNITS = {
+    "year": "year",
+    "yyyy": "year",
+    "yy": "year",
+    "quarter": "quarter",
+    "month": "month",
+    "mon": "month",
+    "mm": "month",
+    "week": "week",
+}
+_TIME_UNITS = {
+    **_DATE_UNITS,
+    "day": "day",
+    "dd": "day",
+    "hour": "hour",
+    "minute": "minute",
+    "second": "second",
+    "millisecond": "millisecond",
+    "microsecond": "microsecond",
+}
 
 
 @scalar("trunc", least=2)
@@ -251,7 +297,9 @@ def trunc(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
         raise unsupported("trunc to a unit that is not a constant")
     if unit.lower() not in _DATE_UNITS:
         return Typed("CAST(NULL AS DATE)", types.DATE)
-    return Typed(f"CAST(date_trunc('{_DATE_UNITS[unit.lower()]}', {_date(translator, arguments[0])}) AS DATE)", types.DATE)
+    return Typed(
+        f"CAST(date_trunc('{_DATE_UNITS[unit.lower()]}', {_date(translator, arguments[0])}) AS DATE)", types.DATE
+    )
 
 
 @scalar("date_trunc", least=2)
@@ -262,7 +310,10 @@ def date_trunc(translator: ExpressionTranslator, arguments: list[Typed]) -> Type
         raise unsupported("date_trunc to a unit that is not a constant")
     if unit.lower() not in _TIME_UNITS:
         return Typed("CAST(NULL AS TIMESTAMPTZ)", types.TIMESTAMP)
-    return Typed(f"CAST(date_trunc('{_TIME_UNITS[unit.lower()]}', {local(translator, arguments[1])}) AS TIMESTAMPTZ)", types.TIMESTAMP)
+    return Typed(
+        f"CAST(date_trunc('{_TIME_UNITS[unit.lower()]}', {local(translator, arguments[1])}) AS TIMESTAMPTZ)",
+        types.TIMESTAMP,
+    )
 
 
 # Text ----------------------------------------------------------------------------------------------------------------
@@ -292,7 +343,9 @@ def _parsed(translator: ExpressionTranslator, text: Typed, pattern: Typed, *, is
     """Text by a pattern as TIMESTAMPTZ."""
     literal, zoned = _pattern(translator, pattern)
     java_dates.parser(str(pattern.constant))
-    sql = translator.python.call("parse_datetime", [translator.caster.implicit(text, types.STRING).sql, literal, "true" if is_try else "false"])
+    sql = translator.python.call(
+        "parse_datetime", [translator.caster.implicit(text, types.STRING).sql, literal, "true" if is_try else "false"]
+    )
     return f"timezone('UTC', {sql})" if zoned else f"CAST({sql} AS TIMESTAMPTZ)"
 
 

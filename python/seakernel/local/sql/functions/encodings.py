@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seakernel.local.sql import types
-from seakernel.local.sql.registry import alias, python, scalar, simple, wrong_type
 from seakernel.local.sql.errors import unsupported
+from seakernel.local.sql.registry import alias, python, scalar, simple, wrong_type
 from seakernel.local.sql.typed import Typed
 
 if TYPE_CHECKING:

@@ -22,21 +22,32 @@ def _lambda(translator: ExpressionTranslator, call: Call, place: int, counts: tu
     if not isinstance(node, syntax.Lambda):
         raise unsupported(f"{call.name[-1].lower()} with a function that is not written as a lambda")
     if len(node.parameters) not in counts:
-        raise failure("INVALID_LAMBDA_FUNCTION_CALL.NUM_ARGS_MISMATCH", "42K0D", f"Invalid lambda function call. A higher order function expects {counts[0]} arguments, but got {len(node.parameters)}.")
+        raise failure(
+            "INVALID_LAMBDA_FUNCTION_CALL.NUM_ARGS_MISMATCH",
+            "42K0D",
+            f"Invalid lambda function call. A higher order function expects {counts[0]} arguments, but got {len(node.parameters)}.",
+        )
     return node
 
 
-def _body(translator: ExpressionTranslator, node: syntax.Lambda, kinds: list[DataType], scope: Scope) -> tuple[list[str], Typed]:
+def _body(
+    translator: ExpressionTranslator, node: syntax.Lambda, kinds: list[DataType], scope: Scope
+) -> tuple[list[str], Typed]:
     """The names that the parameters get in DuckDB, and the body."""
     names = [f"{translator.alias()}_v" for _ in node.parameters]
     variables = {
-        parameter.lower(): Typed(name, kind, simple=True) for parameter, name, kind in zip(node.parameters, names, kinds, strict=False)
+        parameter.lower(): Typed(name, kind, simple=True)
+        for parameter, name, kind in zip(node.parameters, names, kinds, strict=False)
     }
     body = translator.expression(node.body, scope.with_variables(variables))
     if body.aggregate or body.window or body.volatile:
         raise unsupported("A lambda with aggregate functions or with a value that differs at every evaluation")
     if "SELECT " in body.sql:
-        raise failure("UNSUPPORTED_SUBQUERY_EXPRESSION_CATEGORY.HIGHER_ORDER_FUNCTION", "0A000", "Unsupported subquery expression: Subquery in a higher-order function.")
+        raise failure(
+            "UNSUPPORTED_SUBQUERY_EXPRESSION_CATEGORY.HIGHER_ORDER_FUNCTION",
+            "0A000",
+            "Unsupported subquery expression: Subquery in a higher-order function.",
+        )
     return names, body
 
 
@@ -58,7 +69,9 @@ def transform(translator: ExpressionTranslator, call: Call, scope: Scope) -> Typ
     """Each element changed."""
     listed = array("transform", translator.expression(call.arguments[0], scope))
     names, body = _body(translator, _lambda(translator, call, 1, (1, 2)), [listed.type.item, types.INT], scope)
-    return inherit(Typed(f"list_transform({listed.sql}, {_indexed(names, body.sql)})", types.array_of(body.type)), [listed])
+    return inherit(
+        Typed(f"list_transform({listed.sql}, {_indexed(names, body.sql)})", types.array_of(body.type)), [listed]
+    )
 
 
 @raw("filter", least=2, most=2)
@@ -99,13 +112,19 @@ def aggregate(translator: ExpressionTranslator, call: Call, scope: Scope) -> Typ
     start = translator.expression(call.arguments[1], scope)
     names, body = _body(translator, _lambda(translator, call, 2, (2,)), [start.type, listed.type.item], scope)
     if body.type != start.type:
-        raise failure("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", "42K09", f'Cannot resolve "aggregate" due to data type mismatch: The third parameter requires the "{start.type.text}" type, however the lambda has the type "{body.type.text}".')
+        raise failure(
+            "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE",
+            "42K09",
+            f'Cannot resolve "aggregate" due to data type mismatch: The third parameter requires the "{start.type.text}" type, however the lambda has the type "{body.type.text}".',
+        )
     if start.type.kind == "VOID":
         raise unsupported("aggregate from an untyped NULL")
     item = listed.type.item
     step = body.sql.replace(names[0], "folded.total").replace(names[1], "following.item")
     empty = f"CAST(NULL AS {item.engine})"
-    entries = f"list_transform({listed.sql}, lambda element: {{'total': CAST(NULL AS {start.type.engine}), 'item': element}})"
+    entries = (
+        f"list_transform({listed.sql}, lambda element: {{'total': CAST(NULL AS {start.type.engine}), 'item': element}})"
+    )
     first = f"{{'total': CAST({start.sql} AS {start.type.engine}), 'item': {empty}}}"
     total = f"struct_extract(list_reduce({entries}, lambda folded, following: {{'total': CAST({step} AS {start.type.engine}), 'item': {empty}}}, {first}), 'total')"
     result = Typed(total, start.type)

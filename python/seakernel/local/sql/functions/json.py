@@ -30,7 +30,9 @@ def schema(text: str) -> DataType:
     else:
         if found.kind in ("STRUCT", "ARRAY", "MAP", "VARIANT"):
             return found
-        raise failure("INVALID_SCHEMA.NON_STRUCT_TYPE", "42K07", f'The input schema "{text}" is not a valid schema string.')
+        raise failure(
+            "INVALID_SCHEMA.NON_STRUCT_TYPE", "42K07", f'The input schema "{text}" is not a valid schema string.'
+        )
     cursor = Cursor(text)
     fields = []
     while True:
@@ -90,7 +92,9 @@ def _get(name: str, *, is_try: bool) -> None:
             raise wrong_type(name, value, '"VARIANT"')
         if not isinstance(kind.constant, str):
             raise unsupported(f"{name} with a type that is not a constant")
-        found = Typed(translator.python.call("variant_at", [value.sql, translator.caster.implicit(path, S).sql]), types.VARIANT)
+        found = Typed(
+            translator.python.call("variant_at", [value.sql, translator.caster.implicit(path, S).sql]), types.VARIANT
+        )
         return translator.caster.cast(found, parse_type(kind.constant), is_try=is_try)
 
 

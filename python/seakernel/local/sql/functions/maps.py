@@ -44,7 +44,9 @@ def make_map(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     if key.kind == "VOID":
         raise failure("NULL_MAP_KEY", "2200E", "Cannot use null as map key.")
     kind = types.map_of(key, value)
-    return _checked("[" + ", ".join(one.sql for one in keys) + "]", "[" + ", ".join(one.sql for one in values) + "]", kind)
+    return _checked(
+        "[" + ", ".join(one.sql for one in keys) + "]", "[" + ", ".join(one.sql for one in values) + "]", kind
+    )
 
 
 @scalar("map_from_arrays", least=2)
@@ -61,7 +63,9 @@ def map_from_entries(translator: ExpressionTranslator, arguments: list[Typed]) -
     if entries.type.item.kind != "STRUCT" or len(entries.type.item.fields) != 2:
         raise wrong_type("map_from_entries", entries, '"ARRAY<STRUCT>" of pairs')
     key, value = entries.type.item.fields
-    keys, values = (f"list_transform({entries.sql}, lambda pair: struct_extract(pair, '{part.name}'))" for part in (key, value))
+    keys, values = (
+        f"list_transform({entries.sql}, lambda pair: struct_extract(pair, '{part.name}'))" for part in (key, value)
+    )
     return _checked(keys, values, types.map_of(key.type, value.type))
 
 
@@ -83,7 +87,10 @@ def map_values(translator: ExpressionTranslator, arguments: list[Typed]) -> Type
 def map_entries(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     """The pairs."""
     value = _map("map_entries", arguments[0])
-    return Typed(f"map_entries({value.sql})", types.array_of(types.struct_of([("key", value.type.map_key), ("value", value.type.item)])))
+    return Typed(
+        f"map_entries({value.sql})",
+        types.array_of(types.struct_of([("key", value.type.map_key), ("value", value.type.item)])),
+    )
 
 
 @scalar("map_contains_key", least=2)
@@ -91,7 +98,10 @@ def map_contains_key(translator: ExpressionTranslator, arguments: list[Typed]) -
     """Whether a key is there."""
     value = _map("map_contains_key", arguments[0])
     key = translator.caster.implicit(arguments[1], value.type.map_key)
-    return Typed(f"(CASE WHEN {value.sql} IS NULL OR {key.sql} IS NULL THEN NULL ELSE list_contains(map_keys({value.sql}), {key.sql}) END)", types.BOOLEAN)
+    return Typed(
+        f"(CASE WHEN {value.sql} IS NULL OR {key.sql} IS NULL THEN NULL ELSE list_contains(map_keys({value.sql}), {key.sql}) END)",
+        types.BOOLEAN,
+    )
 
 
 @scalar("map_concat", least=1, most=255)
@@ -99,7 +109,9 @@ def map_concat(translator: ExpressionTranslator, arguments: list[Typed]) -> Type
     """Several maps as one."""
     values, kind = translator.common([_map("map_concat", value) for value in arguments], "map_concat")
     missing = " OR ".join(f"{value.sql} IS NULL" for value in values)
-    keys, items = (" || ".join(f"{function}({value.sql})" for value in values) for function in ("map_keys", "map_values"))
+    keys, items = (
+        " || ".join(f"{function}({value.sql})" for value in values) for function in ("map_keys", "map_values")
+    )
     made = _checked(f"({keys})", f"({items})", kind)
     return Typed(f"(CASE WHEN {missing} THEN NULL ELSE {made.sql} END)", kind)
 

@@ -50,7 +50,9 @@ def pmod(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     if rest.type.kind == "DECIMAL":
         raise unsupported("pmod of DECIMAL")
     divisor = translator.caster.cast(arguments[1], rest.type)
-    return Typed(f"(CASE WHEN {rest.sql} < 0 THEN ({rest.sql} + {divisor.sql}) % {divisor.sql} ELSE {rest.sql} END)", rest.type)
+    return Typed(
+        f"(CASE WHEN {rest.sql} < 0 THEN ({rest.sql} + {divisor.sql}) % {divisor.sql} ELSE {rest.sql} END)", rest.type
+    )
 
 
 def _number(translator: ExpressionTranslator, value: Typed, name: str) -> Typed:
@@ -85,7 +87,9 @@ def positive(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
 def sign(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     """-1.0, 0.0 or 1.0."""
     value = translator.caster.implicit(_number(translator, arguments[0], "sign"), types.DOUBLE)
-    return Typed(f"(CASE WHEN isnan({value.sql}) THEN {value.sql} ELSE CAST(sign({value.sql}) AS DOUBLE) END)", types.DOUBLE)
+    return Typed(
+        f"(CASE WHEN isnan({value.sql}) THEN {value.sql} ELSE CAST(sign({value.sql}) AS DOUBLE) END)", types.DOUBLE
+    )
 
 
 def _places(arguments: list[Typed], name: str) -> int:
@@ -110,15 +114,28 @@ def _round(name: str, mode: str) -> None:
             if places >= 0:
                 return value
             kind = types.decimal_for(value.type)
-            text = decimals.rounded(translator.python, f"CAST({value.sql} AS {kind.engine})", kind, places, types.decimal(kind.precision + 1, 0), mode)
+            text = decimals.rounded(
+                translator.python,
+                f"CAST({value.sql} AS {kind.engine})",
+                kind,
+                places,
+                types.decimal(kind.precision + 1, 0),
+                mode,
+            )
             return Typed(f"CAST({text} AS {value.type.engine})", value.type)
         kind = value.type
         scale = min(max(places, 0), kind.scale)
         # One more digit for what rounding may carry over.
         whole = kind.precision - kind.scale + 1
-        result = types.decimal(max(whole, 1) + scale, scale) if places >= 0 else types.decimal(max(whole, 1 - places), 0)
+        result = (
+            types.decimal(max(whole, 1) + scale, scale) if places >= 0 else types.decimal(max(whole, 1 - places), 0)
+        )
         if places >= kind.scale:
-            return translator.caster.cast(value, result) if result.precision - result.scale >= kind.precision - kind.scale else value
+            return (
+                translator.caster.cast(value, result)
+                if result.precision - result.scale >= kind.precision - kind.scale
+                else value
+            )
         if mode == "up" and places >= 0 and result.precision <= 38:
             return Typed(f"CAST({value.sql} AS {result.engine})", result)
         return Typed(decimals.rounded(translator.python, value.sql, kind, places, result, mode), result)
@@ -139,7 +156,12 @@ def _floor(names: tuple[str, ...], mode: str, function: str) -> None:
             places = _places(arguments, names[0])
             scale = min(max(places, 0), kind.scale)
             result = types.decimal(max(kind.precision - kind.scale + 1, 1 - places) + scale, scale)
-            return Typed(decimals.rounded(translator.python, translator.caster.cast(value, kind).sql, kind, places, result, mode), result)
+            return Typed(
+                decimals.rounded(
+                    translator.python, translator.caster.cast(value, kind).sql, kind, places, result, mode
+                ),
+                result,
+            )
         if value.type.is_integral:
             return translator.caster.cast(value, types.BIGINT)
         if value.type.kind == "DECIMAL":
@@ -196,7 +218,9 @@ def log(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     if len(arguments) == 1:
         return translator.call("ln", arguments)
     base, value = (translator.caster.implicit(argument, types.DOUBLE) for argument in arguments)
-    return Typed(f"(CASE WHEN {value.sql} > 0 AND {base.sql} > 0 THEN ln({value.sql}) / ln({base.sql}) END)", types.DOUBLE)
+    return Typed(
+        f"(CASE WHEN {value.sql} > 0 AND {base.sql} > 0 THEN ln({value.sql}) / ln({base.sql}) END)", types.DOUBLE
+    )
 
 
 @scalar("log1p")
@@ -210,7 +234,9 @@ def log1p(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
 def factorial(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     """The factorial of 0 to 20, else NULL."""
     value = translator.caster.implicit(arguments[0], types.INT)
-    return Typed(f"(CASE WHEN {value.sql} BETWEEN 0 AND 20 THEN CAST(factorial({value.sql}) AS BIGINT) END)", types.BIGINT)
+    return Typed(
+        f"(CASE WHEN {value.sql} BETWEEN 0 AND 20 THEN CAST(factorial({value.sql}) AS BIGINT) END)", types.BIGINT
+    )
 
 
 @scalar("width_bucket", least=4)
@@ -220,7 +246,10 @@ def width_bucket(translator: ExpressionTranslator, arguments: list[Typed]) -> Ty
     count = translator.caster.implicit(arguments[3], types.BIGINT).sql
     inner = f"CASE WHEN {value} < {low} THEN 0 WHEN {value} >= {high} THEN {count} + 1 ELSE CAST(floor({count} * ({value} - {low}) / ({high} - {low})) AS BIGINT) + 1 END"
     turned = f"CASE WHEN {value} > {low} THEN 0 WHEN {value} <= {high} THEN {count} + 1 ELSE CAST(floor({count} * ({low} - {value}) / ({low} - {high})) AS BIGINT) + 1 END"
-    return Typed(f"(CASE WHEN {count} <= 0 OR {low} = {high} THEN NULL WHEN {low} < {high} THEN {inner} ELSE {turned} END)", types.BIGINT)
+    return Typed(
+        f"(CASE WHEN {count} <= 0 OR {low} = {high} THEN NULL WHEN {low} < {high} THEN {inner} ELSE {turned} END)",
+        types.BIGINT,
+    )
 
 
 def _shift(name: str, operator: str) -> None:
@@ -234,7 +263,12 @@ def _shift(name: str, operator: str) -> None:
         distance = f"({translator.caster.implicit(arguments[1], types.INT).sql} & {bits - 1})"
         wide = f"CAST({value.sql} AS HUGEINT)"
         if operator == ">>":
-            return Typed(f"CAST(floor_shift({wide}, {distance}) AS {kind.engine})" if False else _right(value.sql, distance, kind), kind)
+            return Typed(
+                f"CAST(floor_shift({wide}, {distance}) AS {kind.engine})"
+                if False
+                else _right(value.sql, distance, kind),
+                kind,
+            )
         if operator == "<<":
             return Typed(_left(wide, distance, bits, kind), kind)
         unsigned = f"(CASE WHEN {wide} < 0 THEN {wide} + {1 << bits}::HUGEINT ELSE {wide} END)"
@@ -270,7 +304,11 @@ _shift("shiftrightunsigned", ">>>")
 def bit_get(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     """One bit."""
     value, place = arguments
-    if not value.type.is_integral or not isinstance(place.constant, int) or not 0 <= place.constant < types.INTEGER_BITS[value.type.kind]:
+    if (
+        not value.type.is_integral
+        or not isinstance(place.constant, int)
+        or not 0 <= place.constant < types.INTEGER_BITS[value.type.kind]
+    ):
         raise wrong_type("bit_get", value, "integral")
     return Typed(f"CAST(({value.sql} >> {place.constant}) & 1 AS TINYINT)", types.TINYINT)
 

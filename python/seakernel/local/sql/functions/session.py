@@ -54,7 +54,9 @@ def current_date(translator: ExpressionTranslator, arguments: list[Typed]) -> Ty
     """The session's date."""
     if arguments:
         zone = translator.caster.implicit(arguments[0], types.STRING)
-        return Typed(f"CAST(timezone({zone.sql}, make_timestamptz({translator.environment.now_micros})) AS DATE)", types.DATE)
+        return Typed(
+            f"CAST(timezone({zone.sql}, make_timestamptz({translator.environment.now_micros})) AS DATE)", types.DATE
+        )
     return Typed(f"CAST(make_timestamptz({translator.environment.now_micros}) AS DATE)", types.DATE)
 
 

@@ -32,7 +32,10 @@ def concat(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
         return Typed(f"(CASE WHEN {missing} THEN NULL ELSE {joined} END)", kind)
     if all(value.type.kind == "BINARY" for value in arguments):
         return Typed("(" + " || ".join(value.sql for value in arguments) + ")", types.BINARY)
-    texts = [translator.caster.cast(value, S) if not value.type.is_nested else _text(translator, value) for value in arguments]
+    texts = [
+        translator.caster.cast(value, S) if not value.type.is_nested else _text(translator, value)
+        for value in arguments
+    ]
     return Typed("(" + " || ".join(value.sql for value in texts) + ")", S)
 
 
@@ -47,7 +50,10 @@ def concat_ws(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed
         else:
             lists.append(f"[{_text(translator, value).sql}]")
     joined = " || ".join(lists) if lists else "CAST([] AS VARCHAR[])"
-    return Typed(f"(CASE WHEN {separator.sql} IS NOT NULL THEN array_to_string(list_filter({joined}, lambda part: part IS NOT NULL), {separator.sql}) END)", S)
+    return Typed(
+        f"(CASE WHEN {separator.sql} IS NOT NULL THEN array_to_string(list_filter({joined}, lambda part: part IS NOT NULL), {separator.sql}) END)",
+        S,
+    )
 
 
 def _ascii_or(name: str, function: str) -> None:
@@ -57,7 +63,10 @@ def _ascii_or(name: str, function: str) -> None:
         if value.volatile:
             return Typed(translator.python.call(function, [value.sql]), S)
         # Beyond ASCII Java has rules of its own, such as ß to SS.
-        return Typed(f"(CASE WHEN strlen({value.sql}) = length({value.sql}) THEN {name}({value.sql}) ELSE {translator.python.call(function, [value.sql])} END)", S)
+        return Typed(
+            f"(CASE WHEN strlen({value.sql}) = length({value.sql}) THEN {name}({value.sql}) ELSE {translator.python.call(function, [value.sql])} END)",
+            S,
+        )
 
 
 _ascii_or("upper", "upper_text")
@@ -99,8 +108,17 @@ def substring(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed
     position = translator.caster.implicit(arguments[1], I)
     length = translator.caster.implicit(arguments[2], I).sql if len(arguments) > 2 else "2147483647"
     constant = position.constant
-    if isinstance(constant, int) and constant > 0 and (len(arguments) < 3 or (isinstance(arguments[2].constant, int) and arguments[2].constant >= 0)):
-        return Typed(f"substring({text.sql}, {constant}, {length})" if len(arguments) > 2 else f"substring({text.sql}, {constant})", S)
+    if (
+        isinstance(constant, int)
+        and constant > 0
+        and (len(arguments) < 3 or (isinstance(arguments[2].constant, int) and arguments[2].constant >= 0))
+    ):
+        return Typed(
+            f"substring({text.sql}, {constant}, {length})"
+            if len(arguments) > 2
+            else f"substring({text.sql}, {constant})",
+            S,
+        )
     return Typed(translator.python.call("substring_text", [text.sql, position.sql, length]), S)
 
 
@@ -176,7 +194,7 @@ _trim("rtrim", "rtrim")
 
 @scalar("btrim", least=1, most=2)
 def btrim(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
-    """trim with its arguments the other way round."""
+    """Trim with its arguments the other way round."""
     return translator.call("trim", list(reversed(arguments)))
 
 
@@ -187,7 +205,10 @@ def _pad(name: str) -> None:
             raise unsupported(f"{name} of BINARY")
         text, size = _text(translator, arguments[0]).sql, translator.caster.implicit(arguments[1], I).sql
         fill = _text(translator, arguments[2]).sql if len(arguments) > 2 else "' '"
-        return Typed(f"(CASE WHEN {fill} = '' THEN left({text}, greatest({size}, 0)) ELSE {name}({text}, greatest({size}, 0), {fill}) END)", S)
+        return Typed(
+            f"(CASE WHEN {fill} = '' THEN left({text}, greatest({size}, 0)) ELSE {name}({text}, greatest({size}, 0), {fill}) END)",
+            S,
+        )
 
 
 _pad("lpad")
@@ -224,7 +245,10 @@ def split_part(translator: ExpressionTranslator, arguments: list[Typed]) -> Type
     text, delimiter = (_text(translator, value).sql for value in arguments[:2])
     place = translator.caster.implicit(arguments[2], I)
     problem = "error('[INVALID_INDEX_OF_ZERO] The index 0 is invalid. An index shall be either < 0 or > 0 (the first element has index 1). SQLSTATE: 22003')"
-    return Typed(f"(CASE WHEN {place.sql} = 0 THEN CAST({problem} AS VARCHAR) WHEN {delimiter} = '' THEN CASE WHEN {place.sql} IN (1, -1) THEN {text} ELSE '' END ELSE split_part({text}, {delimiter}, {place.sql}) END)", S)
+    return Typed(
+        f"(CASE WHEN {place.sql} = 0 THEN CAST({problem} AS VARCHAR) WHEN {delimiter} = '' THEN CASE WHEN {place.sql} IN (1, -1) THEN {text} ELSE '' END ELSE split_part({text}, {delimiter}, {place.sql}) END)",
+        S,
+    )
 
 
 @scalar("regexp_extract", least=2, most=3)
@@ -279,7 +303,9 @@ def format_number(translator: ExpressionTranslator, arguments: list[Typed]) -> T
         raise wrong_type("format_number", value, "numeric")
     if arguments[1].constant < 0:
         return Typed("CAST(NULL AS VARCHAR)", S)
-    return Typed(translator.python.call("format_grouped", [f"CAST({value.sql} AS VARCHAR)", str(arguments[1].constant)]), S)
+    return Typed(
+        translator.python.call("format_grouped", [f"CAST({value.sql} AS VARCHAR)", str(arguments[1].constant)]), S
+    )
 
 
 @scalar("format_string", "printf", least=1, most=255)
@@ -304,7 +330,9 @@ def mask(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     """Letters and digits replaced by X, x and n."""
     given = [_text(translator, value).sql for value in arguments[1:]]
     defaults = ["'X'", "'x'", "'n'", "CAST(NULL AS VARCHAR)"]
-    return Typed(translator.python.call("mask_text", [_text(translator, arguments[0]).sql, *given, *defaults[len(given) :]]), S)
+    return Typed(
+        translator.python.call("mask_text", [_text(translator, arguments[0]).sql, *given, *defaults[len(given) :]]), S
+    )
 
 
 @scalar("elt", least=2, most=255)
@@ -314,14 +342,20 @@ def elt(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     values = [_text(translator, value) for value in arguments[1:]]
     arms = " ".join(f"WHEN {number} THEN {value.sql}" for number, value in enumerate(values, start=1))
     problem = f"'[INVALID_ARRAY_INDEX] The index ' || CAST({place.sql} AS VARCHAR) || ' is out of bounds. The array has {len(values)} elements. SQLSTATE: 22003'"
-    return Typed(f"(CASE {place.sql} {arms} ELSE CASE WHEN {place.sql} IS NOT NULL THEN CAST(error({problem}) AS VARCHAR) END END)", S)
+    return Typed(
+        f"(CASE {place.sql} {arms} ELSE CASE WHEN {place.sql} IS NOT NULL THEN CAST(error({problem}) AS VARCHAR) END END)",
+        S,
+    )
 
 
 @scalar("find_in_set", least=2)
 def find_in_set(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     """The place of a text in a comma-separated list, or 0."""
     text, listed = (_text(translator, value).sql for value in arguments)
-    return Typed(f"(CASE WHEN contains({text}, ',') THEN 0 ELSE CAST(coalesce(list_position(string_split({listed}, ','), {text}), 0) AS INTEGER) END + CASE WHEN {text} IS NULL OR {listed} IS NULL THEN NULL ELSE 0 END)", I)
+    return Typed(
+        f"(CASE WHEN contains({text}, ',') THEN 0 ELSE CAST(coalesce(list_position(string_split({listed}, ','), {text}), 0) AS INTEGER) END + CASE WHEN {text} IS NULL OR {listed} IS NULL THEN NULL ELSE 0 END)",
+        I,
+    )
 
 
 _UNUSED = (failure, text_literal)
