@@ -66,6 +66,10 @@ class DuckDbEngine:
         for name in catalogs:
             self.create_schema(name, "default")
 
+    def close(self) -> None:
+        """Lets go of the database; statements that run go on to their end."""
+        self._connection.close()
+
     # Sessions ----------------------------------------------------------------------------------------------------
 
     def open_session(

@@ -40,6 +40,7 @@ class LocalWarehouse:
     _shared: ClassVar[tuple[int, LocalWarehouse] | None] = None
     _shared_lock: ClassVar[threading.Lock] = threading.Lock()
     _running: ClassVar[weakref.WeakSet[LocalWarehouse]] = weakref.WeakSet()
+    _engines: ClassVar[weakref.WeakSet[DuckDbEngine]] = weakref.WeakSet()
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class LocalWarehouse:
         options["switches"] = dict(switches or {})
         options["faults"] = list(faults or ())
         engine = DuckDbEngine()
+        self._engines.add(engine)
         _add_samples(engine, SampleData(tpch_scale=tpch_scale))
         if data is not None:
             _add_folder(engine, data)
@@ -168,6 +170,8 @@ class LocalWarehouse:
     def close(self) -> None:
         """Stops listening; running statements are cancelled. Closing twice does nothing."""
         self._server.stop()
+        if self._engine is not None:
+            self._engine.close()
         self._engine = None
         self._running.discard(self)
 
@@ -187,12 +191,12 @@ class LocalWarehouse:
 
     @classmethod
     def _outlive_fork(cls) -> None:
-        """Keeps, in a forked child, the parent's warehouses for ever.
+        """Keeps, in a forked child, the parent's warehouses and databases for ever, those too that it has yet to free.
 
         A fork does not copy DuckDB's threads, and to free a database without its threads ends the process.
         """
-        for warehouse in cls._running:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(warehouse))
+        for kept in (*cls._running, *cls._engines):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
     def _close_in(self, process_id: int) -> None:
         if os.getpid() == process_id:
