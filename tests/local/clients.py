@@ -156,7 +156,7 @@ class SdkClient:
             if following is None:
                 break
             result = self.workspace.statement_execution.get_statement_result_chunk_n(response.statement_id, following)
-        return pa.concat_tables(tables)
+        return pa.concat_tables(tables) if tables else pa.table({})
 
     def failure(self, sql: str) -> Failure:
         status = self.execute(sql).status

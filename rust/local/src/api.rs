@@ -52,13 +52,13 @@ async fn dispatch(warehouse: &Arc<Warehouse>, request: ApiRequest<'_>, entry: &L
         }
         Route::Cancel { statement_id } => {
             if let Some(statement) = warehouse.statements.get(statement_id) {
-                warehouse.cancel_statement(&statement).await;
+                statement.cancel();
             }
             // Clients cancel finished and closed statements too, and take an error for a failure.
             Ok(Answer::json(&json!({})))
         }
         Route::CloseStatement { statement_id } => {
-            if warehouse.close_statement(statement_id).await {
+            if warehouse.close_statement(statement_id) {
                 Ok(Answer::json(&json!({})))
             } else {
                 Err(no_statement(statement_id))
@@ -150,7 +150,7 @@ async fn execute(warehouse: &Arc<Warehouse>, request: ApiRequest<'_>, entry: &Lo
     if !wait.is_zero() {
         statement.wait(wait).await;
         if cancel_after_wait && !statement.progress().is_terminal() {
-            warehouse.cancel_statement(&statement).await;
+            statement.cancel();
         }
     }
     Ok(tell(warehouse, &statement))

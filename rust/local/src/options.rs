@@ -70,6 +70,11 @@ impl ServerOptions {
     pub fn from_json(json: &str) -> Result<Self, SettingsError> {
         settings::parse_object(json)
     }
+
+    /// `statement_threads` within what the server can do.
+    pub(crate) fn running_limit(&self) -> u16 {
+        u16::try_from(self.statement_threads.clamp(1, 1024)).unwrap_or(1024)
+    }
 }
 
 impl Default for ServerOptions {

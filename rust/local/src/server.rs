@@ -54,7 +54,7 @@ impl LocalServer {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             // Statements are held back by permits, so cancels and sessions always find a thread.
-            .max_blocking_threads(options.statement_threads.clamp(1, 1024) + 64)
+            .max_blocking_threads(usize::from(options.running_limit()) + 64)
             .thread_name("seakernel-local")
             .enable_all()
             .build()?;
@@ -66,7 +66,8 @@ impl LocalServer {
             if let Err(error) = run(&runtime, &served, [(api, Origin::Api), (storage, Origin::Storage)], stop) {
                 tracing::error!(%error, "the local warehouse stopped");
             }
-            served.cancel_all();
+            // An error means that an engine does not listen; then its thread is left behind.
+            drop(runtime.block_on(async { tokio::time::timeout(STOP_LIMIT, served.cancel_all()).await }));
             runtime.shutdown_timeout(STOP_LIMIT);
             // In this order: whoever stopped the server may count on having the last hold of the engine.
             drop(served);

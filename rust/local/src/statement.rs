@@ -103,6 +103,13 @@ impl Statement {
         was_live
     }
 
+    /// Waits until the statement is cancelled; for ever when it ends otherwise.
+    pub(crate) async fn canceled(&self) {
+        let mut progress = self.progress.subscribe();
+        // The sender lives in `self`, so an error cannot be.
+        drop(progress.wait_for(|progress| matches!(progress, Progress::Canceled)).await);
+    }
+
     /// Waits for the end, at most this long; a scripted statement is not waited for.
     pub(crate) async fn wait(&self, limit: Duration) {
         if *self.scripted() != (0, 0) {

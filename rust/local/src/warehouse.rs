@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::arrow_body::Lz4;
 use crate::bearer::BearerTokens;
@@ -84,7 +85,7 @@ impl Warehouse {
             switches: RwLock::new(Arc::new(options.switches.clone())),
             cache: ResultCache::default(),
             engine,
-            gate: Arc::new(Semaphore::new(options.statement_threads.clamp(1, 1024))),
+            gate: Arc::new(Semaphore::new(options.running_limit().into())),
             options,
         }
     }
@@ -138,7 +139,7 @@ impl Warehouse {
             return false;
         }
         for statement_id in self.statements.of_session(session_id) {
-            self.close_statement(&statement_id).await;
+            self.close_statement(&statement_id);
         }
         let (warehouse, session_id) = (Arc::clone(self), session_id.to_owned());
         // An engine that panics here has lost its own session only.
@@ -170,26 +171,29 @@ impl Warehouse {
         Ok(statement)
     }
 
-    pub(crate) async fn cancel_statement(self: &Arc<Self>, statement: &Arc<Statement>) {
-        if statement.cancel() {
-            let (warehouse, id) = (Arc::clone(self), statement.id.clone());
-            drop(spawn_blocking(move || warehouse.engine.cancel(&id)).await);
-        }
-    }
-
     /// Forgets a statement, cancelled first if it is under way; false when there is none.
-    pub(crate) async fn close_statement(self: &Arc<Self>, statement_id: &str) -> bool {
+    pub(crate) fn close_statement(&self, statement_id: &str) -> bool {
         let Some(statement) = self.statements.remove(statement_id) else { return false };
-        self.cancel_statement(&statement).await;
+        statement.cancel();
         true
     }
 
-    /// Ends everything under way, for the server's own end.
-    pub(crate) fn cancel_all(&self) {
+    /// Cancels everything under way and waits until the engine is left alone, for the server's own end.
+    pub(crate) async fn cancel_all(&self) {
         for statement in self.statements.all() {
-            if statement.cancel() {
-                self.engine.cancel(&statement.id);
-            }
+            statement.cancel();
+        }
+        drop(self.gate.acquire_many(self.options.running_limit().into()).await);
+    }
+
+    /// Interrupts the engine until the statement's run is over: an engine that has yet to begin forgets an interruption.
+    async fn interrupt<T>(self: &Arc<Self>, statement_id: &str, run: &JoinHandle<T>) {
+        let mut pause = Duration::from_millis(5);
+        while !run.is_finished() {
+            let (warehouse, id) = (Arc::clone(self), statement_id.to_owned());
+            drop(spawn_blocking(move || warehouse.engine.cancel(&id)).await);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(200));
         }
     }
 
@@ -233,9 +237,15 @@ impl Run {
         // The gate is never closed, so a failure to pass it cannot be.
         let permit = Arc::clone(&warehouse.gate).acquire_owned().await;
         if statement.start() {
-            let outcome = spawn_blocking(move || if cached { self.through_cache() } else { self.execute() });
-            let outcome = outcome.await.unwrap_or_else(|_| Err(died()));
-            statement.finish(outcome);
+            let mut outcome = spawn_blocking(move || if cached { self.through_cache() } else { self.execute() });
+            let outcome = tokio::select! {
+                outcome = &mut outcome => outcome,
+                () = statement.canceled() => {
+                    warehouse.interrupt(&statement.id, &outcome).await;
+                    outcome.await
+                }
+            };
+            statement.finish(outcome.unwrap_or_else(|_| Err(died())));
         }
         drop(permit);
         warehouse.statements.ended(&statement.id);
