@@ -97,6 +97,10 @@ class Statistics:
         """Requests for further links, after the first answer."""
 
     @property
+    def renewals(self) -> int:
+        """Those of them that asked for links again because the old ones had expired."""
+
+    @property
     def download_requests(self) -> int:
         """Requests to storage hosts."""
 

@@ -56,6 +56,7 @@ pub(crate) struct PyStatistics {
     wire_bytes: u64,
     decoded_bytes: u64,
     link_requests: u64,
+    renewals: u64,
     download_requests: u64,
     retries: u64,
     trimmed_rows: u64,
@@ -65,13 +66,14 @@ pub(crate) struct PyStatistics {
 impl PyStatistics {
     fn __repr__(&self) -> String {
         format!(
-            "Statistics(chunks={}, rows={}, wire_bytes={}, decoded_bytes={}, link_requests={}, download_requests={}, \
-             retries={}, trimmed_rows={})",
+            "Statistics(chunks={}, rows={}, wire_bytes={}, decoded_bytes={}, link_requests={}, renewals={}, \
+             download_requests={}, retries={}, trimmed_rows={})",
             self.chunks,
             self.rows,
             self.wire_bytes,
             self.decoded_bytes,
             self.link_requests,
+            self.renewals,
             self.download_requests,
             self.retries,
             self.trimmed_rows
@@ -376,6 +378,7 @@ impl PyResultStream {
             wire_bytes: statistics.wire_bytes,
             decoded_bytes: statistics.decoded_bytes,
             link_requests: statistics.link_requests,
+            renewals: statistics.renewals,
             download_requests: statistics.download_requests,
             retries: statistics.retries,
             trimmed_rows: statistics.trimmed_rows,
