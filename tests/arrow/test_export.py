@@ -133,3 +133,20 @@ assert not [name for name in sys.modules if name.split(".")[0] in {"pyarrow", "n
 """
     place = [chunked.server_hostname, chunked.http_path, chunked.access_token]
     subprocess.run([sys.executable, "-c", script, *place], check=True, timeout=60)
+
+
+def test_arrow_results_do_not_load_pandas(warehouse: LocalWarehouse) -> None:
+    script = """
+import sys
+import seakernel
+host, path, token = sys.argv[1:]
+with seakernel.connect(server_hostname=host, http_path=path, access_token=token) as connection:
+    with connection.cursor() as cursor:
+        assert cursor.execute("SELECT id FROM range(9)").fetchmany_arrow(2).num_rows == 2
+        assert cursor.fetchall_arrow().num_rows == 7
+        assert cursor.execute("SELECT id FROM range(9)").fetch_record_batch().read_all().num_rows == 9
+print(sorted({"pandas", "polars", "duckdb"} & set(sys.modules)))
+"""
+    place = [warehouse.server_hostname, warehouse.http_path, warehouse.access_token]
+    done = subprocess.run([sys.executable, "-c", script, *place], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]"

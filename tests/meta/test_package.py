@@ -106,12 +106,6 @@ def test_import_needs_no_third_party_package() -> None:
     isolated("import seakernel, seakernel.dbapi, seakernel.exceptions, seakernel.types")
 
 
-def test_import_is_quick() -> None:
-    script = "import time, sys; begin = time.perf_counter(); import seakernel; print(time.perf_counter() - begin)"
-    # The best of five: the claim is about the work to do, not about what else runs on the machine.
-    assert min(float(isolated(script).stdout) for _ in range(5)) < 0.05
-
-
 def test_import_loads_nothing_heavy_and_starts_no_thread() -> None:
     isolated(
         "import threading, os, seakernel\n"
