@@ -148,5 +148,38 @@ with seakernel.connect(server_hostname=host, http_path=path, access_token=token)
 print(sorted({"pandas", "polars", "duckdb"} & set(sys.modules)))
 """
     place = [warehouse.server_hostname, warehouse.http_path, warehouse.access_token]
-    done = subprocess.run([sys.executable, "-c", script, *place], check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *place], check=True, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.strip() == "[]"
+
+
+def test_columns_are_slices_of_the_decoded_file(warehouse: LocalWarehouse) -> None:
+    """Every buffer of every column lies inside the one block that the result file was decompressed into."""
+    columns = (
+        "id, id * 0.5D AS half, 'row ' || id AS text, CAST(id AS DECIMAL(12,2)) AS amount, timestamp_micros(id) AS at"
+    )
+    with warehouse.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"SELECT {columns} FROM range(200000)")
+        table = cursor.fetchall_arrow()
+        statistics = cursor.statistics
+    assert (statistics.chunks, table.num_rows) == (1, 200_000)
+    assert [str(field.type) for field in table.schema] == [
+        "int64",
+        "double",
+        "string",
+        "decimal128(12, 2)",
+        "timestamp[us, tz=Etc/UTC]",
+    ]
+    buffers = [
+        buffer
+        for column in table.columns
+        for chunk in column.chunks
+        for buffer in chunk.buffers()
+        if buffer is not None and buffer.size > 0
+    ]
+    begin = min(buffer.address for buffer in buffers)
+    end = max(buffer.address + buffer.size for buffer in buffers)
+    assert end - begin <= statistics.decoded_bytes
+    used = sum(buffer.size for buffer in buffers)
+    assert used > 0.9 * statistics.decoded_bytes, "the block holds the columns and little else"

@@ -172,3 +172,38 @@ def test_a_refused_hybrid_disposition_is_asked_for_once() -> None:
         executed = operations(warehouse.requests(), "execute")
         sent = [(request["body"]["disposition"], request["status"]) for request in executed]
         assert sent == [("INLINE_OR_EXTERNAL_LINKS", 400)] + [("EXTERNAL_LINKS", 200)] * 6
+
+
+PEAK_SCRIPT = """
+import json, sys
+import pyarrow
+import seakernel
+
+def memory(key):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(key)) * 1024
+
+place, budget = json.loads(sys.argv[1])
+with seakernel.connect(**place, results={"memory_budget_bytes": budget}) as connection, connection.cursor() as cursor:
+    cursor.execute("SELECT * FROM main.big.sales LIMIT 1000").fetch_record_batch().read_all()
+    with open("/proc/self/clear_refs", "w") as peak:
+        peak.write("5")  # VmHWM starts anew
+    idle = memory("VmRSS")
+    rows = total = 0
+    for batch in cursor.execute("SELECT id, quantity, ratio, customer, price FROM main.big.sales").fetch_record_batch():
+        rows += batch.num_rows
+        total += batch.nbytes
+    print(json.dumps([rows, total, memory("VmHWM") - idle]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("budget", [64 << 20, 256 << 20])
+def test_streaming_ten_million_rows_stays_within_the_budget(remote: RemoteWarehouse, budget: int) -> None:
+    remote.ask("switches")
+    command = [sys.executable, "-c", PEAK_SCRIPT, json.dumps([remote.place, budget])]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100)
+    rows, total, growth = json.loads(done.stdout)
+    assert rows == ROWS
+    assert total > 2 * budget
+    assert growth < budget + (64 << 20)

@@ -120,3 +120,15 @@ def test_signatures_are_readable() -> None:
     assert set(keywords) - {"server_hostname", "http_path", "access_token"} == set(
         inspect.signature(seakernel.connect).parameters
     ) - {"server_hostname", "http_path", "access_token", "connector_options"}
+
+
+def test_the_example_of_the_readme_runs() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert len(examples) == 1
+    done = subprocess.run([sys.executable, "-c", examples[0]], check=True, capture_output=True, text=True, timeout=60)
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["EWR", "51085", "13.5"],
+        ["JFK", "62071", "10.9"],
+        ["LGA", "33949", "9.7"],
+    ]
