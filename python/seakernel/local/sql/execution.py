@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,10 @@ from seakernel.local.sql.catalog import Table, TableColumn, Version
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.queries import QueryTranslator
 from seakernel.local.sql.typed import Column, OutputColumn, QuerySql, Scope
-from seakernel.local.sql.types import DataType, quoted, text_literal
+from seakernel.local.sql.types import DataType, text_literal
 from seakernel.local.sql.versions import ROW_BUDGET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from seakernel.local.sql.catalog import Warehouse
     from seakernel.local.sql.session import Session, StatementEnvironment
     from seakernel.local.sql.syntax import IdentifierClause
@@ -51,18 +48,6 @@ class Execution:
         rows = self.run(sql)
         return int(rows[0][0]) if rows and rows[0] else 0
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Changes rows and the catalog all at once or not at all; one statement at a time."""
-        with self.warehouse.lock:
-            self.cursor.execute("BEGIN")
-            try:
-                yield
-            except BaseException:
-                self.cursor.execute("ROLLBACK")
-                raise
-            self.cursor.execute("COMMIT")
-
     def row_count(self, storage: str) -> int:
         """The number of rows of a DuckDB table."""
         return int(self.run(f"SELECT count(*) FROM {storage}")[0][0])
@@ -71,23 +56,20 @@ class Execution:
         """Keeps the rows of the table's last version apart before they change, if they are few enough."""
         if not table.versions:
             return
-        last = table.versions[-1]
-        rows = last.row_count
-        kept = sum(
-            version.row_count for version in table.versions if version.storage and version.storage != table.storage
-        )
-        for version in table.versions:
-            if kept + rows <= ROW_BUDGET:
-                break
-            if version.storage and version.storage != table.storage and version is not last:
-                kept -= version.row_count
-                version.storage = None
-        if rows > ROW_BUDGET:
-            last.storage = None
+        # Several versions share a storage when only facts about the table changed between them.
+        rows = {version.storage: version.row_count for version in table.versions if version.storage}
+        needed = rows.pop(table.storage, 0)
+        while rows and sum(rows.values()) + needed > ROW_BUDGET:
+            oldest = next(iter(rows))
+            del rows[oldest]
+            self.run(f"DROP TABLE {oldest}")
+            _move(table, oldest, None)
+        if needed > ROW_BUDGET:
+            _move(table, table.storage, None)
             return
-        copy = self.warehouse.new_storage(table.name)
+        copy = self.warehouse.new_storage()
         self.run(f"CREATE TABLE {copy} AS SELECT * FROM {table.storage}")
-        last.storage = copy
+        _move(table, table.storage, copy)
 
     def record(
         self,
@@ -126,6 +108,13 @@ class Execution:
                 )
 
 
+def _move(table: Table, storage: str, target: str | None) -> None:
+    """Says where the versions are now whose rows were in `storage`."""
+    for version in table.versions:
+        if version.storage == storage:
+            version.storage = target
+
+
 def parse_expression(text: str) -> Any:
     """Parses the text of a default, a check or a generated column."""
     from seakernel.local.sql.parse_query import QueryParser
@@ -140,9 +129,7 @@ def stored_columns(table: Table, alias: str) -> list[Column]:
     """The columns of a table as a scope sees them."""
     names = (table.catalog.lower(), table.schema.lower(), table.name.lower())
     return [
-        Column(
-            column.name, types.STRING if column.type.is_string else column.type, f"{alias}.{quoted(column.name)}", names
-        )
+        Column(column.name, types.STRING if column.type.is_string else column.type, f"{alias}.{column.physical}", names)
         for column in table.columns
     ]
 

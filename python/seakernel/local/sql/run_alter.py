@@ -11,7 +11,6 @@ from seakernel.local.sql.execution import Execution, parse_expression, require_t
 from seakernel.local.sql.run_definition import _complete_key, _writable_schema
 from seakernel.local.sql.statements import parse_query
 from seakernel.local.sql.typed import Scope, Typed
-from seakernel.local.sql.types import quoted
 
 if TYPE_CHECKING:
     from seakernel.local.sql import commands
@@ -20,21 +19,20 @@ if TYPE_CHECKING:
 
 def alter(execution: Execution, command: commands.AlterTable) -> None:
     """Changes a table or view."""
-    with execution.transaction():
-        table = execution.environment.require(command.name)
-        if table.catalog:
-            _writable_schema(execution, [table.catalog, table.schema, table.name])
-        if table.is_view:
-            _alter_view(execution, command, table)
-            return
-        require_table(execution, command.name, f"ALTER TABLE ... {command.action}")
-        if command.is_view:
-            raise failure(
-                "EXPECT_VIEW_NOT_TABLE.NO_ALTERNATIVE",
-                "42809",
-                f"'ALTER VIEW' expects a view but `{table.full_name}` is a table.",
-            )
-        _ACTIONS[command.action](execution, command, table)
+    table = execution.environment.require(command.name)
+    if table.catalog:
+        _writable_schema(execution, [table.catalog, table.schema, table.name])
+    if table.is_view:
+        _alter_view(execution, command, table)
+        return
+    require_table(execution, command.name, f"ALTER TABLE ... {command.action}")
+    if command.is_view:
+        raise failure(
+            "EXPECT_VIEW_NOT_TABLE.NO_ALTERNATIVE",
+            "42809",
+            f"'ALTER VIEW' expects a view but `{table.full_name}` is a table.",
+        )
+    _ACTIONS[command.action](execution, command, table)
 
 
 def _alter_view(execution: Execution, command: commands.AlterTable, view: Table) -> None:
@@ -71,11 +69,9 @@ def _rename_column(execution: Execution, command: commands.AlterTable, table: Ta
         raise unsupported("RENAME COLUMN of a table with CHECK constraints or generated columns")
     before = column.name
     column_names = {before.lower(): new}
-    if column.identity:
-        raise unsupported("RENAME of an identity column")
     execution.preserve(table)
-    execution.run(f"ALTER TABLE {table.storage} RENAME COLUMN {quoted(before)} TO {quoted(new)}")
-    column.name = new
+    old_physical, column.name = column.physical, new
+    execution.run(f"ALTER TABLE {table.storage} RENAME COLUMN {old_physical} TO {column.physical}")
     table.partitioned_by = [column_names.get(name.lower(), name) for name in table.partitioned_by]
     table.clustered_by = [column_names.get(name.lower(), name) for name in table.clustered_by]
     execution.record(table, "RENAME COLUMN")
@@ -130,23 +126,18 @@ def _place(table: Table, where: str) -> int:
 def _rebuild(execution: Execution, table: Table, values: dict[str, str]) -> None:
     """Copies the rows to a new DuckDB table with the columns of now; a column that was not there is NULL."""
     present = {str(row[0]).lower() for row in execution.run(f"SELECT column_name FROM (DESCRIBE {table.storage})")}
-    storage = execution.warehouse.new_storage(table.name)
-    if any(column.identity for column in table.columns):
-        raise unsupported("This ALTER TABLE of a table with an identity column")
+    storage = execution.warehouse.new_storage()
     columns = ", ".join(
-        f"{quoted(column.name)} {column.type.engine}{'' if column.nullable else ' NOT NULL'}"
-        for column in table.columns
+        f"{column.physical} {column.type.engine}{'' if column.nullable else ' NOT NULL'}" for column in table.columns
     )
     items = ", ".join(
         values.get(column.name.lower())
-        or (f"r0.{quoted(column.name)}" if column.name.lower() in present else f"CAST(NULL AS {column.type.engine})")
+        or (f"r0.{column.physical}" if f"c_{column.name}".lower() in present else f"CAST(NULL AS {column.type.engine})")
         for column in table.columns
     )
     execution.run(f"CREATE TABLE {storage} ({columns})")
     execution.run(f"INSERT INTO {storage} SELECT {items} FROM {table.storage} AS r0")
     # The old storage stays as the last version's.
-    if table.versions and table.versions[-1].storage == table.storage:
-        pass
     table.storage = storage
 
 
@@ -262,12 +253,12 @@ def _column_comment(execution: Execution, command: commands.AlterTable, table: T
 def _column_nullable(execution: Execution, command: commands.AlterTable, table: Table) -> None:
     column = table.column(_plain(command.names[0]))
     required = command.action == "COLUMN SET NOT NULL"
-    if required and execution.run(f"SELECT 1 FROM {table.storage} WHERE {quoted(column.name)} IS NULL LIMIT 1"):
+    if required and execution.run(f"SELECT 1 FROM {table.storage} WHERE {column.physical} IS NULL LIMIT 1"):
         raise failure(
             "DELTA_NOT_NULL_CONSTRAINT_VIOLATED", "23502", f"NOT NULL constraint violated for column: {column.name}."
         )
     execution.run(
-        f"ALTER TABLE {table.storage} ALTER COLUMN {quoted(column.name)} {'SET' if required else 'DROP'} NOT NULL"
+        f"ALTER TABLE {table.storage} ALTER COLUMN {column.physical} {'SET' if required else 'DROP'} NOT NULL"
     )
     column.nullable = not required
 
@@ -291,7 +282,7 @@ def _column_type(execution: Execution, command: commands.AlterTable, table: Tabl
             "0AKDC",
             f"ALTER TABLE CHANGE COLUMN is not supported for changing column {column.name} from {column.type.text} to {target.text}.",
         )
-    value = execution.translator().caster.cast(Typed(f"r0.{quoted(column.name)}", column.type), target)
+    value = execution.translator().caster.cast(Typed(f"r0.{column.physical}", column.type), target)
     column.type = target
     _rebuild(execution, table, {column.name.lower(): value.sql})
     execution.record(table, "CHANGE COLUMN")

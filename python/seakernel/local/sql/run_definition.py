@@ -18,7 +18,7 @@ from seakernel.local.sql.catalog import (
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.execution import Execution, counts, parse_expression, require_table, stored_columns
 from seakernel.local.sql.routines import Routine
-from seakernel.local.sql.run_rows import sequence_name, stored
+from seakernel.local.sql.run_rows import stored
 from seakernel.local.sql.statements import parse_query
 from seakernel.local.sql.typed import Column, QuerySql, Scope, Typed
 from seakernel.local.sql.types import quoted, text_literal
@@ -42,41 +42,40 @@ def _writable_schema(execution: Execution, parts: list[str]) -> tuple[Schema, tu
 def create_table(execution: Execution, command: commands.CreateTable) -> QuerySql | None:
     """CREATE TABLE."""
     parts = execution.name(command.name)
-    with execution.transaction():
-        schema, (catalog_name, schema_name, name) = _writable_schema(execution, parts)
-        old = schema.tables.get(name.lower())
-        if old is not None:
-            if command.if_not_exists:
-                return None
-            if not command.replace:
-                raise exists_already("table", [catalog_name, schema_name, name])
-            if old.is_view:
-                raise failure(
-                    "EXPECT_TABLE_NOT_VIEW.NO_ALTERNATIVE",
-                    "42809",
-                    f"'REPLACE TABLE' expects a table but `{old.full_name}` is a view.",
-                )
-        table = Table(catalog_name, schema_name, name, [], owner=execution.session.user)
-        table.storage = execution.warehouse.new_storage(name)
-        _describe_new(execution, table, command)
-        source = execution.translator().query(command.query) if command.query is not None else None
-        if source is not None:
-            _columns_of_query(table, command, source)
-        _check_columns(execution, table)
-        _create_storage(execution, table)
-        added = 0
-        if source is not None:
-            added = _fill(execution, table, source)
-        if old is not None:
-            execution.preserve(old)
-            table.versions = old.versions
-            table.created = old.created
-        schema.tables[name.lower()] = table
-        operation = ("CREATE OR REPLACE TABLE" if command.replace else "CREATE TABLE") + (
-            " AS SELECT" if source is not None else ""
-        )
-        execution.check_rows(table)
-        execution.record(table, operation, {"numOutputRows": added} if source is not None else None)
+    schema, (catalog_name, schema_name, name) = _writable_schema(execution, parts)
+    old = execution.warehouse.find(catalog_name, schema_name, name)
+    if old is not None:
+        if command.if_not_exists:
+            return None
+        if not command.replace:
+            raise exists_already("table", [catalog_name, schema_name, name])
+        if old.is_view:
+            raise failure(
+                "EXPECT_TABLE_NOT_VIEW.NO_ALTERNATIVE",
+                "42809",
+                f"'REPLACE TABLE' expects a table but `{old.full_name}` is a view.",
+            )
+    table = Table(catalog_name, schema_name, name, [], owner=execution.session.user)
+    table.storage = execution.warehouse.new_storage()
+    _describe_new(execution, table, command)
+    source = execution.translator().query(command.query) if command.query is not None else None
+    if source is not None:
+        _columns_of_query(table, command, source)
+    _check_columns(execution, table)
+    _create_storage(execution, table)
+    added = 0
+    if source is not None:
+        added = _fill(execution, table, source)
+    if old is not None:
+        execution.preserve(old)
+        table.versions = old.versions
+        table.created = old.created
+    schema.tables[name.lower()] = table
+    operation = ("CREATE OR REPLACE TABLE" if command.replace else "CREATE TABLE") + (
+        " AS SELECT" if source is not None else ""
+    )
+    execution.check_rows(table)
+    execution.record(table, operation, {"numOutputRows": added} if source is not None else None)
     return counts(num_affected_rows=added, num_inserted_rows=added) if source is not None else None
 
 
@@ -210,8 +209,7 @@ def _check_columns(execution: Execution, table: Table) -> None:
 
 def _create_storage(execution: Execution, table: Table) -> None:
     columns = ", ".join(
-        f"{quoted(column.name)} {column.type.engine}{'' if column.nullable else ' NOT NULL'}"
-        for column in table.columns
+        f"{column.physical} {column.type.engine}{'' if column.nullable else ' NOT NULL'}" for column in table.columns
     )
     execution.run(f"CREATE TABLE {table.storage} ({columns})")
     for column in table.columns:
@@ -219,18 +217,16 @@ def _create_storage(execution: Execution, table: Table) -> None:
             _, start, step = column.identity
             if step == 0:
                 raise failure("DELTA_IDENTITY_COLUMNS_ILLEGAL_STEP", "42611", "IDENTITY column step cannot be 0.")
-            limits = "" if step > 0 else " MINVALUE -9223372036854775808 MAXVALUE 9223372036854775807"
+            table.sequence = execution.warehouse.new_storage()
             execution.run(
-                f"CREATE SEQUENCE {quoted(sequence_name(table, column))} INCREMENT BY {step}{limits} START WITH {start}"
-                if step < 0 or start >= 1
-                else f"CREATE SEQUENCE {quoted(sequence_name(table, column))} INCREMENT BY {step} MINVALUE {start} START WITH {start}"
+                f"CREATE SEQUENCE {table.sequence} INCREMENT BY {step} MINVALUE {-(2**63)} MAXVALUE {2**63 - 1} START WITH {start}"
             )
 
 
 def _fill(execution: Execution, table: Table, source: QuerySql) -> int:
     alias = "r0"
     items = ", ".join(
-        f"{stored(execution.translator(), Typed(f'{alias}.{quoted(own.physical)}', own.type), column)} AS {quoted(column.name)}"
+        f"{stored(execution.translator(), Typed(f'{alias}.{quoted(own.physical)}', own.type), column)} AS {column.physical}"
         for own, column in zip(source.columns, table.columns, strict=True)
     )
     return execution.count(f"INSERT INTO {table.storage} SELECT {items} FROM ({source.sql}) AS {alias}")
@@ -264,12 +260,11 @@ def create_view(execution: Execution, command: commands.CreateView) -> None:
     )
     view.view_place = (execution.environment.catalog, execution.environment.schema)
     view.owner = execution.session.user
-    with execution.warehouse.lock:
-        if command.temporary:
-            _keep_view(execution.session.temporary_views, view, [parts[-1]], command)
-            return
-        schema, (view.catalog, view.schema, view.name) = _writable_schema(execution, parts)
-        _keep_view(schema.tables, view, [view.catalog, view.schema, view.name], command)
+    if command.temporary:
+        _keep_view(execution.session.temporary_views, view, [parts[-1]], command)
+        return
+    schema, (view.catalog, view.schema, view.name) = _writable_schema(execution, parts)
+    _keep_view(schema.tables, view, [view.catalog, view.schema, view.name], command)
 
 
 def _keep_view(holder: dict[str, Table], view: Table, parts: list[str], command: commands.CreateView) -> None:
@@ -311,57 +306,54 @@ def create_function(execution: Execution, command: commands.CreateFunction) -> N
             routine.returns = value.type
         else:
             translator.caster.cast(value, command.returns)
-    with execution.warehouse.lock:
-        if name.lower() in schema.routines and not command.replace:
-            if command.if_not_exists:
-                return
-            raise exists_already("routine", [catalog_name, schema_name, name])
-        schema.routines[name.lower()] = routine
+    if name.lower() in schema.routines and not command.replace:
+        if command.if_not_exists:
+            return
+        raise exists_already("routine", [catalog_name, schema_name, name])
+    schema.routines[name.lower()] = routine
 
 
 def create_schema(execution: Execution, command: commands.CreateSchema) -> None:
     """CREATE SCHEMA and CREATE CATALOG."""
     parts = execution.name(command.name)
-    with execution.warehouse.lock:
-        if command.kind == "CATALOG":
-            if parts[-1].lower() in execution.warehouse.catalogs:
-                if command.if_not_exists:
-                    return
-                raise exists_already("catalog", parts)
-            catalog = Catalog(parts[-1], command.comment, {"default": Schema("default")}, execution.session.user)
-            execution.warehouse.catalogs[parts[-1].lower()] = catalog
-            return
-        catalog_name = parts[0] if len(parts) > 1 else execution.environment.catalog
-        holder = execution.warehouse.catalog(catalog_name)
-        if holder.name.lower() in _READ_ONLY_CATALOGS:
-            raise failure(
-                "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{holder.name}` is read-only."
-            )
-        if parts[-1].lower() in holder.schemas or parts[-1].lower() == INFORMATION_SCHEMA:
+    if command.kind == "CATALOG":
+        if parts[-1].lower() in execution.warehouse.catalogs:
             if command.if_not_exists:
                 return
-            raise exists_already("schema", [holder.name, parts[-1]])
-        holder.schemas[parts[-1].lower()] = Schema(
-            parts[-1], command.comment, properties=command.properties, owner=execution.session.user
+            raise exists_already("catalog", parts)
+        catalog = Catalog(parts[-1], command.comment, {"default": Schema("default")}, execution.session.user)
+        execution.warehouse.catalogs[parts[-1].lower()] = catalog
+        return
+    catalog_name = parts[0] if len(parts) > 1 else execution.environment.catalog
+    holder = execution.warehouse.catalog(catalog_name)
+    if holder.name.lower() in _READ_ONLY_CATALOGS:
+        raise failure(
+            "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{holder.name}` is read-only."
         )
+    if parts[-1].lower() in holder.schemas or parts[-1].lower() == INFORMATION_SCHEMA:
+        if command.if_not_exists:
+            return
+        raise exists_already("schema", [holder.name, parts[-1]])
+    holder.schemas[parts[-1].lower()] = Schema(
+        parts[-1], command.comment, properties=command.properties, owner=execution.session.user
+    )
 
 
 def drop(execution: Execution, command: commands.Drop) -> None:
     """DROP."""
     parts = execution.name(command.name)
-    with execution.transaction():
-        if command.kind in ("TABLE", "VIEW"):
-            _drop_table(execution, command, parts)
-        elif command.kind == "FUNCTION":
-            routine = execution.environment.routine(parts)
-            if routine is not None:
-                del execution.warehouse.schema(routine.catalog, routine.schema).routines[routine.name.lower()]
-            elif not command.if_exists:
-                raise failure("ROUTINE_NOT_FOUND", "42883", f"The routine `{'`.`'.join(parts)}` cannot be found.")
-        elif command.kind == "SCHEMA":
-            _drop_schema(execution, command, parts)
-        else:
-            _drop_catalog(execution, command, parts)
+    if command.kind in ("TABLE", "VIEW"):
+        _drop_table(execution, command, parts)
+    elif command.kind == "FUNCTION":
+        routine = execution.environment.routine(parts)
+        if routine is not None:
+            del execution.warehouse.schema(routine.catalog, routine.schema).routines[routine.name.lower()]
+        elif not command.if_exists:
+            raise failure("ROUTINE_NOT_FOUND", "42883", f"The routine `{'`.`'.join(parts)}` cannot be found.")
+    elif command.kind == "SCHEMA":
+        _drop_schema(execution, command, parts)
+    else:
+        _drop_catalog(execution, command, parts)
 
 
 def _drop_table(execution: Execution, command: commands.Drop, parts: list[str]) -> None:
@@ -390,6 +382,8 @@ def _drop_storage(execution: Execution, table: Table) -> None:
         {table.storage} if table.storage and table.reader is None else set()
     ):
         execution.run(f"DROP TABLE IF EXISTS {storage}")
+    if table.sequence:
+        execution.run(f"DROP SEQUENCE IF EXISTS {table.sequence}")
 
 
 def _drop_schema(execution: Execution, command: commands.Drop, parts: list[str]) -> None:
@@ -441,16 +435,15 @@ def _drop_catalog(execution: Execution, command: commands.Drop, parts: list[str]
 
 def comment(execution: Execution, command: commands.Comment) -> None:
     """COMMENT ON."""
-    with execution.warehouse.lock:
-        if command.kind == "CATALOG":
-            execution.warehouse.catalog(command.name[-1]).comment = command.text
-        elif command.kind == "SCHEMA":
-            catalog = command.name[0] if len(command.name) > 1 else execution.environment.catalog
-            execution.warehouse.schema(catalog, command.name[-1]).comment = command.text
-        elif command.kind == "COLUMN":
-            execution.environment.require(command.name[:-1]).column(command.name[-1]).comment = command.text
-        else:
-            execution.environment.require(command.name).comment = command.text
+    if command.kind == "CATALOG":
+        execution.warehouse.catalog(command.name[-1]).comment = command.text
+    elif command.kind == "SCHEMA":
+        catalog = command.name[0] if len(command.name) > 1 else execution.environment.catalog
+        execution.warehouse.schema(catalog, command.name[-1]).comment = command.text
+    elif command.kind == "COLUMN":
+        execution.environment.require(command.name[:-1]).column(command.name[-1]).comment = command.text
+    else:
+        execution.environment.require(command.name).comment = command.text
 
 
 def maintain(execution: Execution, command: commands.Maintenance) -> QuerySql | None:

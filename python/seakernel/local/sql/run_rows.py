@@ -23,23 +23,24 @@ def insert(execution: Execution, command: commands.Insert) -> QuerySql:
     source = translator.query(_with_defaults(command.query, table, command.columns))
     columns = _targets(table, command, source)
     values = _stored_values(translator, table, columns, source)
-    with execution.transaction():
-        execution.preserve(table)
-        removed = 0
-        if command.overwrite or command.replace_where is not None:
-            # The source may read the table, so its rows are computed before the old ones go.
-            execution.run(f"CREATE TEMP TABLE seakernel_staged AS {values}")
-            where = ""
-            if command.replace_where is not None:
-                where = f" WHERE {translator.boolean(command.replace_where, Scope(stored_columns(table, table.storage))).sql}"
-            removed = execution.count(f"DELETE FROM {table.storage}{where}")
-            values = "SELECT * FROM seakernel_staged"
-        added = execution.count(f"INSERT INTO {table.storage} {values}")
-        if command.overwrite or command.replace_where is not None:
-            execution.run("DROP TABLE seakernel_staged")
-        execution.check_rows(table)
-        mode = "Overwrite" if command.overwrite or command.replace_where is not None else "Append"
-        execution.record(table, "WRITE", {"numOutputRows": added, "numDeletedRows": removed}, {"mode": mode})
+    execution.preserve(table)
+    removed = 0
+    if command.overwrite or command.replace_where is not None:
+        # The source may read the table, so its rows are computed before the old ones go.
+        execution.run(f"CREATE TEMP TABLE seakernel_staged AS {values}")
+        where = ""
+        if command.replace_where is not None:
+            where = (
+                f" WHERE {translator.boolean(command.replace_where, Scope(stored_columns(table, table.storage))).sql}"
+            )
+        removed = execution.count(f"DELETE FROM {table.storage}{where}")
+        values = "SELECT * FROM seakernel_staged"
+    added = execution.count(f"INSERT INTO {table.storage} {values}")
+    if command.overwrite or command.replace_where is not None:
+        execution.run("DROP TABLE seakernel_staged")
+    execution.check_rows(table)
+    mode = "Overwrite" if command.overwrite or command.replace_where is not None else "Append"
+    execution.record(table, "WRITE", {"numOutputRows": added, "numDeletedRows": removed}, {"mode": mode})
     return counts(num_affected_rows=added, num_inserted_rows=added)
 
 
@@ -117,14 +118,14 @@ def _stored_values(translator: QueryTranslator, table: Table, chosen: list[Table
         value = given.get(column.name.lower())
         if value is None:
             value = _missing(translator, table, column, given)
-        items.append(f"{value} AS {quoted(column.name)}")
+        items.append(f"{value} AS {column.physical}")
     return f"SELECT {', '.join(items)} FROM ({source.sql}) AS {alias}"
 
 
 def _missing(translator: QueryTranslator, table: Table, column: TableColumn, given: dict[str, str]) -> str:
     """The value of a column that the statement does not give."""
     if column.identity:
-        return f"nextval({text_literal(quoted(sequence_name(table, column)))})"
+        return f"nextval({text_literal(table.sequence)})"
     if column.generated:
         scope = Scope(
             [
@@ -139,11 +140,6 @@ def _missing(translator: QueryTranslator, table: Table, column: TableColumn, giv
     if column.default:
         return stored(translator, translator.expression(parse_expression(column.default), Scope()), column)
     return f"CAST(NULL AS {column.type.engine})"
-
-
-def sequence_name(table: Table, column: TableColumn) -> str:
-    """The DuckDB sequence behind an identity column."""
-    return f"{table.storage.strip(chr(34))}_{column.name}".lower().replace("'", "")
 
 
 def stored(translator: QueryTranslator, value: Typed, column: TableColumn) -> str:
@@ -200,12 +196,11 @@ def update(execution: Execution, command: commands.Update) -> QuerySql:
         new[column.name.lower()] = stored(translator, _assignment(translator, node, column, scope), column)
     _regenerate(translator, table, new, "r0")
     where = f" WHERE {translator.boolean(command.where, scope).sql}" if command.where is not None else ""
-    assignments = ", ".join(f"{quoted(table.column(name).name)} = {sql}" for name, sql in new.items())
-    with execution.transaction():
-        execution.preserve(table)
-        changed = execution.count(f"UPDATE {table.storage} AS r0 SET {assignments}{where}")
-        execution.check_rows(table)
-        execution.record(table, "UPDATE", {"numUpdatedRows": changed})
+    assignments = ", ".join(f"{table.column(name).physical} = {sql}" for name, sql in new.items())
+    execution.preserve(table)
+    changed = execution.count(f"UPDATE {table.storage} AS r0 SET {assignments}{where}")
+    execution.check_rows(table)
+    execution.record(table, "UPDATE", {"numUpdatedRows": changed})
     return counts(num_affected_rows=changed)
 
 
@@ -224,7 +219,7 @@ def _regenerate(translator: QueryTranslator, table: Table, new: dict[str, str], 
                     Column(
                         other.name,
                         types.STRING if other.type.is_string else other.type,
-                        new.get(other.name.lower(), f"{alias}.{quoted(other.name)}"),
+                        new.get(other.name.lower(), f"{alias}.{other.physical}"),
                     )
                     for other in table.columns
                     if not other.generated
@@ -243,10 +238,9 @@ def delete(execution: Execution, command: commands.Delete) -> QuerySql | None:
     if command.where is not None:
         condition = translator.boolean(command.where, Scope(_alias_scope(table, command.alias, "r0")))
         where = f" WHERE rowid IN (SELECT r0.rowid FROM {table.storage} AS r0 WHERE {condition.sql})"
-    with execution.transaction():
-        execution.preserve(table)
-        removed = execution.count(f"DELETE FROM {table.storage}{where}")
-        execution.record(table, "TRUNCATE" if command.truncate else "DELETE", {"numDeletedRows": removed})
+    execution.preserve(table)
+    removed = execution.count(f"DELETE FROM {table.storage}{where}")
+    execution.record(table, "TRUNCATE" if command.truncate else "DELETE", {"numDeletedRows": removed})
     return None if command.truncate else counts(num_affected_rows=removed)
 
 
@@ -262,37 +256,36 @@ def merge(execution: Execution, command: commands.Merge) -> QuerySql:
     table = require_table(execution, execution.name(command.name), "MERGE")
     translator = execution.translator()
     staged = _Staging(translator, table, command)
-    with execution.transaction():
-        execution.preserve(table)
-        execution.run(f"CREATE TEMP TABLE seakernel_merge AS {staged.sql}")
-        numbers = {
-            action: [place for place, clause in enumerate(command.clauses) if clause.action == action]
-            for action in ("UPDATE", "DELETE", "INSERT")
-        }
-        _refuse_ambiguity(execution, command)
-        columns = [quoted(column.name) for column in table.columns]
-        updated = deleted = inserted = 0
-        if numbers["UPDATE"]:
-            assignments = ", ".join(f"{name} = m.v{place}" for place, name in enumerate(columns))
-            updated = execution.count(
-                f"UPDATE {table.storage} AS r0 SET {assignments} FROM seakernel_merge AS m WHERE r0.rowid = m.target_row AND m.clause IN ({_numbers(numbers['UPDATE'])})"
-            )
-        if numbers["DELETE"]:
-            deleted = execution.count(
-                f"DELETE FROM {table.storage} WHERE rowid IN (SELECT target_row FROM seakernel_merge WHERE clause IN ({_numbers(numbers['DELETE'])}))"
-            )
-        if numbers["INSERT"]:
-            values = ", ".join(f"v{place}" for place in range(len(columns)))
-            inserted = execution.count(
-                f"INSERT INTO {table.storage} SELECT {values} FROM seakernel_merge WHERE clause IN ({_numbers(numbers['INSERT'])})"
-            )
-        execution.run("DROP TABLE seakernel_merge")
-        execution.check_rows(table)
-        execution.record(
-            table,
-            "MERGE",
-            {"numTargetRowsUpdated": updated, "numTargetRowsDeleted": deleted, "numTargetRowsInserted": inserted},
+    execution.preserve(table)
+    execution.run(f"CREATE TEMP TABLE seakernel_merge AS {staged.sql}")
+    numbers = {
+        action: [place for place, clause in enumerate(command.clauses) if clause.action == action]
+        for action in ("UPDATE", "DELETE", "INSERT")
+    }
+    _refuse_ambiguity(execution, command)
+    columns = [column.physical for column in table.columns]
+    updated = deleted = inserted = 0
+    if numbers["UPDATE"]:
+        assignments = ", ".join(f"{name} = m.v{place}" for place, name in enumerate(columns))
+        updated = execution.count(
+            f"UPDATE {table.storage} AS r0 SET {assignments} FROM seakernel_merge AS m WHERE r0.rowid = m.target_row AND m.clause IN ({_numbers(numbers['UPDATE'])})"
         )
+    if numbers["DELETE"]:
+        deleted = execution.count(
+            f"DELETE FROM {table.storage} WHERE rowid IN (SELECT target_row FROM seakernel_merge WHERE clause IN ({_numbers(numbers['DELETE'])}))"
+        )
+    if numbers["INSERT"]:
+        values = ", ".join(f"v{place}" for place in range(len(columns)))
+        inserted = execution.count(
+            f"INSERT INTO {table.storage} SELECT {values} FROM seakernel_merge WHERE clause IN ({_numbers(numbers['INSERT'])})"
+        )
+    execution.run("DROP TABLE seakernel_merge")
+    execution.check_rows(table)
+    execution.record(
+        table,
+        "MERGE",
+        {"numTargetRowsUpdated": updated, "numTargetRowsDeleted": deleted, "numTargetRowsInserted": inserted},
+    )
     return counts(
         num_affected_rows=updated + deleted + inserted,
         num_updated_rows=updated,
@@ -346,7 +339,7 @@ class _Staging:
         ]
         condition = translator.boolean(command.on, Scope([*inner_target, *inner_source]))
         source_items = ", ".join(f"{column.sql} AS s{place}" for place, column in enumerate(source.columns))
-        target_items = ", ".join(f"{quoted(column.name)} AS t{place}" for place, column in enumerate(table.columns))
+        target_items = ", ".join(f"{column.physical} AS t{place}" for place, column in enumerate(table.columns))
         sides = f"(SELECT {source_items}, true AS in_source FROM {source.sql}) AS s"
         targets = f"(SELECT {target_items}, rowid AS target_row FROM {table.storage}) AS t"
         kinds = {clause.kind for clause in command.clauses}

@@ -14,7 +14,7 @@ from seakernel.local.sql.cursor import parse_type
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.expressions import ExpressionTranslator, string
 from seakernel.local.sql.typed import Column, RelationSql, Typed
-from seakernel.local.sql.types import quoted, text_literal
+from seakernel.local.sql.types import text_literal
 
 if TYPE_CHECKING:
     from seakernel.local.sql.python_functions import PythonFunctions
@@ -207,7 +207,7 @@ class StatementEnvironment:
             Column(
                 column.name,
                 types.STRING if column.type.is_string else column.type,
-                f"{alias}.{quoted(column.name)}",
+                f"{alias}.{column.physical}",
                 qualifier,
             )
             for column in columns
