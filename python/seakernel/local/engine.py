@@ -19,6 +19,7 @@ from seakernel.local.sql.cursor import parse_type
 from seakernel.local.sql.errors import SqlError, failure, from_engine, unsupported
 from seakernel.local.sql.execution import Execution
 from seakernel.local.sql.python_functions import PythonFunctions
+from seakernel.local.sql.run_session import harmless
 from seakernel.local.sql.session import Session, StatementEnvironment
 from seakernel.local.sql.statements import parse_statement
 from seakernel.local.sql.syntax import Query
@@ -84,8 +85,10 @@ class DuckDbEngine:
         for key, value in (configuration or {}).items():
             if key.lower() in ("timezone", "spark.sql.session.timezone"):
                 session.set_zone(value)
+            elif harmless(key, value) is False:
+                raise unsupported(f"The session setting {key} = {value}")
             else:
-                session.settings[key] = value
+                session.settings[key.lower()] = value
         with self._lock:
             self._sessions[session_id] = session
 

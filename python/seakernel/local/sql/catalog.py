@@ -84,6 +84,8 @@ class Table:
     view_text: str = ""
     #: The catalog and schema in which a view's text is read.
     view_place: tuple[str, str] = ("", "")
+    #: The temporary views that a temporary view may name: those that were there before it.
+    temporary_names: frozenset[str] = frozenset()
     versions: list[Version] = field(default_factory=list)
     created: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.timezone.utc))
     owner: str = ""

@@ -229,6 +229,7 @@ class Describe(Command):
     as_json: bool = False
     query: Query | None = None
     column: str = ""
+    limit: int | None = None
 
 
 @dataclass(slots=True)

@@ -54,7 +54,7 @@ class Execution:
 
     def preserve(self, table: Table) -> None:
         """Keeps the rows of the table's last version apart before they change, if they are few enough."""
-        if not table.versions:
+        if not any(version.storage == table.storage for version in table.versions):
             return
         # Several versions share a storage when only facts about the table changed between them.
         rows = {version.storage: version.row_count for version in table.versions if version.storage}
@@ -93,19 +93,29 @@ class Execution:
         )
 
     def check_rows(self, table: Table) -> None:
-        """Fails if a row breaks a CHECK constraint, for which NULL is not enough either."""
-        for name, text in table.checks.items():
-            translator = self.translator()
-            condition = translator.boolean(parse_expression(text), Scope(stored_columns(table, "r0")))
-            broken = self.run(
-                f"SELECT count(*) FROM {table.storage} AS r0 WHERE ({condition.sql}) IS DISTINCT FROM true"
-            )
-            if broken[0][0]:
+        """Fails if a row breaks a CHECK constraint, or has a value in a generated column that is not the generated one."""
+        checks = [
+            *table.checks.items(),
+            *(
+                ("Generated Column", f"`{column.name.replace('`', '``')}` <=> ({column.generated})")
+                for column in table.columns
+                if column.generated
+            ),
+        ]
+        for name, text in checks:
+            if self.count_breaking(table, text):
                 raise failure(
                     "DELTA_VIOLATE_CONSTRAINT_WITH_VALUES",
                     "23001",
                     f"CHECK constraint {name} ({text}) violated by row with values.",
                 )
+
+    def count_breaking(self, table: Table, text: str) -> int:
+        """How many rows do not fulfil a condition; NULL does not fulfil it."""
+        with self.environment.stored_text():
+            condition = self.translator().boolean(parse_expression(text), Scope(stored_columns(table, "r0")))
+        rows = self.run(f"SELECT count(*) FROM {table.storage} AS r0 WHERE ({condition.sql}) IS DISTINCT FROM true")
+        return int(rows[0][0])
 
 
 def _move(table: Table, storage: str, target: str | None) -> None:

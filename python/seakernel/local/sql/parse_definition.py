@@ -61,6 +61,8 @@ class DefinitionParser(QueryParser):
     def _create_table(self, *, replace: bool) -> Command:
         exists = self._if_not_exists()
         table = commands.CreateTable(self.table_target(), replace=replace, if_not_exists=exists)
+        if self.at_any("SHALLOW", "DEEP", "CLONE"):
+            raise unsupported("CREATE TABLE ... CLONE")
         if self.accept("LIKE"):
             table.like = self.dotted()
         elif self.at("("):
@@ -76,7 +78,9 @@ class DefinitionParser(QueryParser):
     def _table_elements(self, table: commands.CreateTable) -> None:
         self.expect("(")
         while True:
-            if self.at_any("CONSTRAINT", "PRIMARY", "FOREIGN") and self.ahead().kind in ("word", "quoted"):
+            if (self.at_any("CONSTRAINT", "PRIMARY", "FOREIGN") and self.ahead().kind in ("word", "quoted")) or self.at(
+                "CHECK", "("
+            ):
                 self._table_constraint(table)
             else:
                 table.columns.append(self.column_definition())
@@ -146,7 +150,13 @@ class DefinitionParser(QueryParser):
 
     def column_definition(self) -> ColumnDefinition:
         """Takes a column of a table."""
-        column = TableColumn(self.identifier(), self.data_type())
+        name, start = self.identifier(), self.index
+        column = TableColumn(name, self.data_type())
+        if any(
+            (one.value, other.value) == ("NOT", "NULL")
+            for one, other in zip(self.tokens[start : self.index], self.tokens[start + 1 : self.index], strict=False)
+        ):
+            raise unsupported("NOT NULL of a field of a STRUCT")
         definition = ColumnDefinition(column)
         while True:
             if self.accept("NOT", "NULL"):
@@ -333,15 +343,12 @@ class DefinitionParser(QueryParser):
                 break
         self.expect(")")
         returns: DataType | None = None
-        is_table = False
         comment: str | None = None
         deterministic = True
         while not self.at_any("RETURN"):
             if self.accept("RETURNS", "TABLE"):
-                is_table = True
-                if self.at("("):
-                    self._skip_parentheses()
-            elif self.accept("RETURNS"):
+                raise unsupported("A SQL function that returns a table")
+            if self.accept("RETURNS"):
                 returns = self.data_type()
             elif self.accept("LANGUAGE"):
                 if self.identifier().upper() != "SQL":
@@ -358,19 +365,12 @@ class DefinitionParser(QueryParser):
                 raise self.fail("expected RETURN")
         self.expect("RETURN")
         start = self.token.start
-        table = self.query() if is_table else None
-        body = None if is_table else (self.argument() if self.at_any("SELECT", "WITH") else self.expression())
+        if self.at_any("SELECT", "WITH"):
+            raise unsupported("A SQL function whose body is a query without parentheses")
+        body = self.expression()
         return commands.CreateFunction(
-            name, parameters, returns, body, table, self.slice_from(start), comment, replace, exists, deterministic
+            name, parameters, returns, body, None, self.slice_from(start), comment, replace, exists, deterministic
         )
-
-    def _skip_parentheses(self) -> None:
-        depth = 0
-        while True:
-            depth += 1 if self.at("(") else -1 if self.at(")") else 0
-            self.advance()
-            if depth == 0 or self.at_end():
-                return
 
     def _create_schema(self, kind: str) -> Command:
         exists = self._if_not_exists()
@@ -529,5 +529,9 @@ class DefinitionParser(QueryParser):
             alter.action = "COLUMN DROP DEFAULT"
         elif self.accept("TYPE"):
             alter.action, alter.type = "COLUMN TYPE", self.data_type()
+        elif self.accept("FIRST"):
+            alter.action, alter.text = "COLUMN PLACE", "FIRST"
+        elif self.accept("AFTER"):
+            alter.action, alter.text = "COLUMN PLACE", f"AFTER {self.identifier()}"
         else:
             raise unsupported("This form of ALTER TABLE ... ALTER COLUMN")

@@ -15,7 +15,7 @@ from seakernel.local.sql.catalog import (
     exists_already,
     missing_table,
 )
-from seakernel.local.sql.errors import failure, unsupported
+from seakernel.local.sql.errors import SqlError, failure, unsupported
 from seakernel.local.sql.execution import Execution, counts, parse_expression, require_table, stored_columns
 from seakernel.local.sql.routines import Routine
 from seakernel.local.sql.run_rows import stored
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _READ_ONLY_CATALOGS = ("samples", "system")
 
 
-def _writable_schema(execution: Execution, parts: list[str]) -> tuple[Schema, tuple[str, str, str]]:
+def writable_schema(execution: Execution, parts: list[str]) -> tuple[Schema, tuple[str, str, str]]:
+    """The schema that a name is in, which must be one that can change, and the three parts of the name."""
     catalog, schema, name = execution.environment.qualified(parts)
     if catalog.lower() in _READ_ONLY_CATALOGS or schema.lower() == INFORMATION_SCHEMA:
         raise failure(
@@ -39,10 +40,25 @@ def _writable_schema(execution: Execution, parts: list[str]) -> tuple[Schema, tu
     return holder, (execution.warehouse.catalog(catalog).name, holder.name, name)
 
 
+def check_properties(properties: dict[str, str]) -> None:
+    """Refuses the names that are no properties."""
+    for key in properties:
+        if key.lower() in ("owner", "location", "provider", "external", "is_managed_location"):
+            raise failure(
+                "UNSUPPORTED_FEATURE.SET_TABLE_PROPERTY",
+                "0A000",
+                f"The feature is not supported: {key} is a reserved table property.",
+            )
+        if key.lower().startswith("delta.constraints."):
+            raise failure(
+                "DELTA_ADD_CONSTRAINTS", "0A000", "Please use ALTER TABLE ADD CONSTRAINT to add CHECK constraints."
+            )
+
+
 def create_table(execution: Execution, command: commands.CreateTable) -> QuerySql | None:
     """CREATE TABLE."""
     parts = execution.name(command.name)
-    schema, (catalog_name, schema_name, name) = _writable_schema(execution, parts)
+    schema, (catalog_name, schema_name, name) = writable_schema(execution, parts)
     old = execution.warehouse.find(catalog_name, schema_name, name)
     if old is not None:
         if command.if_not_exists:
@@ -81,12 +97,27 @@ def create_table(execution: Execution, command: commands.CreateTable) -> QuerySq
 
 def _describe_new(execution: Execution, table: Table, command: commands.CreateTable) -> None:
     table.comment = command.comment
+    check_properties(command.properties)
+    if command.partitioned_by and command.clustered_by:
+        raise failure(
+            "SPECIFY_CLUSTER_BY_WITH_PARTITIONED_BY_IS_NOT_ALLOWED",
+            "42908",
+            "Cannot specify both CLUSTER BY and PARTITIONED BY.",
+        )
     table.properties = dict(command.properties)
     table.checks = dict(command.checks)
     table.foreign_keys = list(command.foreign_keys)
     table.primary_key = command.primary_key
     if command.like:
         model = execution.environment.require(command.like)
+        if (
+            model.partitioned_by
+            or model.clustered_by
+            or model.checks
+            or any(column.default or column.generated or column.identity for column in model.columns)
+            or (model.properties and not model.is_view)
+        ):
+            raise unsupported("CREATE TABLE ... LIKE a table with more than plain columns")
         table.columns = [
             TableColumn(column.name, column.type, column.comment, column.nullable) for column in model.columns
         ]
@@ -103,7 +134,7 @@ def _describe_new(execution: Execution, table: Table, command: commands.CreateTa
     table.clustered_by = list(command.clustered_by)
     for key in [table.primary_key, *table.foreign_keys]:
         if key is not None:
-            _complete_key(execution, table, key)
+            complete_key(execution, table, key)
 
 
 def _column_constraints(table: Table, definition: commands.ColumnDefinition) -> None:
@@ -117,7 +148,8 @@ def _column_constraints(table: Table, definition: commands.ColumnDefinition) -> 
         table.checks[definition.check[0] or f"check_{name}"] = definition.check[1]
 
 
-def _complete_key(execution: Execution, table: Table, key: TableKey) -> None:
+def complete_key(execution: Execution, table: Table, key: TableKey) -> None:
+    """Fills in the names that the statement leaves out."""
     key.columns = [table.column(name).name for name in key.columns]
     if key.parent:
         key.parent = list(execution.environment.qualified(key.parent))
@@ -183,28 +215,103 @@ def _check_columns(execution: Execution, table: Table) -> None:
                 "42K05",
                 f"Found invalid character(s) among ' ,;{{}}()\\n\\t=' in the column names of your schema. Invalid column names: {column.name}. Please use other characters and try again.",
             )
-        translator = execution.translator()
+        if column.type.contains("VOID"):
+            raise unsupported(f"A column of type {column.type.text}")
         if column.default:
-            stored(translator, translator.expression(parse_expression(column.default), Scope()), column)
+            check_default(execution, table, column, "CREATE TABLE")
         if column.generated:
             others = Scope(
                 [
                     Column(other.name, types.STRING if other.type.is_string else other.type, "x")
                     for other in table.columns
-                    if other is not column
+                    if not other.generated
                 ]
             )
-            translator.expression(parse_expression(column.generated), others)
+            _check_generated(execution, column, others)
         if column.identity and column.type.kind != "BIGINT":
             raise failure(
                 "DELTA_IDENTITY_COLUMNS_UNSUPPORTED_DATA_TYPE",
                 "428H2",
                 "DataType is not supported for IDENTITY columns: only BIGINT is.",
             )
+    if sum(1 for column in table.columns if column.identity) > 1:
+        raise unsupported("A table with several identity columns")
     for text in table.checks.values():
-        execution.translator().boolean(parse_expression(text), Scope(stored_columns(table, "r0")))
+        check_condition(execution, table, text)
     if not table.columns:
         raise unsupported("A table without columns")
+
+
+def check_default(execution: Execution, table: Table, column: TableColumn, command: str) -> None:
+    """Fails unless the default is a constant that fits the column, and the table may have defaults."""
+    if table.properties.get("delta.feature.allowColumnDefaults", "").lower() not in ("supported", "enabled"):
+        raise failure(
+            "WRONG_COLUMN_DEFAULTS_FOR_DELTA_FEATURE_NOT_ENABLED",
+            "0AKDE",
+            f"Failed to execute {command} command because it assigned a column DEFAULT value, but the corresponding table feature was not enabled. "
+            "Please retry the command again after executing ALTER TABLE tableName SET TBLPROPERTIES('delta.feature.allowColumnDefaults' = 'supported').",
+        )
+    text = column.default or "NULL"
+    translator = execution.translator()
+    with execution.environment.stored_text():
+        value = translator.expression(parse_expression(text), Scope())
+    if value.aggregate or value.window:
+        raise failure(
+            "INVALID_DEFAULT_VALUE.NOT_CONSTANT",
+            "42623",
+            f"Failed to execute {command} command because the destination column or variable `{column.name}` has a DEFAULT value {text}, which is not a constant expression.",
+        )
+    if value.type.is_string and not column.type.is_string:
+        raise failure(
+            "INVALID_DEFAULT_VALUE.DATA_TYPE",
+            "42623",
+            f'Failed to execute {command} command because the destination column or variable `{column.name}` has a DEFAULT value {text}, which requires "{column.type.text}" type, but the statement provided a value of incorrect "STRING" type.',
+        )
+    execution.run(f"SELECT {stored(translator, value, column)}")
+
+
+def _check_generated(execution: Execution, column: TableColumn, others: Scope) -> None:
+    translator = execution.translator()
+    text = column.generated or "NULL"
+    try:
+        with execution.environment.stored_text():
+            value = translator.expression(parse_expression(text), others)
+    except SqlError as error:
+        if "UNRESOLVED_COLUMN" in error.message:
+            raise failure(
+                "DELTA_INVALID_GENERATED_COLUMN_REFERENCES",
+                "42621",
+                "A generated column cannot use a non-existent column or another generated column.",
+            ) from None
+        raise
+    if value.aggregate:
+        raise failure(
+            "DELTA_AGGREGATE_IN_GENERATED_COLUMN",
+            "42621",
+            f"Found {text}. A generated column cannot use an aggregate expression.",
+        )
+    if value.volatile or value.window:
+        raise failure(
+            "DELTA_UNSUPPORTED_EXPRESSION_GENERATED_COLUMN", "42621", f"{text} cannot be used in a generated column."
+        )
+    if value.type != column.type and not (value.type.is_string and column.type.is_string):
+        raise failure(
+            "DELTA_GENERATED_COLUMNS_EXPR_TYPE_MISMATCH",
+            "42K09",
+            f"The expression type of the generated column {column.name} is {value.type.text}, but the column type is {column.type.text}.",
+        )
+
+
+def check_condition(execution: Execution, table: Table, text: str) -> None:
+    """Fails unless the text is a condition that a CHECK constraint can have."""
+    with execution.environment.stored_text():
+        value = execution.translator().expression(parse_expression(text), Scope(stored_columns(table, "r0")))
+    if value.type.kind not in ("BOOLEAN", "VOID"):
+        raise failure(
+            "DELTA_NON_BOOLEAN_CHECK_CONSTRAINT", "42621", f"CHECK constraint ({text}) should be a boolean expression."
+        )
+    if value.aggregate or value.window:
+        raise unsupported("A CHECK constraint with aggregate or window functions")
 
 
 def _create_storage(execution: Execution, table: Table) -> None:
@@ -235,7 +342,7 @@ def _fill(execution: Execution, table: Table, source: QuerySql) -> int:
 def create_view(execution: Execution, command: commands.CreateView) -> None:
     """CREATE VIEW; its query must be valid now, and is translated again at every use."""
     parts = execution.name(command.name)
-    made = execution.translator().query(parse_query(command.text))
+    made = query_of_view(execution, command.text, ".".join(parts), temporary=command.temporary)
     if command.columns and len(command.columns) != len(made.columns):
         raise failure(
             "CREATE_VIEW_COLUMN_ARITY_MISMATCH",
@@ -261,10 +368,37 @@ def create_view(execution: Execution, command: commands.CreateView) -> None:
     view.view_place = (execution.environment.catalog, execution.environment.schema)
     view.owner = execution.session.user
     if command.temporary:
+        view.temporary_names = frozenset(execution.session.temporary_views) - {parts[-1].lower()}
+    if command.temporary:
         _keep_view(execution.session.temporary_views, view, [parts[-1]], command)
         return
-    schema, (view.catalog, view.schema, view.name) = _writable_schema(execution, parts)
+    schema, (view.catalog, view.schema, view.name) = writable_schema(execution, parts)
     _keep_view(schema.tables, view, [view.catalog, view.schema, view.name], command)
+
+
+def query_of_view(execution: Execution, text: str, name: str, *, temporary: bool) -> QuerySql:
+    """Translates the text of a view; that of a permanent one can name nothing that is gone with the session."""
+    environment, session = execution.environment, execution.session
+    seen = frozenset(session.temporary_views) if temporary else frozenset()
+    try:
+        with environment.stored_text(temporary=seen):
+            return execution.translator().query(parse_query(text))
+    except SqlError as error:
+        if not any(name in error.message for name in ("TABLE_OR_VIEW_NOT_FOUND", "UNRESOLVED_COLUMN")):
+            raise
+        if not (session.temporary_views or session.variables):
+            raise
+        try:
+            execution.translator().query(parse_query(text))
+        except SqlError:
+            raise error from None
+        if temporary:
+            raise unsupported("A temporary view that uses a session variable") from None
+        raise failure(
+            "INVALID_TEMP_OBJ_REFERENCE",
+            "42K0F",
+            f"Cannot create the persistent object `{name}` of the type VIEW because it references a temporary object.",
+        ) from None
 
 
 def _keep_view(holder: dict[str, Table], view: Table, parts: list[str], command: commands.CreateView) -> None:
@@ -285,7 +419,7 @@ def _keep_view(holder: dict[str, Table], view: Table, parts: list[str], command:
 
 def create_function(execution: Execution, command: commands.CreateFunction) -> None:
     """CREATE FUNCTION; its body must be valid now."""
-    schema, (catalog_name, schema_name, name) = _writable_schema(execution, command.name)
+    schema, (catalog_name, schema_name, name) = writable_schema(execution, command.name)
     routine = Routine(
         catalog_name,
         schema_name,
@@ -298,10 +432,14 @@ def create_function(execution: Execution, command: commands.CreateFunction) -> N
         command.deterministic,
         command.table,
     )
+    routine.place = (execution.environment.catalog, execution.environment.schema)
     columns = [Column(parameter, kind, "x", (name.lower(),)) for parameter, kind, _ in command.parameters]
     translator = execution.translator()
     if command.body is not None:
-        value = translator.expression(command.body, Scope(columns))
+        with execution.environment.stored_text():
+            value = translator.expression(command.body, Scope(columns))
+        if value.aggregate or value.window:
+            raise unsupported("A SQL function with an aggregate or window function")
         if command.returns is None:
             routine.returns = value.type
         else:
@@ -372,7 +510,7 @@ def _drop_table(execution: Execution, command: commands.Drop, parts: list[str]) 
             "42809",
             f"The operation DROP {command.kind} requires a {expected}. But `{found.full_name}` is a {actual}.",
         )
-    schema, _ = _writable_schema(execution, parts)
+    schema, _ = writable_schema(execution, parts)
     _drop_storage(execution, found)
     del schema.tables[found.name.lower()]
 

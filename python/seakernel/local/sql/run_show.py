@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from seakernel.local.sql import types
 from seakernel.local.sql.catalog import INFORMATION_SCHEMA, Catalog, Schema, Table
 from seakernel.local.sql.errors import SqlError, failure, unsupported
-from seakernel.local.sql.execution import Execution, rows_query
+from seakernel.local.sql.execution import Execution, require_table, rows_query
 from seakernel.local.sql.information_schema import TABLES, described_columns
 from seakernel.local.sql.run_describe import create_table_text
+from seakernel.local.sql.typed import OutputColumn, QuerySql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from seakernel.local.sql import commands
-    from seakernel.local.sql.typed import QuerySql
     from seakernel.local.sql.types import DataType
 
 S, B, I = types.STRING, types.BOOLEAN, types.INT  # noqa: E741
@@ -121,7 +121,7 @@ def _tables(execution: Execution, show: commands.Show) -> QuerySql:
     ]
     if wide:
         return rows_query(columns, rows)
-    return rows_query(columns[:3], [row[:3] for row in rows])
+    return rows_query([("database", S), *columns[1:3]], [row[:3] for row in rows])
 
 
 def _views(execution: Execution, show: commands.Show) -> QuerySql:
@@ -360,6 +360,20 @@ def _volumes(execution: Execution, show: commands.Show) -> QuerySql:
     return rows_query([("database", S), ("volume_name", S)], [])
 
 
+def _partitions(execution: Execution, show: commands.Show) -> QuerySql:
+    table = require_table(execution, show.name, "SHOW PARTITIONS")
+    if not table.partitioned_by:
+        raise failure(
+            "DELTA_SHOW_PARTITION_IN_NON_PARTITIONED_TABLE",
+            "42809",
+            f"SHOW PARTITIONS is not allowed on a table that is not partitioned: {table.full_name}.",
+        )
+    columns = [table.column(name) for name in table.partitioned_by]
+    items = ", ".join(f"{column.physical} AS c{place}" for place, column in enumerate(columns))
+    outputs = [OutputColumn(column.name, column.type, f"c{place}") for place, column in enumerate(columns)]
+    return QuerySql(f"SELECT DISTINCT {items} FROM {table.storage} ORDER BY ALL", outputs)
+
+
 _WHAT: dict[str, Callable[[Execution, commands.Show], QuerySql]] = {
     "CATALOGS": _catalogs,
     "SCHEMAS": _schemas,
@@ -372,6 +386,7 @@ _WHAT: dict[str, Callable[[Execution, commands.Show], QuerySql]] = {
     "TBLPROPERTIES": _properties,
     "CREATE TABLE": _create,
     "VOLUMES": _volumes,
+    "PARTITIONS": _partitions,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from seakernel.local.sql.typed import Column, RelationSql, Typed
 from seakernel.local.sql.types import text_literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from seakernel.local.sql.python_functions import PythonFunctions
     from seakernel.local.sql.routines import Routine
 
@@ -70,6 +73,24 @@ class StatementEnvironment:
         self.now_micros = time.time_ns() // 1000
         self._parameters = parameters
         self._open_views: list[str] = []
+        #: Inside a stored text: the temporary views that it may name; it can neither hold parameters nor variables.
+        self._temporary: frozenset[str] | None = None
+
+    @contextmanager
+    def stored_text(
+        self, place: tuple[str, str] | None = None, temporary: frozenset[str] = frozenset()
+    ) -> Iterator[None]:
+        """While it lasts, names mean what they mean in the text of a view, a function or a constraint.
+
+        Such a text is read in the catalog and schema in which it was written, whoever uses it and from where.
+        """
+        before = (self.catalog, self.schema, self._temporary)
+        self.catalog, self.schema = place or before[:2]
+        self._temporary = temporary
+        try:
+            yield
+        finally:
+            self.catalog, self.schema, self._temporary = before
 
     # Parameters --------------------------------------------------------------------------------------------------
 
@@ -79,6 +100,12 @@ class StatementEnvironment:
         Raises:
             SqlError: UNBOUND_SQL_PARAMETER, or the error of a value that is not of its type.
         """
+        if self._temporary is not None:
+            raise failure(
+                "UNSUPPORTED_FEATURE.PARAMETER_MARKER_IN_UNEXPECTED_STATEMENT",
+                "0A000",
+                "The feature is not supported: Parameter markers are not allowed in a text that is stored.",
+            )
         for place, given in enumerate(self._parameters, start=1):
             if isinstance(name, str) and given.get("name") is not None and str(given["name"]).lower() == name.lower():
                 return self._bound(given)
@@ -136,6 +163,8 @@ class StatementEnvironment:
 
     def variable(self, parts: list[str]) -> Typed | None:
         """The value of a session variable."""
+        if self._temporary is not None:
+            return None
         places: tuple[list[str], ...] = ([], ["session"], ["system", "session"])
         return (
             self.session.variables.get(parts[-1].lower()) if [part.lower() for part in parts[:-1]] in places else None
@@ -153,10 +182,15 @@ class StatementEnvironment:
     def find(self, parts: list[str]) -> Table | None:
         """The table or view of that name, temporary ones first."""
         if len(parts) == 1:
-            temporary = self.session.temporary_views.get(parts[0].lower())
+            temporary = self._temporary_view(parts[0])
             if temporary is not None:
                 return temporary
         return self.warehouse.find(*self.qualified(parts))
+
+    def _temporary_view(self, name: str) -> Table | None:
+        if self._temporary is not None and name.lower() not in self._temporary:
+            return None
+        return self.session.temporary_views.get(name.lower())
 
     def require(self, parts: list[str]) -> Table:
         """The table or view of that name.
@@ -180,7 +214,7 @@ class StatementEnvironment:
         """The relation that a name stands for."""
         catalog, schema, name = self.qualified(table.parts)
         if schema.lower() == INFORMATION_SCHEMA and not (
-            len(table.parts) == 1 and table.parts[0].lower() in self.session.temporary_views
+            len(table.parts) == 1 and self._temporary_view(table.parts[0])
         ):
             from seakernel.local.sql.information_schema import relation
 
@@ -222,12 +256,10 @@ class StatementEnvironment:
         if view.full_name in self._open_views:
             raise failure("RECURSIVE_VIEW", "42K0H", f"Recursive view `{view.full_name}` detected.")
         self._open_views.append(view.full_name)
-        place = (self.catalog, self.schema)
-        self.catalog, self.schema = view.view_place
         try:
-            made = QueryTranslator(self).query(parse_query(view.view_text))
+            with self.stored_text(view.view_place, view.temporary_names):
+                made = QueryTranslator(self).query(parse_query(view.view_text))
         finally:
-            self.catalog, self.schema = place
             self._open_views.pop()
         if len(made.columns) != len(view.columns):
             raise failure(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seakernel.local.sql import commands, syntax
 from seakernel.local.sql.catalog import TableKey
-from seakernel.local.sql.errors import unsupported
+from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.parse_definition import DefinitionParser
 from seakernel.local.sql.parse_query import QueryParser
 from seakernel.local.sql.syntax import Query
@@ -53,6 +53,8 @@ class StatementParser(DefinitionParser):
 
     def statement(self) -> Query | Command:
         """Takes the one statement of the text."""
+        if self.at_end():
+            raise failure("PARSE_EMPTY_STATEMENT", "42617", "Syntax error, unexpected empty statement.")
         found = self._statement()
         self.expect_end()
         return found
@@ -95,11 +97,11 @@ class StatementParser(DefinitionParser):
     def _query_or_dml(self) -> Query | Command:
         if self.at("WITH"):
             start = self.index
-            query_parser_position = self.index
             self._skip_with()
-            if self.at_any("INSERT", "UPDATE", "DELETE", "MERGE"):
+            if self.at("INSERT"):
+                raise unsupported("WITH before INSERT (write it behind the name of the table)")
+            if self.at_any("UPDATE", "DELETE", "MERGE"):
                 raise unsupported(f"WITH before {self.token.value}")
-            self.index = query_parser_position
             self.index = start
         return self.query()
 
@@ -180,7 +182,11 @@ class StatementParser(DefinitionParser):
         self.expect("TRUNCATE", "TABLE")
         name = self.table_target()
         if self.at("PARTITION"):
-            raise unsupported("TRUNCATE TABLE ... PARTITION")
+            raise failure(
+                "DELTA_TRUNCATE_TABLE_PARTITION_NOT_SUPPORTED",
+                "0AKDC",
+                "Operation not allowed: TRUNCATE TABLE on Delta tables does not support partition predicates; use DELETE to delete specific partitions or rows.",
+            )
         return commands.Delete(name, "", None, truncate=True)
 
     def _merge(self) -> Command:
@@ -332,7 +338,12 @@ class StatementParser(DefinitionParser):
         )
         if what in ("USER", "SYSTEM", "ALL") and self.accept("FUNCTIONS"):
             return self._show_within(commands.Show("FUNCTIONS", patterns={"KIND": what}))
-        if what in ("", "PARTITIONS", "TABLE", "USER", "SYSTEM", "ALL"):
+        if what == "PARTITIONS":
+            name = self.dotted()
+            if self.at("PARTITION"):
+                raise unsupported("SHOW PARTITIONS ... PARTITION")
+            return commands.Show(what, name)
+        if what in ("", "TABLE", "USER", "SYSTEM", "ALL"):
             raise unsupported(f"SHOW {what or self.token.value}")
         if what == "TBLPROPERTIES":
             return self._show_properties()
@@ -390,13 +401,17 @@ class StatementParser(DefinitionParser):
         kind = ""
         if self.ahead().kind in ("word", "quoted"):
             kind = self.accept_any("TABLE", "CATALOG", "SCHEMA", "DATABASE", "HISTORY", "FUNCTION", "VOLUME", "DETAIL")
-        if kind in ("VOLUME", "DETAIL"):
+        if kind == "VOLUME":
             raise unsupported(f"DESCRIBE {kind}")
         extended = bool(self.ahead().kind in ("word", "quoted") and self.accept_any("EXTENDED", "FORMATTED"))
         describe = commands.Describe("SCHEMA" if kind == "DATABASE" else kind or "TABLE", extended=extended)
         if self.at("IDENTIFIER", "("):
             raise unsupported("IDENTIFIER in DESCRIBE")
+        if self.token.kind == "string":
+            raise unsupported("DESCRIBE of a path")
         describe.name = self.dotted()
+        if kind == "HISTORY" and self.accept("LIMIT"):
+            describe.limit = self.integer()
         if self.at("PARTITION"):
             raise unsupported("DESCRIBE ... PARTITION")
         if describe.what == "TABLE" and self.token.kind in ("word", "quoted") and not self.at("AS"):
