@@ -214,6 +214,7 @@ class DuckDbEngine:
             running.check()
             result = Result([], None)
             if made is not None:
+                _refuse_depth(made)
                 columns = [(column.name, column.type.text) for column in made.columns]
                 result = Result(columns, cursor.sql(made.sql).materialize())
             running.finish()
@@ -338,6 +339,23 @@ def _cancelled() -> SqlError:
     return SqlError(
         "[OPERATION_CANCELED] The statement was cancelled. SQLSTATE: HY008", sql_state="HY008", error_code="CANCELLED"
     )
+
+
+#: Readers of Arrow data end at 64 levels.
+_DEEPEST = 50
+
+
+def _depth(kind: types.DataType) -> int:
+    """How many types there are inside each other."""
+    inner = [part.type for part in kind.fields] if kind.kind == "STRUCT" else []
+    if kind.kind in ("ARRAY", "MAP"):
+        inner = [kind.item, *([kind.map_key] if kind.kind == "MAP" else [])]
+    return 1 + max(map(_depth, inner), default=0)
+
+
+def _refuse_depth(made: QuerySql) -> None:
+    if any(_depth(column.type) > _DEEPEST for column in made.columns):
+        raise unsupported(f"A result whose types are nested more than {_DEEPEST} times")
 
 
 #: The statements that change rows or catalogs.

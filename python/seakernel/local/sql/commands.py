@@ -122,6 +122,7 @@ class Insert(Command):
     by_name: bool = False
     overwrite: bool = False
     replace_where: Expression | None = None
+    partition: list[tuple[str, Expression]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -247,6 +248,7 @@ class Maintenance(Command):
 
     what: str
     name: list[str]
+    columns: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

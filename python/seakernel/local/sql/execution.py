@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from seakernel.local.sql import types
-from seakernel.local.sql.catalog import Table, TableColumn, Version
+from seakernel.local.sql.catalog import INFORMATION_SCHEMA, Table, TableColumn, Version
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.queries import QueryTranslator
 from seakernel.local.sql.typed import Column, OutputColumn, QuerySql, Scope
@@ -146,6 +146,13 @@ def stored_columns(table: Table, alias: str) -> list[Column]:
 
 def require_table(execution: Execution, parts: list[str], what: str) -> Table:
     """The table of that name, which must be one whose rows can change."""
+    catalog, schema, name = execution.environment.qualified(parts)
+    if schema.lower() == INFORMATION_SCHEMA and len(parts) > 1:
+        raise failure(
+            "INSUFFICIENT_PERMISSIONS",
+            "42501",
+            f"Insufficient privileges: `{catalog}`.`{schema}`.`{name}` is read-only.",
+        )
     table = execution.environment.require(parts)
     if table.is_view:
         raise failure(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from seakernel.local.sql import types
 from seakernel.local.sql.catalog import INFORMATION_SCHEMA, Catalog, Table, TableColumn, missing_table
+from seakernel.local.sql.errors import unsupported
 from seakernel.local.sql.typed import Column, RelationSql
 from seakernel.local.sql.types import DataType, quoted
 
@@ -304,6 +305,40 @@ TABLES: dict[str, tuple[list[tuple[str, DataType]], Callable[[Catalog], Iterator
 }
 
 
+#: Relations that a warehouse has and this one has not.
+_NOT_HERE = [
+    "catalog_privileges",
+    "catalog_provider_share_usage",
+    "check_constraints",
+    "column_privileges",
+    "connection_privileges",
+    "connections",
+    "constraint_column_usage",
+    "credential_privileges",
+    "credentials",
+    "external_location_privileges",
+    "external_locations",
+    "information_schema_catalog_name",
+    "metastore_privileges",
+    "metastores",
+    "providers",
+    "recipient_allowed_ip_ranges",
+    "recipient_tokens",
+    "recipients",
+    "routine_columns",
+    "routine_privileges",
+    "schema_privileges",
+    "schema_share_usage",
+    "share_recipient_privileges",
+    "shares",
+    "storage_credential_privileges",
+    "storage_credentials",
+    "table_share_usage",
+    "volume_privileges",
+    "volume_tags",
+]
+
+
 def described_columns(name: str) -> list[tuple[str, DataType]]:
     """The columns of one of the tables."""
     return TABLES[name][0]
@@ -315,6 +350,8 @@ def relation(environment: StatementEnvironment, catalog: str, name: str, alias: 
 
     found = TABLES.get(name.lower())
     holder = environment.warehouse.catalogs.get(catalog.lower())
+    if found is None and holder is not None and name.lower() in _NOT_HERE:
+        raise unsupported(f"{INFORMATION_SCHEMA}.{name.lower()}")
     if found is None or holder is None:
         raise missing_table([catalog, INFORMATION_SCHEMA, name])
     columns, read = found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seakernel.local.sql import types
+from seakernel.local.sql import syntax, types
 from seakernel.local.sql.catalog import Table, TableColumn, exists_already
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.execution import Execution, require_table
@@ -42,16 +42,18 @@ def alter(execution: Execution, command: commands.AlterTable) -> None:
 
 
 def _alter_view(execution: Execution, command: commands.AlterTable, view: Table) -> None:
+    if not view.catalog:
+        raise unsupported("ALTER VIEW of a temporary view (CREATE OR REPLACE it instead)")
     if command.action == "AS":
-        made = query_of_view(execution, command.text, view.full_name, temporary=not view.catalog)
+        made = query_of_view(execution, command.text, view.full_name, temporary=False)
         if len({column.name.lower() for column in made.columns}) != len(made.columns):
             raise failure("COLUMN_ALREADY_EXISTS", "42711", "The view's columns must have different names.")
         view.view_text = command.text
         view.view_place = (execution.environment.catalog, execution.environment.schema)
         view.columns = [TableColumn(column.name, column.type) for column in made.columns]
+        # Fails if the view leads back to itself.
+        execution.environment.table(syntax.TableName(command.name), execution.translator())
     elif command.action == "RENAME":
-        if not view.catalog:
-            raise unsupported("ALTER VIEW ... RENAME of a temporary view")
         _rename(execution, command, view)
     elif command.action in ("SET PROPERTIES", "UNSET PROPERTIES"):
         _ACTIONS[command.action](execution, command, view)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seakernel.local.sql import types
+from seakernel.local.sql import syntax, types
 from seakernel.local.sql.catalog import (
     INFORMATION_SCHEMA,
     Catalog,
@@ -37,7 +37,14 @@ def writable_schema(execution: Execution, parts: list[str]) -> tuple[Schema, tup
             "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: `{catalog}`.`{schema}` is read-only."
         )
     holder = execution.warehouse.schema(catalog, schema)
-    return holder, (execution.warehouse.catalog(catalog).name, holder.name, name)
+    return holder, (execution.warehouse.catalog(catalog).name, holder.name, object_name(name))
+
+
+def object_name(name: str) -> str:
+    """A name as Unity Catalog keeps it: in lower case, and without some characters."""
+    if len(name) > 255 or any(character in "./ \x7f" or character < " " for character in name):
+        raise unsupported(f"The object name `{name[:255]}`")
+    return name.lower()
 
 
 def check_properties(properties: dict[str, str]) -> None:
@@ -368,12 +375,12 @@ def create_view(execution: Execution, command: commands.CreateView) -> None:
     view.view_place = (execution.environment.catalog, execution.environment.schema)
     view.owner = execution.session.user
     if command.temporary:
-        view.temporary_names = frozenset(execution.session.temporary_views) - {parts[-1].lower()}
+        view.temporary_names = frozenset(execution.session.temporary_views)
     if command.temporary:
-        _keep_view(execution.session.temporary_views, view, [parts[-1]], command)
+        _keep_view(execution, execution.session.temporary_views, view, [parts[-1]], command)
         return
     schema, (view.catalog, view.schema, view.name) = writable_schema(execution, parts)
-    _keep_view(schema.tables, view, [view.catalog, view.schema, view.name], command)
+    _keep_view(execution, schema.tables, view, [view.catalog, view.schema, view.name], command)
 
 
 def query_of_view(execution: Execution, text: str, name: str, *, temporary: bool) -> QuerySql:
@@ -401,7 +408,9 @@ def query_of_view(execution: Execution, text: str, name: str, *, temporary: bool
         ) from None
 
 
-def _keep_view(holder: dict[str, Table], view: Table, parts: list[str], command: commands.CreateView) -> None:
+def _keep_view(
+    execution: Execution, holder: dict[str, Table], view: Table, parts: list[str], command: commands.CreateView
+) -> None:
     old = holder.get(view.name.lower())
     if old is not None:
         if command.if_not_exists:
@@ -415,6 +424,15 @@ def _keep_view(holder: dict[str, Table], view: Table, parts: list[str], command:
                 f"The table `{old.full_name}` does not support CREATE OR REPLACE VIEW: a view is expected.",
             )
     holder[view.name.lower()] = view
+    try:
+        # Fails if the view leads back to itself.
+        execution.environment.table(syntax.TableName(parts), execution.translator())
+    except BaseException:
+        if old is not None:
+            holder[view.name.lower()] = old
+        else:
+            del holder[view.name.lower()]
+        raise
 
 
 def create_function(execution: Execution, command: commands.CreateFunction) -> None:
@@ -459,7 +477,9 @@ def create_schema(execution: Execution, command: commands.CreateSchema) -> None:
             if command.if_not_exists:
                 return
             raise exists_already("catalog", parts)
-        catalog = Catalog(parts[-1], command.comment, {"default": Schema("default")}, execution.session.user)
+        catalog = Catalog(
+            object_name(parts[-1]), command.comment, {"default": Schema("default")}, execution.session.user
+        )
         execution.warehouse.catalogs[parts[-1].lower()] = catalog
         return
     catalog_name = parts[0] if len(parts) > 1 else execution.environment.catalog
@@ -473,7 +493,7 @@ def create_schema(execution: Execution, command: commands.CreateSchema) -> None:
             return
         raise exists_already("schema", [holder.name, parts[-1]])
     holder.schemas[parts[-1].lower()] = Schema(
-        parts[-1], command.comment, properties=command.properties, owner=execution.session.user
+        object_name(parts[-1]), command.comment, properties=command.properties, owner=execution.session.user
     )
 
 
@@ -573,6 +593,12 @@ def _drop_catalog(execution: Execution, command: commands.Drop, parts: list[str]
 
 def comment(execution: Execution, command: commands.Comment) -> None:
     """COMMENT ON."""
+    place = {"CATALOG": 1, "SCHEMA": 2, "COLUMN": 4}.get(command.kind, 3)
+    catalog = command.name[0] if len(command.name) == place else execution.environment.catalog
+    if catalog.lower() in _READ_ONLY_CATALOGS:
+        raise failure(
+            "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{catalog}` is read-only."
+        )
     if command.kind == "CATALOG":
         execution.warehouse.catalog(command.name[-1]).comment = command.text
     elif command.kind == "SCHEMA":
@@ -589,6 +615,8 @@ def maintain(execution: Execution, command: commands.Maintenance) -> QuerySql | 
     table = execution.environment.require(command.name)
     if command.what in ("OPTIMIZE", "VACUUM"):
         require_table(execution, command.name, command.what)
+    for name in command.columns:
+        table.column(name)
     if command.what == "OPTIMIZE":
         from seakernel.local.sql.execution import rows_query
 

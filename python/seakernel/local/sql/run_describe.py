@@ -369,7 +369,7 @@ def create_table_text(table: Table) -> str:
         text += f"CLUSTER BY ({', '.join(map(_shown, table.clustered_by))})\n"
     if table.comment:
         text += f"COMMENT '{_escaped(table.comment)}'\n"
-    properties = ",\n  ".join(f"'{key}' = '{_escaped(value)}'" for key, value in _shown_properties(table))
+    properties = ",\n  ".join(f"'{_escaped(key)}' = '{_escaped(value)}'" for key, value in _shown_properties(table))
     return text + f"TBLPROPERTIES (\n  {properties})\n"
 
 

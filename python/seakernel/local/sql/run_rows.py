@@ -25,14 +25,16 @@ def insert(execution: Execution, command: commands.Insert) -> QuerySql:
         _refuse_append_only(table)
     translator = execution.translator()
     source = translator.query(_with_defaults(command.query, table, command.columns))
+    fixed = _partition_values(translator, table, command)
     columns = _targets(table, command, source)
-    values = _stored_values(translator, table, columns, source)
+    values = _stored_values(translator, table, columns, source, fixed)
     execution.preserve(table)
     removed = 0
     if command.overwrite or command.replace_where is not None:
         # The source may read the table, so its rows are computed before the old ones go.
         execution.run(f"CREATE TEMP TABLE seakernel_staged AS {values}")
-        where = ""
+        where = " AND ".join(f"{table.column(name).physical} IS NOT DISTINCT FROM {sql}" for name, sql in fixed.items())
+        where = f" WHERE {where}" if where else ""
         if command.replace_where is not None:
             condition = translator.boolean(command.replace_where, Scope(stored_columns(table, "r0"))).sql
             if execution.run(f"SELECT 1 FROM seakernel_staged AS r0 WHERE ({condition}) IS DISTINCT FROM true LIMIT 1"):
@@ -51,6 +53,24 @@ def insert(execution: Execution, command: commands.Insert) -> QuerySql:
     mode = "Overwrite" if command.overwrite or command.replace_where is not None else "Append"
     execution.record(table, "WRITE", {"numOutputRows": added, "numDeletedRows": removed}, {"mode": mode})
     return counts(num_affected_rows=added, num_inserted_rows=added)
+
+
+def _partition_values(translator: QueryTranslator, table: Table, command: commands.Insert) -> dict[str, str]:
+    """The values of PARTITION (column = value), by column."""
+    found: dict[str, str] = {}
+    for name, node in command.partition:
+        column = table.column(name)
+        if column.name.lower() not in [other.lower() for other in table.partitioned_by]:
+            raise failure(
+                "NON_PARTITION_COLUMN", "42000", f"PARTITION clause cannot contain the non-partition column: `{name}`."
+            )
+        if column.name.lower() in found or column.generated:
+            raise unsupported(f"This value of the partition column `{name}`")
+        value = translator.expression(node, Scope())
+        if not value.is_constant:
+            raise unsupported("A partition value that is not a literal")
+        found[column.name.lower()] = stored(translator, value, column)
+    return found
 
 
 def _with_defaults(query: syntax.Query, table: Table, columns: list[str]) -> syntax.Query:
@@ -91,8 +111,11 @@ def _targets(table: Table, command: commands.Insert, source: QuerySql) -> list[T
         chosen = [table.column(column.name) for column in source.columns]
     elif command.columns:
         chosen = [table.column(name) for name in command.columns]
+        if any(name.lower() == column.name.lower() for name, _ in command.partition for column in chosen):
+            raise unsupported("A partition column with a value in the list of columns")
     else:
-        chosen = list(table.columns)
+        fixed = {name.lower() for name, _ in command.partition}
+        chosen = [column for column in table.columns if column.name.lower() not in fixed]
         if len(source.columns) < len(chosen) and any(column.generated or column.identity for column in chosen):
             raise unsupported("An INSERT without a list of columns that leaves out generated columns")
     if len({column.name.lower() for column in chosen}) != len(chosen):
@@ -128,13 +151,15 @@ def _refuse_append_only(table: Table) -> None:
         )
 
 
-def _stored_values(translator: QueryTranslator, table: Table, chosen: list[TableColumn], source: QuerySql) -> str:
+def _stored_values(
+    translator: QueryTranslator, table: Table, chosen: list[TableColumn], source: QuerySql, fixed: dict[str, str]
+) -> str:
     """The SELECT that gives all columns of the table in order."""
     alias = translator.alias()
     given = {
         column.name.lower(): stored(translator, Typed(f"{alias}.{quoted(own.physical)}", own.type), column)
         for column, own in zip(chosen, source.columns, strict=True)
-    }
+    } | fixed
     items = []
     for column in table.columns:
         value = given.get(column.name.lower())

@@ -14,6 +14,7 @@ from seakernel.local.sql.syntax import Query
 
 if TYPE_CHECKING:
     from seakernel.local.sql.commands import Command
+    from seakernel.local.sql.tokens import Token
 
 _REFUSED = {
     "COPY": "COPY INTO, which needs volumes,",
@@ -99,7 +100,9 @@ class StatementParser(DefinitionParser):
             start = self.index
             self._skip_with()
             if self.at("INSERT"):
-                raise unsupported("WITH before INSERT (write it behind the name of the table)")
+                # The same as WITH before the query of the INSERT.
+                definitions = self.tokens[start : self.index]
+                return self._insert(definitions)
             if self.at_any("UPDATE", "DELETE", "MERGE"):
                 raise unsupported(f"WITH before {self.token.value}")
             self.index = start
@@ -119,7 +122,7 @@ class StatementParser(DefinitionParser):
 
     # Rows --------------------------------------------------------------------------------------------------------
 
-    def _insert(self) -> Command:
+    def _insert(self, definitions: list[Token] | None = None) -> Command:
         self.expect("INSERT")
         overwrite = bool(self.accept("OVERWRITE"))
         if not overwrite:
@@ -128,8 +131,8 @@ class StatementParser(DefinitionParser):
             raise unsupported("INSERT OVERWRITE DIRECTORY")
         self.accept("TABLE")
         insert = commands.Insert(self.table_target(), Query(syntax.ValuesRelation([])), overwrite=overwrite)
-        if self.at("PARTITION"):
-            raise unsupported("INSERT into a PARTITION (name the columns instead)")
+        if self.accept("PARTITION"):
+            insert.partition = self._partition_values()
         if self.accept("REPLACE", "WHERE"):
             insert.replace_where = self.expression()
         elif self.at("REPLACE"):
@@ -140,8 +143,27 @@ class StatementParser(DefinitionParser):
             insert.columns = self.names()
         if self.accept("REPLACE", "WHERE"):
             insert.replace_where = self.expression()
+        if definitions:
+            if self.at("WITH"):
+                raise unsupported("WITH before INSERT and before its query")
+            self.tokens[self.index : self.index] = definitions
         insert.query = self.query()
+        if insert.partition and (insert.by_name or insert.replace_where is not None):
+            raise unsupported("INSERT into a PARTITION by name or with REPLACE WHERE")
         return insert
+
+    def _partition_values(self) -> list[tuple[str, syntax.Expression]]:
+        self.expect("(")
+        found = []
+        while True:
+            name = self.identifier()
+            if not self.accept("="):
+                raise unsupported("INSERT into a PARTITION without a value")
+            found.append((name, self.comparison()))
+            if not self.accept(","):
+                break
+        self.expect(")")
+        return found
 
     def _update(self) -> Command:
         self.expect("UPDATE")
@@ -437,11 +459,12 @@ class StatementParser(DefinitionParser):
         self.expect("OPTIMIZE")
         name = self.dotted()
         self.accept("FULL")
-        if self.accept("WHERE"):
-            self.expression()
+        if self.at("WHERE"):
+            raise unsupported("OPTIMIZE ... WHERE")
+        columns = []
         if self.accept("ZORDER", "BY"):
-            self.names() if self.at("(") else self.dotted()
-        return commands.Maintenance("OPTIMIZE", name)
+            columns = self.names() if self.at("(") else [self.identifier()]
+        return commands.Maintenance("OPTIMIZE", name, columns)
 
     def _analyze(self) -> Command:
         self.expect("ANALYZE", "TABLE")

@@ -70,11 +70,12 @@ def _at_moment(table: Table, node: TableName, translator: ExpressionTranslator) 
             "42816",
             f"The provided timestamp ({value.constant}) is before the earliest version available to this table.",
         )
-    if moment > table.versions[-1].moment + datetime.timedelta(days=365_000):
+    last = table.versions[-1].moment
+    if moment > last:
         raise failure(
             "DELTA_TIMESTAMP_GREATER_THAN_COMMIT",
             "42816",
-            "The provided timestamp is after the latest version available to this table.",
+            f"The provided timestamp ({value.constant}) is after the latest version available to this table ({table.full_name}). Please use a timestamp before or at {last:%Y-%m-%d %H:%M:%S.%f}.",
         )
     return earlier[-1]
 
