@@ -208,7 +208,7 @@ class DuckDbEngine:
             # The transaction sees the database as it is when it first touches it.
             cursor.execute("SELECT nothing FROM seakernel_moment").fetchall()
         try:
-            environment = StatementEnvironment(seen, session, self._python, parameters)
+            environment = StatementEnvironment(seen, session, self._python, parameters, cursor)
             execution = Execution(seen, session, environment, cursor)
             made = execution.translator().query(parsed) if isinstance(parsed, Query) else run(execution, parsed)
             running.check()

@@ -53,6 +53,9 @@ class Environment(Protocol):
     def variable(self, parts: list[str]) -> Typed | None:
         """The value of a session variable."""
 
+    def evaluated(self, value: Typed) -> str | None:
+        """The text of an expression without columns, computed now."""
+
     def stored_text(
         self, place: tuple[str, str] | None = None, temporary: frozenset[str] = frozenset()
     ) -> AbstractContextManager[None]:

@@ -6,7 +6,7 @@ import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seakernel.local.sql import syntax, types
 from seakernel.local.sql.casts import Caster
@@ -61,7 +61,12 @@ class StatementEnvironment:
     """The environment of one statement; see `expressions.Environment`."""
 
     def __init__(
-        self, warehouse: Warehouse, session: Session, python: PythonFunctions, parameters: list[dict[str, object]]
+        self,
+        warehouse: Warehouse,
+        session: Session,
+        python: PythonFunctions,
+        parameters: list[dict[str, object]],
+        cursor: Any,
     ) -> None:
         self.warehouse = warehouse
         self.session = session
@@ -72,9 +77,15 @@ class StatementEnvironment:
         self.session_id = session.session_id
         self.now_micros = time.time_ns() // 1000
         self._parameters = parameters
+        self._cursor = cursor
         self._open_views: list[str] = []
         #: Inside a stored text: the temporary views that it may name; it can neither hold parameters nor variables.
         self._temporary: frozenset[str] | None = None
+
+    def evaluated(self, value: Typed) -> str | None:
+        """The text of an expression without columns, computed now."""
+        found = self._cursor.execute(f"SELECT CAST({value.sql} AS VARCHAR)").fetchone()
+        return None if found is None or found[0] is None else str(found[0])
 
     @contextmanager
     def stored_text(
