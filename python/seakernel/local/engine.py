@@ -273,12 +273,15 @@ class DuckDbEngine:
         columns: list[tuple[str, types.DataType]],
         reader: Callable[[], str],
     ) -> None:
-        items = ", ".join(f"CAST({quoted(name)} AS {kind.engine}) AS {quoted(name)}" for name, kind in columns)
+        made_columns = [TableColumn(name, kind) for name, kind in columns]
+        items = ", ".join(
+            f"CAST({quoted(column.name)} AS {column.type.engine}) AS {column.physical}" for column in made_columns
+        )
         made = Table(
             catalog,
             schema,
             table,
-            [TableColumn(name, kind) for name, kind in columns],
+            made_columns,
             kind="EXTERNAL",
             owner=self._user,
         )

@@ -84,6 +84,8 @@ class Table:
     view_text: str = ""
     #: The catalog and schema in which a view's text is read.
     view_place: tuple[str, str] = ("", "")
+    #: The names that the query of a view gave its columns; they are found by them again when its tables have changed.
+    query_names: list[str] = field(default_factory=list)
     #: The temporary views that a temporary view may name: those that were there before it.
     temporary_names: frozenset[str] = frozenset()
     versions: list[Version] = field(default_factory=list)

@@ -51,6 +51,7 @@ def _alter_view(execution: Execution, command: commands.AlterTable, view: Table)
         view.view_text = command.text
         view.view_place = (execution.environment.catalog, execution.environment.schema)
         view.columns = [TableColumn(column.name, column.type) for column in made.columns]
+        view.query_names = [column.name for column in made.columns]
         # Fails if the view leads back to itself.
         execution.environment.table(syntax.TableName(command.name), execution.translator())
     elif command.action == "RENAME":

@@ -372,6 +372,7 @@ def create_view(execution: Execution, command: commands.CreateView) -> None:
         view_text=command.text,
         properties=command.properties,
     )
+    view.query_names = [column.name for column in made.columns]
     view.view_place = (execution.environment.catalog, execution.environment.schema)
     view.owner = execution.session.user
     if command.temporary:

@@ -272,16 +272,22 @@ class StatementEnvironment:
                 made = QueryTranslator(self).query(parse_query(view.view_text))
         finally:
             self._open_views.pop()
-        if len(made.columns) != len(view.columns):
-            raise failure(
-                "INCOMPATIBLE_VIEW_SCHEMA_CHANGE",
-                "51024",
-                f"The SQL query of view `{view.full_name}` has an incompatible schema change.",
-            )
-        relation = made.relation(alias, "", [column.name for column in view.columns])
+        found = made.relation(alias, "", []).columns
         qualifier = (
             (view.catalog.lower(), view.schema.lower(), view.name.lower()) if view.catalog else (view.name.lower(),)
         )
-        for column in relation.columns:
-            column.qualifier = qualifier
-        return relation
+        columns = []
+        for place, column in enumerate(view.columns):
+            name = view.query_names[place].lower()
+            # Of several columns with the same name each stays where it was among them.
+            alike = [one for one in found if one.name.lower() == name]
+            earlier = sum(1 for other in view.query_names[:place] if other.lower() == name)
+            if len(alike) != sum(1 for other in view.query_names if other.lower() == name):
+                raise failure(
+                    "INCOMPATIBLE_VIEW_SCHEMA_CHANGE",
+                    "51024",
+                    f"The SQL query of view `{view.full_name}` has an incompatible schema change and column `{view.query_names[place]}` cannot be resolved.",
+                )
+            value = Caster(self.python).cast(Typed(alike[earlier].sql, alike[earlier].type), column.type)
+            columns.append(Column(column.name, value.type, value.sql, qualifier))
+        return RelationSql(f"({made.sql}) AS {alias}", columns)
