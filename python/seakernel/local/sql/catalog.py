@@ -97,7 +97,7 @@ class Table:
     @property
     def full_name(self) -> str:
         """The three-part name."""
-        return f"{self.catalog}.{self.schema}.{self.name}"
+        return ".".join(part for part in (self.catalog, self.schema, self.name) if part)
 
     @property
     def is_view(self) -> bool:

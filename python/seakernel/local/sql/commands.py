@@ -33,6 +33,8 @@ class CreateTable(Command):
     name: list[str] | IdentifierClause
     columns: list[ColumnDefinition] = field(default_factory=list)
     replace: bool = False
+    #: REPLACE TABLE without CREATE.
+    must_exist: bool = False
     if_not_exists: bool = False
     query: Query | None = None
     like: list[str] = field(default_factory=list)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from seakernel.local.sql import commands
 from seakernel.local.sql.catalog import TableColumn, TableKey
 from seakernel.local.sql.commands import ColumnDefinition, Command
-from seakernel.local.sql.errors import unsupported
+from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.parse_query import QueryParser
 
 if TYPE_CHECKING:
@@ -27,22 +27,35 @@ class DefinitionParser(QueryParser):
         """Takes the name of a table, perhaps made by IDENTIFIER."""
         return self.identifier_clause() if self.at("IDENTIFIER", "(") else self.dotted()
 
+    def variable_name(self) -> str:
+        """Takes the name of a session variable, perhaps with `system.session` before it."""
+        parts = self.dotted()
+        if [part.lower() for part in parts[:-1]] not in ([], ["session"], ["system", "session"]):
+            raise failure(
+                "UNRESOLVED_VARIABLE",
+                "42883",
+                f"Cannot resolve variable `{'`.`'.join(parts)}` on search path `system`.`session`.",
+            )
+        return parts[-1]
+
     def _if_not_exists(self) -> bool:
         return self.accept("IF", "NOT", "EXISTS")
 
     def create(self) -> Command:
         """Takes CREATE."""
-        replace = self.accept("REPLACE")
+        must_exist = replace = self.accept("REPLACE")
         if not replace:
             self.expect("CREATE")
             replace = self.accept("OR", "REPLACE")
+        if must_exist and not self.at("TABLE"):
+            raise self.fail("expected TABLE")
         if self.at("OR"):
             raise unsupported("CREATE OR REFRESH")
         temporary = bool(self.accept_any("TEMPORARY", "TEMP"))
         if self.accept("TABLE"):
             if temporary:
                 raise unsupported("CREATE TEMPORARY TABLE")
-            return self._create_table(replace=replace)
+            return self._create_table(replace=replace, must_exist=must_exist)
         if self.accept("VIEW"):
             return self._create_view(replace=replace, temporary=temporary)
         if self.accept("FUNCTION"):
@@ -58,9 +71,11 @@ class DefinitionParser(QueryParser):
 
     # Tables ------------------------------------------------------------------------------------------------------
 
-    def _create_table(self, *, replace: bool) -> Command:
+    def _create_table(self, *, replace: bool, must_exist: bool) -> Command:
         exists = self._if_not_exists()
-        table = commands.CreateTable(self.table_target(), replace=replace, if_not_exists=exists)
+        if exists and replace:
+            raise self.fail("a table is either replaced or left as it is")
+        table = commands.CreateTable(self.table_target(), replace=replace, must_exist=must_exist, if_not_exists=exists)
         if self.at_any("SHALLOW", "DEEP", "CLONE"):
             raise unsupported("CREATE TABLE ... CLONE")
         if self.accept("LIKE"):
@@ -295,6 +310,8 @@ class DefinitionParser(QueryParser):
 
     def _create_view(self, *, replace: bool, temporary: bool) -> Command:
         exists = self._if_not_exists()
+        if exists and (replace or temporary):
+            raise self.fail("a view is either replaced or left as it is")
         name = self.table_target()
         columns: list[tuple[str, str | None]] = []
         if self.accept("("):
@@ -396,7 +413,7 @@ class DefinitionParser(QueryParser):
         temporary = bool(self.accept_any("TEMPORARY", "TEMP"))
         if self.accept_any("VARIABLE", "VAR"):
             exists = self.accept("IF", "EXISTS")
-            return commands.DropVariable(self.dotted()[-1], exists)
+            return commands.DropVariable(self.variable_name(), exists)
         kind = self.accept_any("TABLE", "VIEW", "FUNCTION", "SCHEMA", "DATABASE", "CATALOG")
         if not kind or (temporary and kind != "VIEW"):
             raise unsupported(f"DROP {self.token.value}")

@@ -67,6 +67,12 @@ def create_table(execution: Execution, command: commands.CreateTable) -> QuerySq
     parts = execution.name(command.name)
     schema, (catalog_name, schema_name, name) = writable_schema(execution, parts)
     old = execution.warehouse.find(catalog_name, schema_name, name)
+    if old is None and command.must_exist:
+        raise failure(
+            "DELTA_CANNOT_REPLACE_MISSING_TABLE",
+            "42P01",
+            f"Table {catalog_name}.{schema_name}.{name} cannot be replaced as it does not exist. Use CREATE OR REPLACE TABLE to create the table.",
+        )
     if old is not None:
         if command.if_not_exists:
             return None
@@ -274,7 +280,8 @@ def check_default(execution: Execution, table: Table, column: TableColumn, comma
             "42623",
             f'Failed to execute {command} command because the destination column or variable `{column.name}` has a DEFAULT value {text}, which requires "{column.type.text}" type, but the statement provided a value of incorrect "STRING" type.',
         )
-    execution.run(f"SELECT {stored(translator, value, column)}")
+    # Computed now, so that a value that does not fit is found now.
+    execution.run(f"SELECT count({stored(translator, value, column)})")
 
 
 def _check_generated(execution: Execution, column: TableColumn, others: Scope) -> None:
@@ -349,6 +356,12 @@ def _fill(execution: Execution, table: Table, source: QuerySql) -> int:
 def create_view(execution: Execution, command: commands.CreateView) -> None:
     """CREATE VIEW; its query must be valid now, and is translated again at every use."""
     parts = execution.name(command.name)
+    if command.temporary and len(parts) > 1:
+        raise failure(
+            "TEMP_VIEW_NAME_TOO_MANY_NAME_PARTS",
+            "428EK",
+            f"CREATE TEMPORARY VIEW or the corresponding Dataset APIs only accept single-part view names, but got: `{'`.`'.join(parts)}`.",
+        )
     made = query_of_view(execution, command.text, ".".join(parts), temporary=command.temporary)
     if command.columns and len(command.columns) != len(made.columns):
         raise failure(
@@ -474,6 +487,7 @@ def create_schema(execution: Execution, command: commands.CreateSchema) -> None:
     """CREATE SCHEMA and CREATE CATALOG."""
     parts = execution.name(command.name)
     if command.kind == "CATALOG":
+        execution.environment.catalog_name(parts)
         if parts[-1].lower() in execution.warehouse.catalogs:
             if command.if_not_exists:
                 return
@@ -483,7 +497,7 @@ def create_schema(execution: Execution, command: commands.CreateSchema) -> None:
         )
         execution.warehouse.catalogs[parts[-1].lower()] = catalog
         return
-    catalog_name = parts[0] if len(parts) > 1 else execution.environment.catalog
+    catalog_name, _ = execution.environment.schema_name(parts)
     holder = execution.warehouse.catalog(catalog_name)
     if holder.name.lower() in _READ_ONLY_CATALOGS:
         raise failure(
@@ -546,7 +560,7 @@ def _drop_storage(execution: Execution, table: Table) -> None:
 
 
 def _drop_schema(execution: Execution, command: commands.Drop, parts: list[str]) -> None:
-    holder = execution.warehouse.catalogs.get((parts[0] if len(parts) > 1 else execution.environment.catalog).lower())
+    holder = execution.warehouse.catalogs.get(execution.environment.schema_name(parts)[0].lower())
     found = holder.schemas.get(parts[-1].lower()) if holder else None
     if holder is None or found is None:
         if command.if_exists:
@@ -572,7 +586,7 @@ def _drop_schema(execution: Execution, command: commands.Drop, parts: list[str])
 
 
 def _drop_catalog(execution: Execution, command: commands.Drop, parts: list[str]) -> None:
-    found = execution.warehouse.catalogs.get(parts[-1].lower())
+    found = execution.warehouse.catalogs.get(execution.environment.catalog_name(parts).lower())
     if found is None:
         if command.if_exists:
             return
@@ -601,14 +615,17 @@ def comment(execution: Execution, command: commands.Comment) -> None:
             "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{catalog}` is read-only."
         )
     if command.kind == "CATALOG":
-        execution.warehouse.catalog(command.name[-1]).comment = command.text
+        execution.warehouse.catalog(execution.environment.catalog_name(command.name)).comment = command.text
     elif command.kind == "SCHEMA":
-        catalog = command.name[0] if len(command.name) > 1 else execution.environment.catalog
-        execution.warehouse.schema(catalog, command.name[-1]).comment = command.text
-    elif command.kind == "COLUMN":
-        execution.environment.require(command.name[:-1]).column(command.name[-1]).comment = command.text
+        execution.warehouse.schema(*execution.environment.schema_name(command.name)).comment = command.text
     else:
-        execution.environment.require(command.name).comment = command.text
+        table = execution.environment.require(command.name[:-1] if command.kind == "COLUMN" else command.name)
+        if not table.catalog:
+            raise unsupported("COMMENT ON a temporary view")
+        if command.kind == "COLUMN":
+            table.column(command.name[-1]).comment = command.text
+        else:
+            table.comment = command.text
 
 
 def maintain(execution: Execution, command: commands.Maintenance) -> QuerySql | None:

@@ -30,7 +30,7 @@ def describe(execution: Execution, command: commands.Describe) -> QuerySql:
     if command.what == "SCHEMA":
         return _schema(execution, command)
     if command.what == "CATALOG":
-        catalog = execution.warehouse.catalog(command.name[-1])
+        catalog = execution.warehouse.catalog(execution.environment.catalog_name(command.name))
         return rows_query(
             [("info_name", S), ("info_value", S)],
             [("Catalog Name", catalog.name), ("Comment", catalog.comment or ""), ("Owner", catalog.owner)],
@@ -141,8 +141,8 @@ def _provider(table: Table) -> str:
 
 
 def _schema(execution: Execution, command: commands.Describe) -> QuerySql:
-    catalog = command.name[0] if len(command.name) > 1 else execution.environment.catalog
-    schema = execution.warehouse.schema(catalog, command.name[-1])
+    catalog, name = execution.environment.schema_name(command.name)
+    schema = execution.warehouse.schema(catalog, name)
     rows = [
         ("Catalog Name", execution.warehouse.catalog(catalog).name),
         ("Namespace Name", schema.name),

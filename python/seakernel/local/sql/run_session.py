@@ -38,10 +38,10 @@ def use(execution: Execution, command: commands.Use) -> None:
     parts = execution.name(command.name)
     session = execution.session
     if command.kind == "CATALOG":
-        session.catalog = execution.warehouse.catalog(parts[-1]).name
+        session.catalog = execution.warehouse.catalog(execution.environment.catalog_name(parts)).name
         session.schema = "default"
         return
-    catalog = parts[0] if len(parts) > 1 else session.catalog
+    catalog, _ = execution.environment.schema_name(parts)
     if parts[-1].lower() == "information_schema":
         session.catalog, session.schema = execution.warehouse.catalog(catalog).name, "information_schema"
         return

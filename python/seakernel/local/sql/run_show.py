@@ -59,7 +59,9 @@ def _schemas(execution: Execution, show: commands.Show) -> QuerySql:
             if matches(pattern, name)
         ]
         return rows_query([("databaseName", S), ("catalog", S)], rows)
-    catalog = execution.warehouse.catalog(show.name[-1] if show.name else execution.environment.catalog)
+    catalog = execution.warehouse.catalog(
+        execution.environment.catalog_name(show.name) if show.name else execution.environment.catalog
+    )
     return rows_query([("databaseName", S)], [(name,) for name in _schema_names(catalog) if matches(pattern, name)])
 
 
@@ -75,17 +77,13 @@ def _places(execution: Execution, show: commands.Show) -> Iterator[tuple[Catalog
                 if matches(show.patterns.get("SCHEMA"), name) and (not only or name.lower() == only[0].lower()):
                     yield catalog, name, catalog.schemas.get(name.lower())
         return
-    parts = show.name or [execution.environment.schema]
-    catalog_name = parts[-2] if len(parts) > 1 else execution.environment.catalog
+    catalog_name, name = execution.environment.schema_name(show.name or [execution.environment.schema])
     catalog = execution.warehouse.catalog(catalog_name)
-    if parts[-1].lower() == INFORMATION_SCHEMA:
+    if name.lower() == INFORMATION_SCHEMA:
         yield catalog, INFORMATION_SCHEMA, None
         return
-    yield (
-        catalog,
-        execution.warehouse.schema(catalog_name, parts[-1]).name,
-        execution.warehouse.schema(catalog_name, parts[-1]),
-    )
+    schema = execution.warehouse.schema(catalog_name, name)
+    yield catalog, schema.name, schema
 
 
 def _tables(execution: Execution, show: commands.Show) -> QuerySql:
@@ -351,7 +349,10 @@ def _properties(execution: Execution, show: commands.Show) -> QuerySql:
 
 
 def _create(execution: Execution, show: commands.Show) -> QuerySql:
-    return rows_query([("createtab_stmt", S)], [(create_table_text(execution.environment.require(show.name)),)])
+    table = execution.environment.require(show.name)
+    if not table.catalog:
+        raise unsupported("SHOW CREATE TABLE of a temporary view")
+    return rows_query([("createtab_stmt", S)], [(create_table_text(table),)])
 
 
 def _volumes(execution: Execution, show: commands.Show) -> QuerySql:

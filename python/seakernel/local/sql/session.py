@@ -190,6 +190,18 @@ class StatementEnvironment:
         filled = [self.catalog, self.schema][: 3 - len(parts)] + parts
         return filled[0], filled[1], filled[2]
 
+    def catalog_name(self, parts: list[str]) -> str:
+        """The name of a catalog, which has one part."""
+        if len(parts) != 1:
+            raise failure("PARSE_SYNTAX_ERROR", "42601", f"`{'`.`'.join(parts)}` is no name of a catalog.")
+        return parts[0]
+
+    def schema_name(self, parts: list[str]) -> tuple[str, str]:
+        """The two-part name of a schema."""
+        if len(parts) > 2:
+            raise failure("REQUIRES_SINGLE_PART_NAMESPACE", "42K05", f"`{'`.`'.join(parts)}` has too many parts.")
+        return (parts[0], parts[1]) if len(parts) == 2 else (self.catalog, parts[0])
+
     def find(self, parts: list[str]) -> Table | None:
         """The table or view of that name, temporary ones first."""
         if len(parts) == 1:

@@ -283,9 +283,10 @@ class StatementParser(DefinitionParser):
             return self._set_zone()
         if self.at_any("VAR", "VARIABLE") and self.ahead().kind in ("word", "quoted"):
             self.advance()
-            name = self.dotted()[-1]
+            name = self.variable_name()
             self.expect("=")
-            self.accept("DEFAULT")
+            if self.accept("DEFAULT"):
+                raise unsupported("SET VARIABLE ... = DEFAULT")
             return commands.SetVariable(name, self.expression())
         if self.at_end() or (self.at("-") and self.ahead().text in ("v", "V")):
             raise unsupported("SET without a name")
@@ -326,7 +327,7 @@ class StatementParser(DefinitionParser):
         replace = self.accept("OR", "REPLACE")
         if not self.accept("VARIABLE"):
             self.accept("VAR")
-        name = self.dotted()[-1]
+        name = self.variable_name()
         kind = None if self.at_any("DEFAULT", "=") or self.at_end() else self.data_type()
         default = self.expression() if self.accept_any("DEFAULT", "=") else None
         return commands.DeclareVariable(name, kind, default, replace)
@@ -408,7 +409,10 @@ class StatementParser(DefinitionParser):
             elif self.accept("LIKE") or self.token.kind == "string":
                 show.patterns["LIKE"] = self.text()
             elif show.what == "FUNCTIONS" and self.token.kind in ("word", "quoted"):
-                show.patterns["LIKE"] = self.dotted()[-1]
+                parts = self.dotted()
+                if len(parts) > 1:
+                    raise unsupported("SHOW FUNCTIONS with a qualified name")
+                show.patterns["LIKE"] = parts[0]
             else:
                 raise self.fail()
         return show
@@ -437,7 +441,7 @@ class StatementParser(DefinitionParser):
         if self.at("PARTITION"):
             raise unsupported("DESCRIBE ... PARTITION")
         if describe.what == "TABLE" and self.token.kind in ("word", "quoted") and not self.at("AS"):
-            describe.column = self.dotted()[-1]
+            describe.column = ".".join(self.dotted())
         if self.accept("AS", "JSON"):
             describe.as_json = True
             self.accept("STATIC", "ONLY")
