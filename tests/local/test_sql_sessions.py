@@ -270,6 +270,26 @@ def test_sessions_keep_to_themselves(session: EngineSession) -> None:
     assert session.rows("SELECT hour(TIMESTAMP'2024-01-01 00:00:00Z')") == [(9,)]
 
 
+def test_one_session_from_several_threads(session: EngineSession) -> None:
+    over = threading.Event()
+
+    def make() -> None:
+        try:
+            for number in range(20):
+                session.rows(f"CREATE OR REPLACE TEMP VIEW v{number} AS SELECT {number} AS x")
+                session.rows(f"DECLARE OR REPLACE VARIABLE p{number} INT DEFAULT {number}")
+                assert session.rows(f"SELECT x, p{number} FROM v{number}") == [(number, number)]
+        finally:
+            over.set()
+
+    def look() -> None:
+        while not over.is_set():
+            assert {row[0] for row in session.rows("SHOW TABLES")} <= {""}
+
+    at_once(make, look, look)
+    assert len(session.rows("SHOW VIEWS")) == 20
+
+
 def test_a_closed_session_is_gone_with_its_views(engine: DuckDbEngine) -> None:
     engine.open_session("closing", "main", "default", None)
     engine.execute("s1", "closing", "CREATE TEMP VIEW passing AS SELECT 1 AS x")

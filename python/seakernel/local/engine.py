@@ -201,7 +201,7 @@ class DuckDbEngine:
     ) -> Result:
         """Runs a statement in a transaction, over rows and catalogs of one moment; all its changes are made, or none."""
         running.check()
-        cursor = running.cursor
+        cursor, views = running.cursor, session.temporary_views
         with self._publishing:
             seen = Warehouse(self._warehouse.catalogs) if not writes else self._warehouse.draft()
             cursor.execute("BEGIN")
@@ -219,6 +219,8 @@ class DuckDbEngine:
                 result = Result(columns, cursor.sql(made.sql).materialize())
             running.finish()
         except BaseException:
+            if writes:
+                session.temporary_views = views
             with running.undisturbed:
                 cursor.execute("ROLLBACK")
             raise

@@ -391,6 +391,8 @@ def create_view(execution: Execution, command: commands.CreateView) -> None:
     if command.temporary:
         view.temporary_names = frozenset(execution.session.temporary_views)
     if command.temporary:
+        # A new dictionary: other statements of the session may be reading the old one.
+        execution.session.temporary_views = dict(execution.session.temporary_views)
         _keep_view(execution, execution.session.temporary_views, view, [parts[-1]], command)
         return
     schema, (view.catalog, view.schema, view.name) = writable_schema(execution, parts)
@@ -438,15 +440,8 @@ def _keep_view(
                 f"The table `{old.full_name}` does not support CREATE OR REPLACE VIEW: a view is expected.",
             )
     holder[view.name.lower()] = view
-    try:
-        # Fails if the view leads back to itself.
-        execution.environment.table(syntax.TableName(parts), execution.translator())
-    except BaseException:
-        if old is not None:
-            holder[view.name.lower()] = old
-        else:
-            del holder[view.name.lower()]
-        raise
+    # Fails if the view leads back to itself.
+    execution.environment.table(syntax.TableName(parts), execution.translator())
 
 
 def create_function(execution: Execution, command: commands.CreateFunction) -> None:
@@ -531,7 +526,8 @@ def drop(execution: Execution, command: commands.Drop) -> None:
 
 def _drop_table(execution: Execution, command: commands.Drop, parts: list[str]) -> None:
     if command.kind == "VIEW" and len(parts) == 1 and parts[0].lower() in execution.session.temporary_views:
-        del execution.session.temporary_views[parts[0].lower()]
+        views = execution.session.temporary_views
+        execution.session.temporary_views = {name: view for name, view in views.items() if name != parts[0].lower()}
         return
     found = execution.warehouse.find(*execution.environment.qualified(parts))
     if found is None:
