@@ -286,6 +286,42 @@ def test_statements_fail_as_they_do_in_a_warehouse(prepared: EngineSession, stat
     assert prepared.rows("SELECT x FROM tv") == [(1,)]
 
 
+IDENTIFIED = [
+    "CREATE TABLE IDENTIFIER(:n) (x INT)",
+    "INSERT INTO IDENTIFIER(:n) VALUES (1)",
+    "UPDATE IDENTIFIER(:n) SET x = 2",
+    "MERGE INTO IDENTIFIER(:n) AS a USING (SELECT 2 AS x) b ON a.x = b.x WHEN MATCHED THEN DELETE",
+    "DELETE FROM IDENTIFIER(:n)",
+    "ALTER TABLE IDENTIFIER(:n) ADD COLUMN y INT",
+    "COMMENT ON TABLE IDENTIFIER(:n) IS 'c'",
+    "DESCRIBE TABLE IDENTIFIER(:n)",
+    "DESCRIBE HISTORY IDENTIFIER(:n)",
+    "SHOW COLUMNS IN IDENTIFIER(:n)",
+    "SHOW CREATE TABLE IDENTIFIER(:n)",
+    "OPTIMIZE IDENTIFIER(:n)",
+    "VACUUM IDENTIFIER(:n)",
+    "ANALYZE TABLE IDENTIFIER(:n) COMPUTE STATISTICS",
+    "TRUNCATE TABLE IDENTIFIER(:n)",
+    "SELECT * FROM IDENTIFIER(:n)",
+    "CREATE FUNCTION IDENTIFIER(:n)(x INT) RETURNS INT RETURN x",
+    "DROP FUNCTION IDENTIFIER(:n)",
+    "DROP TABLE IDENTIFIER(:n)",
+]
+
+
+def test_names_come_from_parameters(session: EngineSession) -> None:
+    given: list[dict[str, object]] = [{"name": "n", "value": f"main.{session.name}.`named`", "type": "STRING"}]
+    for statement in IDENTIFIED:
+        if statement.startswith("DROP TABLE"):
+            assert session.rows("SHOW TABLES") == [(session.name, "named", False)]
+            assert session.rows("DESCRIBE named") == [("x", "int", None), ("y", "int", None)]
+        session.rows(statement, given)
+    assert session.rows("SHOW TABLES IN IDENTIFIER(:n)", [{"name": "n", "value": session.name, "type": "STRING"}]) == []
+    hostile: list[dict[str, object]] = [{"name": "n", "value": "named; DROP TABLE t", "type": "STRING"}]
+    for statement in IDENTIFIED:
+        assert session.error(statement, hostile) in (SYNTAX, NOT_HERE)
+
+
 @pytest.mark.parametrize(
     "statement",
     [

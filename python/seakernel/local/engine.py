@@ -22,7 +22,7 @@ from seakernel.local.sql.python_functions import PythonFunctions
 from seakernel.local.sql.run_session import harmless
 from seakernel.local.sql.session import Session, StatementEnvironment
 from seakernel.local.sql.statements import parse_statement
-from seakernel.local.sql.syntax import Query
+from seakernel.local.sql.syntax import IdentifierClause, Query
 from seakernel.local.sql.types import quoted, text_literal
 
 if TYPE_CHECKING:
@@ -407,6 +407,9 @@ def run(execution: Execution, command: commands.Command) -> QuerySql | None:
     handler = handlers.get(type(command))
     if handler is None:
         raise unsupported(f"This {type(command).__name__} statement")
+    name = getattr(command, "name", None)
+    if isinstance(name, IdentifierClause):
+        command.name = execution.name(name)  # type: ignore[attr-defined]
     return handler(execution, command)
 
 

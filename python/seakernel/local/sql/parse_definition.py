@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from seakernel.local.sql import commands
 from seakernel.local.sql.catalog import TableColumn, TableKey
@@ -26,6 +26,10 @@ class DefinitionParser(QueryParser):
     def table_target(self) -> list[str] | IdentifierClause:
         """Takes the name of a table, perhaps made by IDENTIFIER."""
         return self.identifier_clause() if self.at("IDENTIFIER", "(") else self.dotted()
+
+    def object_name(self) -> list[str]:
+        """Takes the name of something; one made by IDENTIFIER becomes a list of parts before the statement is run."""
+        return cast("list[str]", self.table_target())
 
     def variable_name(self) -> str:
         """Takes the name of a session variable, perhaps with `system.session` before it."""
@@ -346,7 +350,7 @@ class DefinitionParser(QueryParser):
 
     def _create_function(self, *, replace: bool) -> Command:
         exists = self._if_not_exists()
-        name = self.dotted()
+        name = self.object_name()
         parameters: list[tuple[str, DataType, Expression | None]] = []
         self.expect("(")
         while not self.at(")"):
@@ -430,7 +434,7 @@ class DefinitionParser(QueryParser):
         kind = self.accept_any("TABLE", "VIEW")
         if not kind:
             raise unsupported(f"ALTER {self.token.value}")
-        name = self.dotted()
+        name = self.object_name()
         alter = commands.AlterTable(name, kind == "VIEW", "")
         if self.accept("RENAME", "TO"):
             alter.action, alter.names = "RENAME", [self.dotted()]

@@ -337,7 +337,7 @@ class StatementParser(DefinitionParser):
     def _show(self) -> Command:
         self.expect("SHOW")
         if self.accept("CREATE", "TABLE"):
-            return commands.Show("CREATE TABLE", self.dotted())
+            return commands.Show("CREATE TABLE", self.object_name())
         if self.accept("FOREIGN", "KEYS"):
             return self._show_within(commands.Show("FOREIGN KEYS"))
         if self.at_any("CURRENT"):
@@ -362,7 +362,7 @@ class StatementParser(DefinitionParser):
         if what in ("USER", "SYSTEM", "ALL") and self.accept("FUNCTIONS"):
             return self._show_within(commands.Show("FUNCTIONS", patterns={"KIND": what}))
         if what == "PARTITIONS":
-            name = self.dotted()
+            name = self.object_name()
             if self.at("PARTITION"):
                 raise unsupported("SHOW PARTITIONS ... PARTITION")
             return commands.Show(what, name)
@@ -373,7 +373,7 @@ class StatementParser(DefinitionParser):
         return self._show_within(commands.Show("SCHEMAS" if what == "DATABASES" else what))
 
     def _show_properties(self) -> Command:
-        show = commands.Show("TBLPROPERTIES", self.dotted())
+        show = commands.Show("TBLPROPERTIES", self.object_name())
         if self.accept("("):
             start = self.token.start
             if self.token.kind == "string":
@@ -396,6 +396,11 @@ class StatementParser(DefinitionParser):
                     if self.ahead().kind in ("word", "quoted", "string")
                     else ""
                 )
+                if self.at("IDENTIFIER", "("):
+                    if kind or show.name:
+                        raise unsupported("IDENTIFIER as a part of a name")
+                    show.name = self.object_name()
+                    continue
                 parts = [self.text()] if self.token.kind == "string" else self.dotted()
                 if kind:
                     show.patterns[f"IN {kind}"] = ""
@@ -431,11 +436,9 @@ class StatementParser(DefinitionParser):
             raise unsupported(f"DESCRIBE {kind}")
         extended = bool(self.ahead().kind in ("word", "quoted") and self.accept_any("EXTENDED", "FORMATTED"))
         describe = commands.Describe("SCHEMA" if kind == "DATABASE" else kind or "TABLE", extended=extended)
-        if self.at("IDENTIFIER", "("):
-            raise unsupported("IDENTIFIER in DESCRIBE")
         if self.token.kind == "string":
             raise unsupported("DESCRIBE of a path")
-        describe.name = self.dotted()
+        describe.name = self.object_name()
         if kind == "HISTORY" and self.accept("LIMIT"):
             describe.limit = self.integer()
         if self.at("PARTITION"):
@@ -454,14 +457,14 @@ class StatementParser(DefinitionParser):
         kind = self.accept_any("TABLE", "VIEW", "SCHEMA", "DATABASE", "CATALOG", "COLUMN")
         if not kind:
             raise unsupported(f"COMMENT ON {self.token.value}")
-        name = self.dotted()
+        name = self.object_name()
         self.expect("IS")
         text = None if self.accept("NULL") else self.text()
         return commands.Comment("SCHEMA" if kind == "DATABASE" else kind, name, text)
 
     def _optimize(self) -> Command:
         self.expect("OPTIMIZE")
-        name = self.dotted()
+        name = self.object_name()
         self.accept("FULL")
         if self.at("WHERE"):
             raise unsupported("OPTIMIZE ... WHERE")
@@ -472,7 +475,7 @@ class StatementParser(DefinitionParser):
 
     def _analyze(self) -> Command:
         self.expect("ANALYZE", "TABLE")
-        name = self.dotted()
+        name = self.object_name()
         self.expect("COMPUTE")
         if not self.accept("DELTA"):
             self.accept("STORAGE")
@@ -490,7 +493,7 @@ class StatementParser(DefinitionParser):
 
     def _vacuum(self) -> Command:
         self.expect("VACUUM")
-        name = self.dotted()
+        name = self.object_name()
         if self.accept("RETAIN"):
             self.integer()
             self.expect("HOURS")
@@ -503,7 +506,7 @@ class StatementParser(DefinitionParser):
         self.accept("TABLE")
         if self.at_any("FOREIGN", "MATERIALIZED", "STREAMING", "FUNCTION"):
             raise unsupported(f"REFRESH {self.token.value}")
-        return commands.Maintenance("REFRESH", self.dotted())
+        return commands.Maintenance("REFRESH", self.object_name())
 
     def _explain(self) -> Command:
         self.expect("EXPLAIN")
