@@ -120,6 +120,12 @@ def _targets(table: Table, command: commands.Insert, source: QuerySql) -> list[T
             raise unsupported("An INSERT without a list of columns that leaves out generated columns")
     if len({column.name.lower() for column in chosen}) != len(chosen):
         raise failure("COLUMN_ALREADY_EXISTS", "42711", "A column is named twice.")
+    if len(source.columns) < len(chosen) and not command.columns:
+        raise failure(
+            "DELTA_INSERT_COLUMN_ARITY_MISMATCH",
+            "42802",
+            f"Cannot write to '{table.full_name}', not enough data columns; target table has {len(chosen)} column(s) but the inserted data has {len(source.columns)} column(s).",
+        )
     if len(chosen) != len(source.columns):
         kind = "NOT_ENOUGH_DATA_COLUMNS" if len(chosen) > len(source.columns) else "TOO_MANY_DATA_COLUMNS"
         wanted, given = (", ".join(f"`{column.name}`" for column in part) for part in (chosen, source.columns))
