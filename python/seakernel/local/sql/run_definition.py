@@ -21,7 +21,7 @@ from seakernel.local.sql.routines import Routine
 from seakernel.local.sql.run_rows import stored
 from seakernel.local.sql.statements import parse_query
 from seakernel.local.sql.typed import Column, QuerySql, Scope, Typed
-from seakernel.local.sql.types import quoted, text_literal
+from seakernel.local.sql.types import quoted
 
 if TYPE_CHECKING:
     from seakernel.local.sql import commands
@@ -646,6 +646,3 @@ def maintain(execution: Execution, command: commands.Maintenance) -> QuerySql | 
 
         return rows_query([("path", types.STRING)], [(f"local:/{table.catalog}/{table.schema}/{table.name}",)])
     return None
-
-
-_UNUSED = text_literal

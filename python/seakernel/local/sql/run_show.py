@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from seakernel.local.sql import types
 from seakernel.local.sql.catalog import INFORMATION_SCHEMA, Catalog, Schema, Table
-from seakernel.local.sql.errors import SqlError, failure, unsupported
+from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.execution import Execution, require_table, rows_query
 from seakernel.local.sql.information_schema import TABLES, described_columns
 from seakernel.local.sql.run_describe import create_table_text
@@ -397,6 +397,3 @@ def show(execution: Execution, command: commands.Show) -> QuerySql:
     if handler is None:
         raise unsupported(f"SHOW {command.what}")
     return handler(execution, command)
-
-
-_UNUSED = (SqlError, failure)
