@@ -19,9 +19,10 @@ from seakernel.local.sql.cursor import parse_type
 from seakernel.local.sql.errors import SqlError, failure, from_engine, unsupported
 from seakernel.local.sql.execution import Execution
 from seakernel.local.sql.python_functions import PythonFunctions
+from seakernel.local.sql.run_session import harmless
 from seakernel.local.sql.session import Session, StatementEnvironment
 from seakernel.local.sql.statements import parse_statement
-from seakernel.local.sql.syntax import Query
+from seakernel.local.sql.syntax import IdentifierClause, Query
 from seakernel.local.sql.types import quoted, text_literal
 
 if TYPE_CHECKING:
@@ -53,14 +54,18 @@ class DuckDbEngine:
         """Starts with the given catalogs, each with an empty schema `default`, in memory."""
         self._connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
         self._connection.execute("SET TimeZone = 'Etc/UTC'")
+        self._connection.execute("CREATE TABLE seakernel_moment (nothing INTEGER)")
         self._registration = threading.Lock()
         self._python = PythonFunctions(self._register)
         self._warehouse = Warehouse()
         self._user = user
         self._sessions: dict[str, Session] = {}
-        self._running: dict[str, Any] = {}
-        self._cancelled: set[str] = set()
+        self._running: dict[str, _Running] = {}
         self._lock = threading.Lock()
+        #: Held by the one statement that changes something.
+        self._writing = threading.Lock()
+        #: Held while a change is made visible, or while a statement fixes the state that it sees.
+        self._publishing = threading.Lock()
         for name in (*catalogs, "system"):
             self.create_catalog(name)
         for name in catalogs:
@@ -84,8 +89,10 @@ class DuckDbEngine:
         for key, value in (configuration or {}).items():
             if key.lower() in ("timezone", "spark.sql.session.timezone"):
                 session.set_zone(value)
+            elif harmless(key, value) is False:
+                raise unsupported(f"The session setting {key} = {value}")
             else:
-                session.settings[key] = value
+                session.settings[key.lower()] = value
         with self._lock:
             self._sessions[session_id] = session
 
@@ -119,12 +126,14 @@ class DuckDbEngine:
             SqlError: the statement failed, was refused or was cancelled.
         """
         session = self._session(session_id, catalog, schema)
-        cursor = self._connection.cursor()
+        running = _Running(self._connection.cursor())
         with self._lock:
-            self._running[statement_id] = cursor
+            self._running[statement_id] = running
         try:
-            return self._execute(cursor, session, statement, parameters or [])
+            return self._execute(running, session, statement, parameters or [])
         except SqlError:
+            if running.cancelled:
+                raise _cancelled() from None
             raise
         except RecursionError:
             raise failure(
@@ -133,27 +142,20 @@ class DuckDbEngine:
                 "The statement, including potential SQL functions and referenced views, was too complex to parse.",
             ) from None
         except Exception as error:
-            with self._lock:
-                cancelled = statement_id in self._cancelled
-            if cancelled:
-                raise SqlError(
-                    "[OPERATION_CANCELED] The statement was cancelled. SQLSTATE: HY008",
-                    sql_state="HY008",
-                    error_code="CANCELLED",
-                ) from error
+            if running.cancelled:
+                raise _cancelled() from error
             raise from_engine(error) from error
         finally:
+            running.over.set()
             with self._lock:
                 self._running.pop(statement_id, None)
-                self._cancelled.discard(statement_id)
 
     def cancel(self, statement_id: str) -> None:
         """Interrupts a statement if it runs."""
         with self._lock:
-            cursor = self._running.get(statement_id)
-            if cursor is not None:
-                self._cancelled.add(statement_id)
-                cursor.interrupt()
+            running = self._running.get(statement_id)
+        if running is not None and running.cancel():
+            threading.Thread(target=running.interrupt, name="seakernel-cancel", daemon=True).start()
 
     def _session(self, session_id: str | None, catalog: str | None, schema: str | None) -> Session:
         if session_id is None:
@@ -164,21 +166,73 @@ class DuckDbEngine:
             raise SqlError(f"Session {session_id} does not exist.", error_code="NOT_FOUND")
         return session
 
-    def _execute(self, cursor: Any, session: Session, statement: str, parameters: list[dict[str, object]]) -> Result:
+    def _execute(
+        self, running: _Running, session: Session, statement: str, parameters: list[dict[str, object]]
+    ) -> Result:
         parsed = parse_statement(statement)
         try:
-            cursor.execute(f"SET TimeZone = {text_literal(session.zone)}")
+            running.cursor.execute(f"SET TimeZone = {text_literal(session.zone)}")
         except duckdb.Error:
             raise failure("INVALID_TIMEZONE", "22009", f"The timezone: '{session.zone}' is invalid.") from None
-        environment = StatementEnvironment(self._warehouse, session, self._python, parameters)
-        execution = Execution(self._warehouse, session, environment, cursor)
         import seakernel.local.sql.functions  # noqa: F401 - fills the registry
 
-        made = execution.translator().query(parsed) if isinstance(parsed, Query) else run(execution, parsed)
-        if made is None:
-            return Result([], None)
-        columns = [(column.name, column.type.text) for column in made.columns]
-        return Result(columns, cursor.sql(_plain_output(made)).materialize())
+        writes = isinstance(parsed, _WRITING)
+        if writes:
+            # Looked at from time to time, so that a statement can be cancelled while others write.
+            while not self._writing.acquire(timeout=0.05):
+                running.check()
+        try:
+            while True:
+                known = self._python.count
+                try:
+                    return self._attempt(running, session, parsed, parameters, writes=writes)
+                except duckdb.CatalogException:
+                    # A transaction does not see the functions that were registered after it began: the next one does.
+                    if self._python.count == known:
+                        raise
+        finally:
+            if writes:
+                self._writing.release()
+
+    def _attempt(
+        self,
+        running: _Running,
+        session: Session,
+        parsed: Query | commands.Command,
+        parameters: list[dict[str, object]],
+        *,
+        writes: bool,
+    ) -> Result:
+        """Runs a statement in a transaction, over rows and catalogs of one moment; all its changes are made, or none."""
+        running.check()
+        cursor, views = running.cursor, session.temporary_views
+        with self._publishing:
+            seen = Warehouse(self._warehouse.catalogs) if not writes else self._warehouse.draft()
+            cursor.execute("BEGIN")
+            # The transaction sees the database as it is when it first touches it.
+            cursor.execute("SELECT nothing FROM seakernel_moment").fetchall()
+        try:
+            environment = StatementEnvironment(seen, session, self._python, parameters, cursor)
+            execution = Execution(seen, session, environment, cursor)
+            made = execution.translator().query(parsed) if isinstance(parsed, Query) else run(execution, parsed)
+            running.check()
+            result = Result([], None)
+            if made is not None:
+                _refuse_depth(made)
+                columns = [(column.name, column.type.text) for column in made.columns]
+                result = Result(columns, cursor.sql(made.sql).materialize())
+            running.finish()
+        except BaseException:
+            if writes:
+                session.temporary_views = views
+            with running.undisturbed:
+                cursor.execute("ROLLBACK")
+            raise
+        with self._publishing:
+            cursor.execute("COMMIT")
+            if writes:
+                self._warehouse.catalogs = seen.catalogs
+        return result
 
     # What the warehouse holds ------------------------------------------------------------------------------------
 
@@ -225,12 +279,15 @@ class DuckDbEngine:
         columns: list[tuple[str, types.DataType]],
         reader: Callable[[], str],
     ) -> None:
-        items = ", ".join(f"CAST({quoted(name)} AS {kind.engine}) AS {quoted(name)}" for name, kind in columns)
+        made_columns = [TableColumn(name, kind) for name, kind in columns]
+        items = ", ".join(
+            f"CAST({quoted(column.name)} AS {column.type.engine}) AS {column.physical}" for column in made_columns
+        )
         made = Table(
             catalog,
             schema,
             table,
-            [TableColumn(name, kind) for name, kind in columns],
+            made_columns,
             kind="EXTERNAL",
             owner=self._user,
         )
@@ -248,9 +305,82 @@ class DuckDbEngine:
             )
 
 
-def _plain_output(made: QuerySql) -> str:
-    """The query with types that Arrow readers can cast: intervals and texts as they are, everything else too."""
-    return made.sql
+class _Running:
+    """A statement that runs: cancelled, it is interrupted until it is over, unless it was finished before."""
+
+    def __init__(self, cursor: Any) -> None:
+        self.cursor = cursor
+        self.over = threading.Event()
+        self.cancelled = False
+        self._finished = False
+        self._lock = threading.Lock()
+        #: Held by whom does not want to be interrupted.
+        self.undisturbed = threading.Lock()
+
+    def cancel(self) -> bool:
+        """Marks the statement as cancelled, and says whether it must be interrupted."""
+        with self._lock:
+            if self._finished or self.cancelled:
+                return False
+            self.cancelled = True
+            return True
+
+    def interrupt(self) -> None:
+        """Interrupts the statement until it is over: an interrupt is lost on a cursor that does nothing just now."""
+        while not self.over.wait(0.02):
+            with self.undisturbed:
+                self.cursor.interrupt()
+
+    def check(self) -> None:
+        """Fails if the statement is cancelled."""
+        if self.cancelled:
+            raise _cancelled()
+
+    def finish(self) -> None:
+        """Comes before the commit, from where on nothing is cancelled."""
+        with self._lock:
+            if self.cancelled:
+                raise _cancelled()
+            self._finished = True
+
+
+def _cancelled() -> SqlError:
+    return SqlError(
+        "[OPERATION_CANCELED] The statement was cancelled. SQLSTATE: HY008", sql_state="HY008", error_code="CANCELLED"
+    )
+
+
+#: Readers of Arrow data end at 64 levels.
+_DEEPEST = 50
+
+
+def _depth(kind: types.DataType) -> int:
+    """How many types there are inside each other."""
+    inner = [part.type for part in kind.fields] if kind.kind == "STRUCT" else []
+    if kind.kind in ("ARRAY", "MAP"):
+        inner = [kind.item, *([kind.map_key] if kind.kind == "MAP" else [])]
+    return 1 + max(map(_depth, inner), default=0)
+
+
+def _refuse_depth(made: QuerySql) -> None:
+    if any(_depth(column.type) > _DEEPEST for column in made.columns):
+        raise unsupported(f"A result whose types are nested more than {_DEEPEST} times")
+
+
+#: The statements that change rows or catalogs.
+_WRITING = (
+    commands.CreateTable,
+    commands.CreateView,
+    commands.CreateFunction,
+    commands.CreateSchema,
+    commands.Drop,
+    commands.Comment,
+    commands.AlterTable,
+    commands.Insert,
+    commands.Update,
+    commands.Delete,
+    commands.Merge,
+)
 
 
 def run(execution: Execution, command: commands.Command) -> QuerySql | None:
@@ -281,6 +411,9 @@ def run(execution: Execution, command: commands.Command) -> QuerySql | None:
     handler = handlers.get(type(command))
     if handler is None:
         raise unsupported(f"This {type(command).__name__} statement")
+    name = getattr(command, "name", None)
+    if isinstance(name, IdentifierClause):
+        command.name = execution.name(name)  # type: ignore[attr-defined]
     return handler(execution, command)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
-import threading
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from seakernel.local.sql.errors import SqlError, failure
@@ -28,8 +28,13 @@ class TableColumn:
     #: The text of DEFAULT, and of GENERATED ALWAYS AS.
     default: str | None = None
     generated: str | None = None
-    #: IDENTITY: whether values may be given, the start and the step.
+    #: IDENTITY: whether the values are always made, the start and the step.
     identity: tuple[bool, int, int] | None = None
+
+    @property
+    def physical(self) -> str:
+        """Its name in the DuckDB table, quoted. The prefix keeps it apart from DuckDB's own columns, such as `rowid`."""
+        return quoted(f"c_{self.name}")
 
 
 @dataclass
@@ -67,6 +72,8 @@ class Table:
     kind: str = "MANAGED"
     #: The DuckDB table with the rows.
     storage: str = ""
+    #: The DuckDB sequence behind an identity column.
+    sequence: str = ""
     comment: str | None = None
     properties: dict[str, str] = field(default_factory=dict)
     partitioned_by: list[str] = field(default_factory=list)
@@ -77,6 +84,10 @@ class Table:
     view_text: str = ""
     #: The catalog and schema in which a view's text is read.
     view_place: tuple[str, str] = ("", "")
+    #: The names that the query of a view gave its columns; they are found by them again when its tables have changed.
+    query_names: list[str] = field(default_factory=list)
+    #: The temporary views that a temporary view may name: those that were there before it.
+    temporary_names: frozenset[str] = frozenset()
     versions: list[Version] = field(default_factory=list)
     created: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.timezone.utc))
     owner: str = ""
@@ -86,12 +97,26 @@ class Table:
     @property
     def full_name(self) -> str:
         """The three-part name."""
-        return f"{self.catalog}.{self.schema}.{self.name}"
+        return ".".join(part for part in (self.catalog, self.schema, self.name) if part)
 
     @property
     def is_view(self) -> bool:
         """Whether it is a view of SQL text."""
         return self.kind == "VIEW"
+
+    def copy(self) -> Table:
+        """A copy that can change without the other seeing it."""
+        return replace(
+            self,
+            columns=[replace(column) for column in self.columns],
+            properties=dict(self.properties),
+            partitioned_by=list(self.partitioned_by),
+            clustered_by=list(self.clustered_by),
+            checks=dict(self.checks),
+            primary_key=replace(self.primary_key) if self.primary_key else None,
+            foreign_keys=[replace(key) for key in self.foreign_keys],
+            versions=[replace(version) for version in self.versions],
+        )
 
     def column(self, name: str) -> TableColumn:
         """The column of that name.
@@ -133,18 +158,49 @@ class Catalog:
 
 
 class Warehouse:
-    """All catalogs. Changes are made under `lock`; reads take what is there."""
+    """All catalogs as one statement sees them.
 
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.catalogs: dict[str, Catalog] = {}
-        self._storage_count = 0
+    What has been published never changes: a statement that changes something works on a `draft`, which takes the place of
+    the catalogs in the moment in which its rows are committed.
+    """
 
-    def new_storage(self, name: str) -> str:
+    def __init__(self, catalogs: dict[str, Catalog] | None = None) -> None:
+        self.catalogs: dict[str, Catalog] = catalogs if catalogs is not None else {}
+        self._numbers = itertools.count(1)
+        #: The tables that a draft has not made its own; None outside drafts.
+        self._shared: set[int] | None = None
+
+    def draft(self) -> Warehouse:
+        """The same catalogs, free to change; a table is copied when it is first looked up."""
+        made = Warehouse(
+            {
+                key: replace(
+                    catalog,
+                    schemas={
+                        name: replace(
+                            schema,
+                            tables=dict(schema.tables),
+                            routines=dict(schema.routines),
+                            properties=dict(schema.properties),
+                        )
+                        for name, schema in catalog.schemas.items()
+                    },
+                )
+                for key, catalog in self.catalogs.items()
+            }
+        )
+        made._numbers = self._numbers
+        made._shared = {
+            id(table)
+            for catalog in self.catalogs.values()
+            for schema in catalog.schemas.values()
+            for table in schema.tables.values()
+        }
+        return made
+
+    def new_storage(self) -> str:
         """A name for a DuckDB table that no other has."""
-        with self.lock:
-            self._storage_count += 1
-            return quoted(f"{name}_{self._storage_count}")
+        return quoted(f"table_{next(self._numbers)}")
 
     def catalog(self, name: str) -> Catalog:
         """The catalog of that name.
@@ -180,7 +236,11 @@ class Warehouse:
         """The table of that name, or None."""
         holder = self.catalogs.get(catalog.lower())
         within = holder.schemas.get(schema.lower()) if holder else None
-        return within.tables.get(name.lower()) if within else None
+        found = within.tables.get(name.lower()) if within else None
+        if within is not None and found is not None and self._shared is not None and id(found) in self._shared:
+            found = found.copy()
+            within.tables[name.lower()] = found
+        return found
 
     def table(self, parts: tuple[str, str, str]) -> Table:
         """The table of that name.

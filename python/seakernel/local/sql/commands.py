@@ -33,6 +33,8 @@ class CreateTable(Command):
     name: list[str] | IdentifierClause
     columns: list[ColumnDefinition] = field(default_factory=list)
     replace: bool = False
+    #: REPLACE TABLE without CREATE.
+    must_exist: bool = False
     if_not_exists: bool = False
     query: Query | None = None
     like: list[str] = field(default_factory=list)
@@ -122,6 +124,7 @@ class Insert(Command):
     by_name: bool = False
     overwrite: bool = False
     replace_where: Expression | None = None
+    partition: list[tuple[str, Expression]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -229,6 +232,7 @@ class Describe(Command):
     as_json: bool = False
     query: Query | None = None
     column: str = ""
+    limit: int | None = None
 
 
 @dataclass(slots=True)
@@ -246,6 +250,7 @@ class Maintenance(Command):
 
     what: str
     name: list[str]
+    columns: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

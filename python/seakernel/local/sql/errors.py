@@ -6,6 +6,8 @@ import re
 
 _CLASS = re.compile(r"\[([A-Z][A-Z0-9_]*(?:\.[A-Z0-9_]+)?)\] (.*?SQLSTATE: ([0-9A-Z]{5}))", re.DOTALL)
 
+_MISSING_VALUE = re.compile(r"NOT NULL constraint failed: [a-z0-9_]+\.c_([^\n]*)")
+
 # DuckDB's own run-time failures, told apart by their words: the engine has no error codes of its own.
 _ENGINE_ERRORS = (
     (re.compile(r"division by zero", re.IGNORECASE), "DIVIDE_BY_ZERO", "22012"),
@@ -15,7 +17,6 @@ _ENGINE_ERRORS = (
         "CAST_INVALID_INPUT",
         "22018",
     ),
-    (re.compile(r"NOT NULL constraint failed", re.IGNORECASE), "DELTA_NOT_NULL_CONSTRAINT_VIOLATED", "23502"),
     (re.compile(r"CHECK constraint failed", re.IGNORECASE), "DELTA_VIOLATE_CONSTRAINT_WITH_VALUES", "23001"),
     (re.compile(r"must appear in the GROUP BY", re.IGNORECASE), "MISSING_AGGREGATION", "42803"),
     (re.compile(r"more than one row returned by a subquery", re.IGNORECASE), "SCALAR_SUBQUERY_TOO_MANY_ROWS", "21000"),
@@ -76,6 +77,19 @@ def from_engine(error: BaseException) -> SqlError:
     and anything unknown is an internal error: it means that the translation let something through that it should not.
     """
     text = str(error)
+    if "expression depth limit" in text or "nested too deeply" in text:
+        return failure(
+            "FAILED_TO_PARSE_TOO_COMPLEX",
+            "54001",
+            "The statement, including potential SQL functions and referenced views, was too complex to parse.",
+        )
+    found = _MISSING_VALUE.search(text)
+    if found:
+        return failure(
+            "DELTA_NOT_NULL_CONSTRAINT_VIOLATED",
+            "23502",
+            f"NOT NULL constraint violated for column: {found[1]}.",
+        )
     if type(error).__name__ == "InterruptException":
         return SqlError(
             "[OPERATION_CANCELED] The statement was cancelled. SQLSTATE: HY008",

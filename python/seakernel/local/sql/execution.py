@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import datetime
-from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from seakernel.local.sql import types
-from seakernel.local.sql.catalog import Table, TableColumn, Version
+from seakernel.local.sql.catalog import INFORMATION_SCHEMA, Table, TableColumn, Version
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.queries import QueryTranslator
 from seakernel.local.sql.typed import Column, OutputColumn, QuerySql, Scope
-from seakernel.local.sql.types import DataType, quoted, text_literal
+from seakernel.local.sql.types import DataType, text_literal
 from seakernel.local.sql.versions import ROW_BUDGET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from seakernel.local.sql.catalog import Warehouse
     from seakernel.local.sql.session import Session, StatementEnvironment
     from seakernel.local.sql.syntax import IdentifierClause
@@ -51,43 +48,28 @@ class Execution:
         rows = self.run(sql)
         return int(rows[0][0]) if rows and rows[0] else 0
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Changes rows and the catalog all at once or not at all; one statement at a time."""
-        with self.warehouse.lock:
-            self.cursor.execute("BEGIN")
-            try:
-                yield
-            except BaseException:
-                self.cursor.execute("ROLLBACK")
-                raise
-            self.cursor.execute("COMMIT")
-
     def row_count(self, storage: str) -> int:
         """The number of rows of a DuckDB table."""
         return int(self.run(f"SELECT count(*) FROM {storage}")[0][0])
 
     def preserve(self, table: Table) -> None:
         """Keeps the rows of the table's last version apart before they change, if they are few enough."""
-        if not table.versions:
+        if not any(version.storage == table.storage for version in table.versions):
             return
-        last = table.versions[-1]
-        rows = last.row_count
-        kept = sum(
-            version.row_count for version in table.versions if version.storage and version.storage != table.storage
-        )
-        for version in table.versions:
-            if kept + rows <= ROW_BUDGET:
-                break
-            if version.storage and version.storage != table.storage and version is not last:
-                kept -= version.row_count
-                version.storage = None
-        if rows > ROW_BUDGET:
-            last.storage = None
+        # Several versions share a storage when only facts about the table changed between them.
+        rows = {version.storage: version.row_count for version in table.versions if version.storage}
+        needed = rows.pop(table.storage, 0)
+        while rows and sum(rows.values()) + needed > ROW_BUDGET:
+            oldest = next(iter(rows))
+            del rows[oldest]
+            self.run(f"DROP TABLE {oldest}")
+            _move(table, oldest, None)
+        if needed > ROW_BUDGET:
+            _move(table, table.storage, None)
             return
-        copy = self.warehouse.new_storage(table.name)
+        copy = self.warehouse.new_storage()
         self.run(f"CREATE TABLE {copy} AS SELECT * FROM {table.storage}")
-        last.storage = copy
+        _move(table, table.storage, copy)
 
     def record(
         self,
@@ -111,19 +93,36 @@ class Execution:
         )
 
     def check_rows(self, table: Table) -> None:
-        """Fails if a row breaks a CHECK constraint, for which NULL is not enough either."""
-        for name, text in table.checks.items():
-            translator = self.translator()
-            condition = translator.boolean(parse_expression(text), Scope(stored_columns(table, "r0")))
-            broken = self.run(
-                f"SELECT count(*) FROM {table.storage} AS r0 WHERE ({condition.sql}) IS DISTINCT FROM true"
-            )
-            if broken[0][0]:
+        """Fails if a row breaks a CHECK constraint, or has a value in a generated column that is not the generated one."""
+        checks = [
+            *table.checks.items(),
+            *(
+                ("Generated Column", f"`{column.name.replace('`', '``')}` <=> ({column.generated})")
+                for column in table.columns
+                if column.generated
+            ),
+        ]
+        for name, text in checks:
+            if self.count_breaking(table, text):
                 raise failure(
                     "DELTA_VIOLATE_CONSTRAINT_WITH_VALUES",
                     "23001",
                     f"CHECK constraint {name} ({text}) violated by row with values.",
                 )
+
+    def count_breaking(self, table: Table, text: str) -> int:
+        """How many rows do not fulfil a condition; NULL does not fulfil it."""
+        with self.environment.stored_text():
+            condition = self.translator().boolean(parse_expression(text), Scope(stored_columns(table, "r0")))
+        rows = self.run(f"SELECT count(*) FROM {table.storage} AS r0 WHERE ({condition.sql}) IS DISTINCT FROM true")
+        return int(rows[0][0])
+
+
+def _move(table: Table, storage: str, target: str | None) -> None:
+    """Says where the versions are now whose rows were in `storage`."""
+    for version in table.versions:
+        if version.storage == storage:
+            version.storage = target
 
 
 def parse_expression(text: str) -> Any:
@@ -140,15 +139,20 @@ def stored_columns(table: Table, alias: str) -> list[Column]:
     """The columns of a table as a scope sees them."""
     names = (table.catalog.lower(), table.schema.lower(), table.name.lower())
     return [
-        Column(
-            column.name, types.STRING if column.type.is_string else column.type, f"{alias}.{quoted(column.name)}", names
-        )
+        Column(column.name, types.STRING if column.type.is_string else column.type, f"{alias}.{column.physical}", names)
         for column in table.columns
     ]
 
 
 def require_table(execution: Execution, parts: list[str], what: str) -> Table:
     """The table of that name, which must be one whose rows can change."""
+    catalog, schema, name = execution.environment.qualified(parts)
+    if schema.lower() == INFORMATION_SCHEMA and len(parts) > 1:
+        raise failure(
+            "INSUFFICIENT_PERMISSIONS",
+            "42501",
+            f"Insufficient privileges: `{catalog}`.`{schema}`.`{name}` is read-only.",
+        )
     table = execution.environment.require(parts)
     if table.is_view:
         raise failure(

@@ -17,6 +17,7 @@ from seakernel.local.sql.types import DataType, text_literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from seakernel.local.sql.python_functions import PythonFunctions
     from seakernel.local.sql.routines import Routine
@@ -51,6 +52,14 @@ class Environment(Protocol):
 
     def variable(self, parts: list[str]) -> Typed | None:
         """The value of a session variable."""
+
+    def evaluated(self, value: Typed) -> str | None:
+        """The text of an expression without columns, computed now."""
+
+    def stored_text(
+        self, place: tuple[str, str] | None = None, temporary: frozenset[str] = frozenset()
+    ) -> AbstractContextManager[None]:
+        """While it lasts, names mean what they mean in the text of a view, a function or a constraint."""
 
 
 class ExpressionTranslator:

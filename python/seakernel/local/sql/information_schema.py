@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seakernel.local.sql import types
-from seakernel.local.sql.catalog import INFORMATION_SCHEMA, Catalog, Table, missing_table
+from seakernel.local.sql.catalog import INFORMATION_SCHEMA, Catalog, Table, TableColumn, missing_table
+from seakernel.local.sql.errors import unsupported
 from seakernel.local.sql.typed import Column, RelationSql
 from seakernel.local.sql.types import DataType, quoted
 
@@ -65,7 +66,7 @@ def _tables(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
             table.name,
             _table_type(table),
             "NO" if table.is_view else "YES",
-            "NO",
+            "PRESERVE",
             table.owner,
             table.comment,
             table.created,
@@ -83,7 +84,7 @@ def _tables(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
             name,
             "VIEW",
             "NO",
-            "NO",
+            "PRESERVE",
             "System user",
             None,
             None,
@@ -100,15 +101,37 @@ def _table_columns(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
     for table in _each_table(catalog):
         for place, column in enumerate(table.columns):
             kind = column.type
-            length = kind.length if kind.kind in ("CHAR", "VARCHAR") else 0 if kind.is_string else None
             partition = [name.lower() for name in table.partitioned_by]
             yield (
-                table.catalog, table.schema, table.name, column.name, place, column.default, "YES" if column.nullable else "NO", kind.text.split("<")[0].split("(")[0] if not kind.is_interval else "INTERVAL",
-                length, kind.precision if kind.kind == "DECIMAL" else None, 10 if kind.is_numeric else None, kind.scale if kind.kind == "DECIMAL" else None, None,
-                kind.text if kind.is_interval else None, None, None, "YES" if column.identity else "NO", None, None, None, None, None, None,
+                table.catalog, table.schema, table.name, column.name, place, column.default, "YES" if column.nullable else "NO", kind.simple, _data_type(kind),
+                None, None, *_numeric_facts(kind), 0 if kind.kind == "DATE" else 3 if kind.kind.startswith("TIMESTAMP") else None,
+                " TO ".join(dict.fromkeys(kind.units)) if kind.is_interval else None, None, None, *_identity_facts(column),
                 "ALWAYS" if column.generated else "NEVER", column.generated, "NO", None, "YES", partition.index(column.name.lower()) + 1 if column.name.lower() in partition else None,
-                kind.simple, column.comment,
+                column.comment,
             )  # fmt: skip
+
+
+_BITS = {"TINYINT": 8, "SMALLINT": 16, "INT": 32, "BIGINT": 64, "FLOAT": 24, "DOUBLE": 53}
+
+
+def _data_type(kind: DataType) -> str:
+    """The simple name of a type, as the catalog writes it."""
+    simple = kind.kind if not kind.is_interval else "INTERVAL"
+    return {"BIGINT": "LONG", "SMALLINT": "SHORT", "TINYINT": "BYTE"}.get(simple, simple)
+
+
+def _numeric_facts(kind: DataType) -> tuple[int | None, int | None, int | None]:
+    """Precision, its radix and the scale of a number."""
+    if kind.kind == "DECIMAL":
+        return kind.precision, 10, kind.scale
+    return (_BITS[kind.kind], 2, 0 if kind.is_integral else None) if kind.kind in _BITS else (None, None, None)
+
+
+def _identity_facts(column: TableColumn) -> tuple[str | None, ...]:
+    if column.identity is None:
+        return "NO", None, None, None, None, None, None
+    always, start, step = column.identity
+    return "YES", "ALWAYS" if always else "BY DEFAULT", str(start), str(step), None, None, "NO"
 
 
 def _views(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
@@ -228,10 +251,10 @@ TABLES: dict[str, tuple[list[tuple[str, DataType]], Callable[[Catalog], Iterator
     ),
     "columns": (
         _columns(
-            f"{_NAMES} column_name ordinal_position:i column_default is_nullable data_type character_maximum_length:l numeric_precision:i numeric_precision_radix:i "
+            f"{_NAMES} column_name ordinal_position:i column_default is_nullable full_data_type data_type character_maximum_length:l character_octet_length:l numeric_precision:i numeric_precision_radix:i "
             "numeric_scale:i datetime_precision:i interval_type interval_precision:i maximum_cardinality:l is_identity identity_generation identity_start "
             "identity_increment identity_maximum identity_minimum identity_cycle is_generated generation_expression is_system_time_period_start "
-            "system_time_period_timestamp_generation is_updatable partition_index:i full_data_type comment"
+            "system_time_period_timestamp_generation is_updatable partition_index:i comment"
         ),
         _table_columns,
     ),
@@ -282,6 +305,40 @@ TABLES: dict[str, tuple[list[tuple[str, DataType]], Callable[[Catalog], Iterator
 }
 
 
+#: Relations that a warehouse has and this one has not.
+_NOT_HERE = [
+    "catalog_privileges",
+    "catalog_provider_share_usage",
+    "check_constraints",
+    "column_privileges",
+    "connection_privileges",
+    "connections",
+    "constraint_column_usage",
+    "credential_privileges",
+    "credentials",
+    "external_location_privileges",
+    "external_locations",
+    "information_schema_catalog_name",
+    "metastore_privileges",
+    "metastores",
+    "providers",
+    "recipient_allowed_ip_ranges",
+    "recipient_tokens",
+    "recipients",
+    "routine_columns",
+    "routine_privileges",
+    "schema_privileges",
+    "schema_share_usage",
+    "share_recipient_privileges",
+    "shares",
+    "storage_credential_privileges",
+    "storage_credentials",
+    "table_share_usage",
+    "volume_privileges",
+    "volume_tags",
+]
+
+
 def described_columns(name: str) -> list[tuple[str, DataType]]:
     """The columns of one of the tables."""
     return TABLES[name][0]
@@ -293,6 +350,8 @@ def relation(environment: StatementEnvironment, catalog: str, name: str, alias: 
 
     found = TABLES.get(name.lower())
     holder = environment.warehouse.catalogs.get(catalog.lower())
+    if found is None and holder is not None and name.lower() in _NOT_HERE:
+        raise unsupported(f"{INFORMATION_SCHEMA}.{name.lower()}")
     if found is None or holder is None:
         raise missing_table([catalog, INFORMATION_SCHEMA, name])
     columns, read = found

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from seakernel.local.sql import commands
 from seakernel.local.sql.catalog import TableColumn, TableKey
 from seakernel.local.sql.commands import ColumnDefinition, Command
-from seakernel.local.sql.errors import unsupported
+from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.parse_query import QueryParser
 
 if TYPE_CHECKING:
@@ -27,22 +27,39 @@ class DefinitionParser(QueryParser):
         """Takes the name of a table, perhaps made by IDENTIFIER."""
         return self.identifier_clause() if self.at("IDENTIFIER", "(") else self.dotted()
 
+    def object_name(self) -> list[str]:
+        """Takes the name of something; one made by IDENTIFIER becomes a list of parts before the statement is run."""
+        return cast("list[str]", self.table_target())
+
+    def variable_name(self) -> str:
+        """Takes the name of a session variable, perhaps with `system.session` before it."""
+        parts = self.dotted()
+        if [part.lower() for part in parts[:-1]] not in ([], ["session"], ["system", "session"]):
+            raise failure(
+                "UNRESOLVED_VARIABLE",
+                "42883",
+                f"Cannot resolve variable `{'`.`'.join(parts)}` on search path `system`.`session`.",
+            )
+        return parts[-1]
+
     def _if_not_exists(self) -> bool:
         return self.accept("IF", "NOT", "EXISTS")
 
     def create(self) -> Command:
         """Takes CREATE."""
-        replace = self.accept("REPLACE")
+        must_exist = replace = self.accept("REPLACE")
         if not replace:
             self.expect("CREATE")
             replace = self.accept("OR", "REPLACE")
+        if must_exist and not self.at("TABLE"):
+            raise self.fail("expected TABLE")
         if self.at("OR"):
             raise unsupported("CREATE OR REFRESH")
         temporary = bool(self.accept_any("TEMPORARY", "TEMP"))
         if self.accept("TABLE"):
             if temporary:
                 raise unsupported("CREATE TEMPORARY TABLE")
-            return self._create_table(replace=replace)
+            return self._create_table(replace=replace, must_exist=must_exist)
         if self.accept("VIEW"):
             return self._create_view(replace=replace, temporary=temporary)
         if self.accept("FUNCTION"):
@@ -58,9 +75,13 @@ class DefinitionParser(QueryParser):
 
     # Tables ------------------------------------------------------------------------------------------------------
 
-    def _create_table(self, *, replace: bool) -> Command:
+    def _create_table(self, *, replace: bool, must_exist: bool) -> Command:
         exists = self._if_not_exists()
-        table = commands.CreateTable(self.table_target(), replace=replace, if_not_exists=exists)
+        if exists and replace:
+            raise self.fail("a table is either replaced or left as it is")
+        table = commands.CreateTable(self.table_target(), replace=replace, must_exist=must_exist, if_not_exists=exists)
+        if self.at_any("SHALLOW", "DEEP", "CLONE"):
+            raise unsupported("CREATE TABLE ... CLONE")
         if self.accept("LIKE"):
             table.like = self.dotted()
         elif self.at("("):
@@ -76,7 +97,9 @@ class DefinitionParser(QueryParser):
     def _table_elements(self, table: commands.CreateTable) -> None:
         self.expect("(")
         while True:
-            if self.at_any("CONSTRAINT", "PRIMARY", "FOREIGN") and self.ahead().kind in ("word", "quoted"):
+            if (self.at_any("CONSTRAINT", "PRIMARY", "FOREIGN") and self.ahead().kind in ("word", "quoted")) or self.at(
+                "CHECK", "("
+            ):
                 self._table_constraint(table)
             else:
                 table.columns.append(self.column_definition())
@@ -146,7 +169,13 @@ class DefinitionParser(QueryParser):
 
     def column_definition(self) -> ColumnDefinition:
         """Takes a column of a table."""
-        column = TableColumn(self.identifier(), self.data_type())
+        name, start = self.identifier(), self.index
+        column = TableColumn(name, self.data_type())
+        if any(
+            (one.value, other.value) == ("NOT", "NULL")
+            for one, other in zip(self.tokens[start : self.index], self.tokens[start + 1 : self.index], strict=False)
+        ):
+            raise unsupported("NOT NULL of a field of a STRUCT")
         definition = ColumnDefinition(column)
         while True:
             if self.accept("NOT", "NULL"):
@@ -285,6 +314,8 @@ class DefinitionParser(QueryParser):
 
     def _create_view(self, *, replace: bool, temporary: bool) -> Command:
         exists = self._if_not_exists()
+        if exists and (replace or temporary):
+            raise self.fail("a view is either replaced or left as it is")
         name = self.table_target()
         columns: list[tuple[str, str | None]] = []
         if self.accept("("):
@@ -319,7 +350,7 @@ class DefinitionParser(QueryParser):
 
     def _create_function(self, *, replace: bool) -> Command:
         exists = self._if_not_exists()
-        name = self.dotted()
+        name = self.object_name()
         parameters: list[tuple[str, DataType, Expression | None]] = []
         self.expect("(")
         while not self.at(")"):
@@ -333,15 +364,12 @@ class DefinitionParser(QueryParser):
                 break
         self.expect(")")
         returns: DataType | None = None
-        is_table = False
         comment: str | None = None
         deterministic = True
         while not self.at_any("RETURN"):
             if self.accept("RETURNS", "TABLE"):
-                is_table = True
-                if self.at("("):
-                    self._skip_parentheses()
-            elif self.accept("RETURNS"):
+                raise unsupported("A SQL function that returns a table")
+            if self.accept("RETURNS"):
                 returns = self.data_type()
             elif self.accept("LANGUAGE"):
                 if self.identifier().upper() != "SQL":
@@ -358,19 +386,12 @@ class DefinitionParser(QueryParser):
                 raise self.fail("expected RETURN")
         self.expect("RETURN")
         start = self.token.start
-        table = self.query() if is_table else None
-        body = None if is_table else (self.argument() if self.at_any("SELECT", "WITH") else self.expression())
+        if self.at_any("SELECT", "WITH"):
+            raise unsupported("A SQL function whose body is a query without parentheses")
+        body = self.expression()
         return commands.CreateFunction(
-            name, parameters, returns, body, table, self.slice_from(start), comment, replace, exists, deterministic
+            name, parameters, returns, body, None, self.slice_from(start), comment, replace, exists, deterministic
         )
-
-    def _skip_parentheses(self) -> None:
-        depth = 0
-        while True:
-            depth += 1 if self.at("(") else -1 if self.at(")") else 0
-            self.advance()
-            if depth == 0 or self.at_end():
-                return
 
     def _create_schema(self, kind: str) -> Command:
         exists = self._if_not_exists()
@@ -396,7 +417,7 @@ class DefinitionParser(QueryParser):
         temporary = bool(self.accept_any("TEMPORARY", "TEMP"))
         if self.accept_any("VARIABLE", "VAR"):
             exists = self.accept("IF", "EXISTS")
-            return commands.DropVariable(self.dotted()[-1], exists)
+            return commands.DropVariable(self.variable_name(), exists)
         kind = self.accept_any("TABLE", "VIEW", "FUNCTION", "SCHEMA", "DATABASE", "CATALOG")
         if not kind or (temporary and kind != "VIEW"):
             raise unsupported(f"DROP {self.token.value}")
@@ -413,7 +434,7 @@ class DefinitionParser(QueryParser):
         kind = self.accept_any("TABLE", "VIEW")
         if not kind:
             raise unsupported(f"ALTER {self.token.value}")
-        name = self.dotted()
+        name = self.object_name()
         alter = commands.AlterTable(name, kind == "VIEW", "")
         if self.accept("RENAME", "TO"):
             alter.action, alter.names = "RENAME", [self.dotted()]
@@ -529,5 +550,9 @@ class DefinitionParser(QueryParser):
             alter.action = "COLUMN DROP DEFAULT"
         elif self.accept("TYPE"):
             alter.action, alter.type = "COLUMN TYPE", self.data_type()
+        elif self.accept("FIRST"):
+            alter.action, alter.text = "COLUMN PLACE", "FIRST"
+        elif self.accept("AFTER"):
+            alter.action, alter.text = "COLUMN PLACE", f"AFTER {self.identifier()}"
         else:
             raise unsupported("This form of ALTER TABLE ... ALTER COLUMN")

@@ -54,6 +54,11 @@ class PythonFunctions:
         self._registered: set[str] = set()
         self._lock = threading.Lock()
 
+    @property
+    def count(self) -> int:
+        """How many functions are registered."""
+        return len(self._registered)
+
     def call(self, name: str, arguments: list[str]) -> str:
         """The SQL of a call of the library's function `name`."""
         return self.call_made(name, lambda: LIBRARY[name], arguments)

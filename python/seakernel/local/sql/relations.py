@@ -63,6 +63,8 @@ class RelationTranslator(ExpressionTranslator):
         from seakernel.local.sql.cursor import Cursor
 
         value = self.expression(node.expression, Scope())
+        if not value.is_constant and value.type.is_string and not (value.aggregate or value.window or value.volatile):
+            value.constant = self.environment.evaluated(value)
         if not isinstance(value.constant, str):
             raise failure(
                 "NOT_A_CONSTANT_STRING.NOT_CONSTANT",

@@ -30,6 +30,8 @@ class Routine:
     #: The columns of a table function; those are refused where they are called.
     table: Query | None = None
     parameter_comments: dict[str, str] = field(default_factory=dict)
+    #: The catalog and schema in which the body is read.
+    place: tuple[str, str] = ("", "")
 
     def call(self, translator: ExpressionTranslator, arguments: list[Expression], scope: Scope) -> Typed:
         """Translates a call, the body read with its parameters as columns."""
@@ -66,7 +68,8 @@ class Routine:
                 "4274K",
                 f"Cannot invoke routine `{self.name}` because the routine call included named argument reference for the argument named `{next(iter(named))}`.",
             )
-        result = translator.expression(self.body, Scope(columns))
+        with translator.environment.stored_text(self.place):
+            result = translator.expression(self.body, Scope(columns))
         if self.returns is not None:
             result = translator.caster.cast(result, self.returns)
         return inherit(result, values)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seakernel.local.sql import types
+from seakernel.local.sql import syntax, types
 from seakernel.local.sql.catalog import Table, TableColumn, exists_already
 from seakernel.local.sql.errors import failure, unsupported
-from seakernel.local.sql.execution import Execution, parse_expression, require_table
-from seakernel.local.sql.run_definition import _complete_key, _writable_schema
-from seakernel.local.sql.statements import parse_query
-from seakernel.local.sql.typed import Scope, Typed
-from seakernel.local.sql.types import quoted
+from seakernel.local.sql.execution import Execution, require_table
+from seakernel.local.sql.run_definition import (
+    check_condition,
+    check_default,
+    check_properties,
+    complete_key,
+    query_of_view,
+    writable_schema,
+)
+from seakernel.local.sql.typed import Typed
 
 if TYPE_CHECKING:
     from seakernel.local.sql import commands
@@ -20,29 +25,35 @@ if TYPE_CHECKING:
 
 def alter(execution: Execution, command: commands.AlterTable) -> None:
     """Changes a table or view."""
-    with execution.transaction():
-        table = execution.environment.require(command.name)
-        if table.catalog:
-            _writable_schema(execution, [table.catalog, table.schema, table.name])
-        if table.is_view:
-            _alter_view(execution, command, table)
-            return
-        require_table(execution, command.name, f"ALTER TABLE ... {command.action}")
-        if command.is_view:
-            raise failure(
-                "EXPECT_VIEW_NOT_TABLE.NO_ALTERNATIVE",
-                "42809",
-                f"'ALTER VIEW' expects a view but `{table.full_name}` is a table.",
-            )
-        _ACTIONS[command.action](execution, command, table)
+    table = execution.environment.require(command.name)
+    if table.catalog:
+        writable_schema(execution, [table.catalog, table.schema, table.name])
+    if table.is_view:
+        _alter_view(execution, command, table)
+        return
+    require_table(execution, command.name, f"ALTER TABLE ... {command.action}")
+    if command.is_view:
+        raise failure(
+            "EXPECT_VIEW_NOT_TABLE.NO_ALTERNATIVE",
+            "42809",
+            f"'ALTER VIEW' expects a view but `{table.full_name}` is a table.",
+        )
+    _ACTIONS[command.action](execution, command, table)
 
 
 def _alter_view(execution: Execution, command: commands.AlterTable, view: Table) -> None:
+    if not view.catalog:
+        raise unsupported("ALTER VIEW of a temporary view (CREATE OR REPLACE it instead)")
     if command.action == "AS":
-        made = execution.translator().query(parse_query(command.text))
+        made = query_of_view(execution, command.text, view.full_name, temporary=False)
+        if len({column.name.lower() for column in made.columns}) != len(made.columns):
+            raise failure("COLUMN_ALREADY_EXISTS", "42711", "The view's columns must have different names.")
         view.view_text = command.text
         view.view_place = (execution.environment.catalog, execution.environment.schema)
         view.columns = [TableColumn(column.name, column.type) for column in made.columns]
+        view.query_names = [column.name for column in made.columns]
+        # Fails if the view leads back to itself.
+        execution.environment.table(syntax.TableName(command.name), execution.translator())
     elif command.action == "RENAME":
         _rename(execution, command, view)
     elif command.action in ("SET PROPERTIES", "UNSET PROPERTIES"):
@@ -52,7 +63,7 @@ def _alter_view(execution: Execution, command: commands.AlterTable, view: Table)
 
 
 def _rename(execution: Execution, command: commands.AlterTable, table: Table) -> None:
-    schema, (catalog_name, schema_name, name) = _writable_schema(
+    schema, (catalog_name, schema_name, name) = writable_schema(
         execution, command.names[0] if len(command.names[0]) > 1 else [table.catalog, table.schema, command.names[0][0]]
     )
     if name.lower() in schema.tables:
@@ -67,18 +78,44 @@ def _rename_column(execution: Execution, command: commands.AlterTable, table: Ta
     column = table.column(old)
     if any(other.name.lower() == new.lower() and other is not column for other in table.columns):
         raise failure("FIELD_ALREADY_EXISTS", "42710", f"Cannot rename column, because `{new}` already exists.")
+    _require_column_mapping(table, "RENAME_COLUMN", "Column rename")
+    _check_name(table, new)
     if table.checks or any(other.generated for other in table.columns):
         raise unsupported("RENAME COLUMN of a table with CHECK constraints or generated columns")
+    _refuse_keys(table, column.name)
     before = column.name
     column_names = {before.lower(): new}
-    if column.identity:
-        raise unsupported("RENAME of an identity column")
     execution.preserve(table)
-    execution.run(f"ALTER TABLE {table.storage} RENAME COLUMN {quoted(before)} TO {quoted(new)}")
-    column.name = new
+    old_physical, column.name = column.physical, new
+    execution.run(f"ALTER TABLE {table.storage} RENAME COLUMN {old_physical} TO {column.physical}")
     table.partitioned_by = [column_names.get(name.lower(), name) for name in table.partitioned_by]
     table.clustered_by = [column_names.get(name.lower(), name) for name in table.clustered_by]
     execution.record(table, "RENAME COLUMN")
+
+
+def _refuse_keys(table: Table, name: str) -> None:
+    for key in [table.primary_key, *table.foreign_keys]:
+        if key is not None and name in key.columns:
+            raise unsupported(f"This change of `{name}`, which is part of a key,")
+
+
+def _require_column_mapping(table: Table, error_class: str, what: str) -> None:
+    if table.properties.get("delta.columnMapping.mode", "none").lower() not in ("name", "id"):
+        raise failure(
+            f"DELTA_UNSUPPORTED_{error_class}",
+            "0AKDC",
+            f"{what} is not supported for your Delta table. Please enable column mapping on your Delta table with mapping mode 'name', "
+            "with ALTER TABLE ... SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name').",
+        )
+
+
+def _check_name(table: Table, name: str) -> None:
+    if any(mark in name for mark in " ,;{}()\n\t=") and table.properties.get("delta.columnMapping.mode") != "name":
+        raise failure(
+            "DELTA_INVALID_CHARACTERS_IN_COLUMN_NAMES",
+            "42K05",
+            f"Found invalid character(s) among ' ,;{{}}()\\n\\t=' in the column names of your schema. Invalid column names: {name}. Please use other characters and try again.",
+        )
 
 
 def _plain(parts: list[str]) -> str:
@@ -113,6 +150,9 @@ def _add_columns(execution: Execution, command: commands.AlterTable, table: Tabl
                 "0AKDC",
                 "Failed to execute the command because DEFAULT values are not supported when adding new columns to previously existing Delta tables.",
             )
+        if column.type.contains("VOID"):
+            raise unsupported(f"A column of type {column.type.text}")
+        _check_name(table, column.name)
         table.columns.insert(_place(table, where), column)
     # Rows are kept in the order of the columns, so the storage is made anew.
     _rebuild(execution, table, {})
@@ -130,27 +170,23 @@ def _place(table: Table, where: str) -> int:
 def _rebuild(execution: Execution, table: Table, values: dict[str, str]) -> None:
     """Copies the rows to a new DuckDB table with the columns of now; a column that was not there is NULL."""
     present = {str(row[0]).lower() for row in execution.run(f"SELECT column_name FROM (DESCRIBE {table.storage})")}
-    storage = execution.warehouse.new_storage(table.name)
-    if any(column.identity for column in table.columns):
-        raise unsupported("This ALTER TABLE of a table with an identity column")
+    storage = execution.warehouse.new_storage()
     columns = ", ".join(
-        f"{quoted(column.name)} {column.type.engine}{'' if column.nullable else ' NOT NULL'}"
-        for column in table.columns
+        f"{column.physical} {column.type.engine}{'' if column.nullable else ' NOT NULL'}" for column in table.columns
     )
     items = ", ".join(
         values.get(column.name.lower())
-        or (f"r0.{quoted(column.name)}" if column.name.lower() in present else f"CAST(NULL AS {column.type.engine})")
+        or (f"r0.{column.physical}" if f"c_{column.name}".lower() in present else f"CAST(NULL AS {column.type.engine})")
         for column in table.columns
     )
     execution.run(f"CREATE TABLE {storage} ({columns})")
     execution.run(f"INSERT INTO {storage} SELECT {items} FROM {table.storage} AS r0")
     # The old storage stays as the last version's.
-    if table.versions and table.versions[-1].storage == table.storage:
-        pass
     table.storage = storage
 
 
 def _drop_columns(execution: Execution, command: commands.AlterTable, table: Table) -> None:
+    _require_column_mapping(table, "DROP_COLUMN", "DROP COLUMN")
     for parts in command.names:
         name = _plain(parts)
         if command.if_exists and not any(column.name.lower() == name.lower() for column in table.columns):
@@ -170,12 +206,15 @@ def _drop_columns(execution: Execution, command: commands.AlterTable, table: Tab
                 "0AKDC",
                 "Cannot drop column from a schema with a single column.",
             )
+        _refuse_keys(table, column.name)
         table.columns.remove(column)
     _rebuild(execution, table, {})
     execution.record(table, "DROP COLUMNS")
 
 
 def _set_properties(execution: Execution, command: commands.AlterTable, table: Table) -> None:
+    if not table.is_view:
+        check_properties(command.properties)
     table.properties = {**table.properties, **command.properties}
     if not table.is_view:
         execution.record(table, "SET TBLPROPERTIES")
@@ -185,9 +224,9 @@ def _unset_properties(execution: Execution, command: commands.AlterTable, table:
     for (name,) in command.names:
         if name not in table.properties and not command.if_exists:
             raise failure(
-                "UNSET_NONEXISTENT_PROPERTIES",
-                "42K0J",
-                f"Attempted to unset non-existent properties [{name}] in table {table.full_name}.",
+                "DELTA_UNSET_NON_EXISTENT_PROPERTY" if not table.is_view else "UNSET_NONEXISTENT_PROPERTIES",
+                "42616" if not table.is_view else "42K0J",
+                f"Attempted to unset non-existent property '{name}' in table {table.full_name}.",
             )
         table.properties = {key: value for key, value in table.properties.items() if key != name}
     if not table.is_view:
@@ -195,7 +234,13 @@ def _unset_properties(execution: Execution, command: commands.AlterTable, table:
 
 
 def _cluster(execution: Execution, command: commands.AlterTable, table: Table) -> None:
-    table.clustered_by = [table.column(parts[0]).name for parts in command.names]
+    if table.partitioned_by:
+        raise failure(
+            "DELTA_ALTER_TABLE_CLUSTER_BY_ON_PARTITIONED_TABLE_NOT_ALLOWED",
+            "42000",
+            "ALTER TABLE CLUSTER BY cannot be applied to a partitioned table.",
+        )
+    table.clustered_by = [table.column(_plain(parts)).name for parts in command.names]
     execution.record(table, "CLUSTER BY")
 
 
@@ -207,12 +252,15 @@ def _add_check(execution: Execution, command: commands.AlterTable, table: Table)
             "42710",
             f"Constraint '{name}' already exists. Please delete the old constraint first.",
         )
+    check_condition(execution, table, command.text)
+    broken = execution.count_breaking(table, command.text)
+    if broken:
+        raise failure(
+            "DELTA_NEW_CHECK_CONSTRAINT_VIOLATION",
+            "23512",
+            f"{broken} rows in {table.full_name} violate the new CHECK constraint ({command.text}).",
+        )
     table.checks = {**table.checks, name: command.text}
-    try:
-        execution.check_rows(table)
-    except BaseException:
-        table.checks = {key: text for key, text in table.checks.items() if key != name}
-        raise
     execution.record(table, "ADD CONSTRAINT")
 
 
@@ -230,10 +278,10 @@ def _add_key(execution: Execution, command: commands.AlterTable, table: Table) -
                     "42831",
                     f"Cannot create the primary key `{key.name}` because its child column(s) `{name}` is nullable. Please change the column nullability and retry.",
                 )
-        _complete_key(execution, table, key)
+        complete_key(execution, table, key)
         table.primary_key = key
     else:
-        _complete_key(execution, table, key)
+        complete_key(execution, table, key)
         table.foreign_keys = [*table.foreign_keys, key]
 
 
@@ -257,41 +305,51 @@ def _drop_constraint(execution: Execution, command: commands.AlterTable, table: 
 
 def _column_comment(execution: Execution, command: commands.AlterTable, table: Table) -> None:
     table.column(_plain(command.names[0])).comment = command.text
+    execution.record(table, "CHANGE COLUMN")
 
 
 def _column_nullable(execution: Execution, command: commands.AlterTable, table: Table) -> None:
     column = table.column(_plain(command.names[0]))
     required = command.action == "COLUMN SET NOT NULL"
-    if required and execution.run(f"SELECT 1 FROM {table.storage} WHERE {quoted(column.name)} IS NULL LIMIT 1"):
+    broken = execution.run(f"SELECT count(*) FROM {table.storage} WHERE {column.physical} IS NULL")[0][0]
+    if required and broken:
         raise failure(
-            "DELTA_NOT_NULL_CONSTRAINT_VIOLATED", "23502", f"NOT NULL constraint violated for column: {column.name}."
+            "DELTA_NEW_NOT_NULL_VIOLATION",
+            "23512",
+            f"{broken} rows in {table.full_name} violate the new NOT NULL constraint on {column.name}.",
         )
+    if not required and table.primary_key and column.name in table.primary_key.columns:
+        raise unsupported("DROP NOT NULL of a column of the primary key")
     execution.run(
-        f"ALTER TABLE {table.storage} ALTER COLUMN {quoted(column.name)} {'SET' if required else 'DROP'} NOT NULL"
+        f"ALTER TABLE {table.storage} ALTER COLUMN {column.physical} {'SET' if required else 'DROP'} NOT NULL"
     )
     column.nullable = not required
+    execution.record(table, "CHANGE COLUMN")
 
 
 def _column_default(execution: Execution, command: commands.AlterTable, table: Table) -> None:
     column = table.column(_plain(command.names[0]))
     if command.action == "COLUMN DROP DEFAULT":
         column.default = None
+        execution.record(table, "CHANGE COLUMN")
         return
-    translator = execution.translator()
-    translator.caster.cast(translator.expression(parse_expression(command.text), Scope()), column.type)
     column.default = command.text
+    check_default(execution, table, column, "ALTER TABLE")
+    execution.record(table, "CHANGE COLUMN")
 
 
 def _column_type(execution: Execution, command: commands.AlterTable, table: Table) -> None:
     column = table.column(_plain(command.names[0]))
     target = command.type or column.type
-    if not _widens(column.type, target):
+    text_only = column.type.is_string and target.is_string
+    allowed = text_only or table.properties.get("delta.enableTypeWidening", "false").lower() == "true"
+    if not _widens(column.type, target) or not (allowed or target == column.type):
         raise failure(
             "DELTA_UNSUPPORTED_ALTER_TABLE_CHANGE_COL_OP",
             "0AKDC",
             f"ALTER TABLE CHANGE COLUMN is not supported for changing column {column.name} from {column.type.text} to {target.text}.",
         )
-    value = execution.translator().caster.cast(Typed(f"r0.{quoted(column.name)}", column.type), target)
+    value = execution.translator().caster.cast(Typed(f"r0.{column.physical}", column.type), target)
     column.type = target
     _rebuild(execution, table, {column.name.lower(): value.sql})
     execution.record(table, "CHANGE COLUMN")
@@ -310,7 +368,25 @@ def _widens(old: DataType, new: DataType) -> bool:
         ("INT", "DOUBLE"),
         ("SMALLINT", "DOUBLE"),
         ("TINYINT", "DOUBLE"),
-    ) or old == new
+    ) or (
+        old == new
+        or (
+            old.is_integral
+            and new.kind == "DECIMAL"
+            and new.precision - new.scale >= (20 if old.kind == "BIGINT" else 10)
+        )
+    )
+
+
+def _column_place(execution: Execution, command: commands.AlterTable, table: Table) -> None:
+    """Moves a column: `FIRST` or `AFTER another`."""
+    column = table.column(_plain(command.names[0]))
+    if command.text.removeprefix("AFTER ").lower() == column.name.lower():
+        raise unsupported("A column moved behind itself")
+    table.columns.remove(column)
+    table.columns.insert(_place(table, command.text), column)
+    _rebuild(execution, table, {})
+    execution.record(table, "CHANGE COLUMN")
 
 
 def _refuse_as(execution: Execution, command: commands.AlterTable, table: Table) -> None:
@@ -341,4 +417,5 @@ _ACTIONS = {
     "COLUMN SET DEFAULT": _column_default,
     "COLUMN DROP DEFAULT": _column_default,
     "COLUMN TYPE": _column_type,
+    "COLUMN PLACE": _column_place,
 }

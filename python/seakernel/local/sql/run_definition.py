@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seakernel.local.sql import types
+from seakernel.local.sql import syntax, types
 from seakernel.local.sql.catalog import (
     INFORMATION_SCHEMA,
     Catalog,
@@ -15,13 +15,13 @@ from seakernel.local.sql.catalog import (
     exists_already,
     missing_table,
 )
-from seakernel.local.sql.errors import failure, unsupported
+from seakernel.local.sql.errors import SqlError, failure, unsupported
 from seakernel.local.sql.execution import Execution, counts, parse_expression, require_table, stored_columns
 from seakernel.local.sql.routines import Routine
-from seakernel.local.sql.run_rows import sequence_name, stored
+from seakernel.local.sql.run_rows import stored
 from seakernel.local.sql.statements import parse_query
 from seakernel.local.sql.typed import Column, QuerySql, Scope, Typed
-from seakernel.local.sql.types import quoted, text_literal
+from seakernel.local.sql.types import quoted
 
 if TYPE_CHECKING:
     from seakernel.local.sql import commands
@@ -29,65 +29,108 @@ if TYPE_CHECKING:
 _READ_ONLY_CATALOGS = ("samples", "system")
 
 
-def _writable_schema(execution: Execution, parts: list[str]) -> tuple[Schema, tuple[str, str, str]]:
+def writable_schema(execution: Execution, parts: list[str]) -> tuple[Schema, tuple[str, str, str]]:
+    """The schema that a name is in, which must be one that can change, and the three parts of the name."""
     catalog, schema, name = execution.environment.qualified(parts)
     if catalog.lower() in _READ_ONLY_CATALOGS or schema.lower() == INFORMATION_SCHEMA:
         raise failure(
             "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: `{catalog}`.`{schema}` is read-only."
         )
     holder = execution.warehouse.schema(catalog, schema)
-    return holder, (execution.warehouse.catalog(catalog).name, holder.name, name)
+    return holder, (execution.warehouse.catalog(catalog).name, holder.name, object_name(name))
+
+
+def object_name(name: str) -> str:
+    """A name as Unity Catalog keeps it: in lower case, and without some characters."""
+    if len(name) > 255 or any(character in "./ \x7f" or character < " " for character in name):
+        raise unsupported(f"The object name `{name[:255]}`")
+    return name.lower()
+
+
+def check_properties(properties: dict[str, str]) -> None:
+    """Refuses the names that are no properties."""
+    for key in properties:
+        if key.lower() in ("owner", "location", "provider", "external", "is_managed_location"):
+            raise failure(
+                "UNSUPPORTED_FEATURE.SET_TABLE_PROPERTY",
+                "0A000",
+                f"The feature is not supported: {key} is a reserved table property.",
+            )
+        if key.lower().startswith("delta.constraints."):
+            raise failure(
+                "DELTA_ADD_CONSTRAINTS", "0A000", "Please use ALTER TABLE ADD CONSTRAINT to add CHECK constraints."
+            )
 
 
 def create_table(execution: Execution, command: commands.CreateTable) -> QuerySql | None:
     """CREATE TABLE."""
     parts = execution.name(command.name)
-    with execution.transaction():
-        schema, (catalog_name, schema_name, name) = _writable_schema(execution, parts)
-        old = schema.tables.get(name.lower())
-        if old is not None:
-            if command.if_not_exists:
-                return None
-            if not command.replace:
-                raise exists_already("table", [catalog_name, schema_name, name])
-            if old.is_view:
-                raise failure(
-                    "EXPECT_TABLE_NOT_VIEW.NO_ALTERNATIVE",
-                    "42809",
-                    f"'REPLACE TABLE' expects a table but `{old.full_name}` is a view.",
-                )
-        table = Table(catalog_name, schema_name, name, [], owner=execution.session.user)
-        table.storage = execution.warehouse.new_storage(name)
-        _describe_new(execution, table, command)
-        source = execution.translator().query(command.query) if command.query is not None else None
-        if source is not None:
-            _columns_of_query(table, command, source)
-        _check_columns(execution, table)
-        _create_storage(execution, table)
-        added = 0
-        if source is not None:
-            added = _fill(execution, table, source)
-        if old is not None:
-            execution.preserve(old)
-            table.versions = old.versions
-            table.created = old.created
-        schema.tables[name.lower()] = table
-        operation = ("CREATE OR REPLACE TABLE" if command.replace else "CREATE TABLE") + (
-            " AS SELECT" if source is not None else ""
+    schema, (catalog_name, schema_name, name) = writable_schema(execution, parts)
+    old = execution.warehouse.find(catalog_name, schema_name, name)
+    if old is None and command.must_exist:
+        raise failure(
+            "DELTA_CANNOT_REPLACE_MISSING_TABLE",
+            "42P01",
+            f"Table {catalog_name}.{schema_name}.{name} cannot be replaced as it does not exist. Use CREATE OR REPLACE TABLE to create the table.",
         )
-        execution.check_rows(table)
-        execution.record(table, operation, {"numOutputRows": added} if source is not None else None)
+    if old is not None:
+        if command.if_not_exists:
+            return None
+        if not command.replace:
+            raise exists_already("table", [catalog_name, schema_name, name])
+        if old.is_view:
+            raise failure(
+                "EXPECT_TABLE_NOT_VIEW.NO_ALTERNATIVE",
+                "42809",
+                f"'REPLACE TABLE' expects a table but `{old.full_name}` is a view.",
+            )
+    table = Table(catalog_name, schema_name, name, [], owner=execution.session.user)
+    table.storage = execution.warehouse.new_storage()
+    _describe_new(execution, table, command)
+    source = execution.translator().query(command.query) if command.query is not None else None
+    if source is not None:
+        _columns_of_query(table, command, source)
+    _check_columns(execution, table)
+    _create_storage(execution, table)
+    added = 0
+    if source is not None:
+        added = _fill(execution, table, source)
+    if old is not None:
+        execution.preserve(old)
+        table.versions = old.versions
+        table.created = old.created
+    schema.tables[name.lower()] = table
+    operation = ("CREATE OR REPLACE TABLE" if command.replace else "CREATE TABLE") + (
+        " AS SELECT" if source is not None else ""
+    )
+    execution.check_rows(table)
+    execution.record(table, operation, {"numOutputRows": added} if source is not None else None)
     return counts(num_affected_rows=added, num_inserted_rows=added) if source is not None else None
 
 
 def _describe_new(execution: Execution, table: Table, command: commands.CreateTable) -> None:
     table.comment = command.comment
+    check_properties(command.properties)
+    if command.partitioned_by and command.clustered_by:
+        raise failure(
+            "SPECIFY_CLUSTER_BY_WITH_PARTITIONED_BY_IS_NOT_ALLOWED",
+            "42908",
+            "Cannot specify both CLUSTER BY and PARTITIONED BY.",
+        )
     table.properties = dict(command.properties)
     table.checks = dict(command.checks)
     table.foreign_keys = list(command.foreign_keys)
     table.primary_key = command.primary_key
     if command.like:
         model = execution.environment.require(command.like)
+        if (
+            model.partitioned_by
+            or model.clustered_by
+            or model.checks
+            or any(column.default or column.generated or column.identity for column in model.columns)
+            or (model.properties and not model.is_view)
+        ):
+            raise unsupported("CREATE TABLE ... LIKE a table with more than plain columns")
         table.columns = [
             TableColumn(column.name, column.type, column.comment, column.nullable) for column in model.columns
         ]
@@ -104,7 +147,7 @@ def _describe_new(execution: Execution, table: Table, command: commands.CreateTa
     table.clustered_by = list(command.clustered_by)
     for key in [table.primary_key, *table.foreign_keys]:
         if key is not None:
-            _complete_key(execution, table, key)
+            complete_key(execution, table, key)
 
 
 def _column_constraints(table: Table, definition: commands.ColumnDefinition) -> None:
@@ -118,7 +161,8 @@ def _column_constraints(table: Table, definition: commands.ColumnDefinition) -> 
         table.checks[definition.check[0] or f"check_{name}"] = definition.check[1]
 
 
-def _complete_key(execution: Execution, table: Table, key: TableKey) -> None:
+def complete_key(execution: Execution, table: Table, key: TableKey) -> None:
+    """Fills in the names that the statement leaves out."""
     key.columns = [table.column(name).name for name in key.columns]
     if key.parent:
         key.parent = list(execution.environment.qualified(key.parent))
@@ -184,34 +228,109 @@ def _check_columns(execution: Execution, table: Table) -> None:
                 "42K05",
                 f"Found invalid character(s) among ' ,;{{}}()\\n\\t=' in the column names of your schema. Invalid column names: {column.name}. Please use other characters and try again.",
             )
-        translator = execution.translator()
+        if column.type.contains("VOID"):
+            raise unsupported(f"A column of type {column.type.text}")
         if column.default:
-            stored(translator, translator.expression(parse_expression(column.default), Scope()), column)
+            check_default(execution, table, column, "CREATE TABLE")
         if column.generated:
             others = Scope(
                 [
                     Column(other.name, types.STRING if other.type.is_string else other.type, "x")
                     for other in table.columns
-                    if other is not column
+                    if not other.generated
                 ]
             )
-            translator.expression(parse_expression(column.generated), others)
+            _check_generated(execution, column, others)
         if column.identity and column.type.kind != "BIGINT":
             raise failure(
                 "DELTA_IDENTITY_COLUMNS_UNSUPPORTED_DATA_TYPE",
                 "428H2",
                 "DataType is not supported for IDENTITY columns: only BIGINT is.",
             )
+    if sum(1 for column in table.columns if column.identity) > 1:
+        raise unsupported("A table with several identity columns")
     for text in table.checks.values():
-        execution.translator().boolean(parse_expression(text), Scope(stored_columns(table, "r0")))
+        check_condition(execution, table, text)
     if not table.columns:
         raise unsupported("A table without columns")
 
 
+def check_default(execution: Execution, table: Table, column: TableColumn, command: str) -> None:
+    """Fails unless the default is a constant that fits the column, and the table may have defaults."""
+    if table.properties.get("delta.feature.allowColumnDefaults", "").lower() not in ("supported", "enabled"):
+        raise failure(
+            "WRONG_COLUMN_DEFAULTS_FOR_DELTA_FEATURE_NOT_ENABLED",
+            "0AKDE",
+            f"Failed to execute {command} command because it assigned a column DEFAULT value, but the corresponding table feature was not enabled. "
+            "Please retry the command again after executing ALTER TABLE tableName SET TBLPROPERTIES('delta.feature.allowColumnDefaults' = 'supported').",
+        )
+    text = column.default or "NULL"
+    translator = execution.translator()
+    with execution.environment.stored_text():
+        value = translator.expression(parse_expression(text), Scope())
+    if value.aggregate or value.window:
+        raise failure(
+            "INVALID_DEFAULT_VALUE.NOT_CONSTANT",
+            "42623",
+            f"Failed to execute {command} command because the destination column or variable `{column.name}` has a DEFAULT value {text}, which is not a constant expression.",
+        )
+    if value.type.is_string and not column.type.is_string:
+        raise failure(
+            "INVALID_DEFAULT_VALUE.DATA_TYPE",
+            "42623",
+            f'Failed to execute {command} command because the destination column or variable `{column.name}` has a DEFAULT value {text}, which requires "{column.type.text}" type, but the statement provided a value of incorrect "STRING" type.',
+        )
+    # Computed now, so that a value that does not fit is found now.
+    execution.run(f"SELECT count({stored(translator, value, column)})")
+
+
+def _check_generated(execution: Execution, column: TableColumn, others: Scope) -> None:
+    translator = execution.translator()
+    text = column.generated or "NULL"
+    try:
+        with execution.environment.stored_text():
+            value = translator.expression(parse_expression(text), others)
+    except SqlError as error:
+        if "UNRESOLVED_COLUMN" in error.message:
+            raise failure(
+                "DELTA_INVALID_GENERATED_COLUMN_REFERENCES",
+                "42621",
+                "A generated column cannot use a non-existent column or another generated column.",
+            ) from None
+        raise
+    if value.aggregate:
+        raise failure(
+            "DELTA_AGGREGATE_IN_GENERATED_COLUMN",
+            "42621",
+            f"Found {text}. A generated column cannot use an aggregate expression.",
+        )
+    if value.volatile or value.window:
+        raise failure(
+            "DELTA_UNSUPPORTED_EXPRESSION_GENERATED_COLUMN", "42621", f"{text} cannot be used in a generated column."
+        )
+    if value.type != column.type and not (value.type.is_string and column.type.is_string):
+        raise failure(
+            "DELTA_GENERATED_COLUMNS_EXPR_TYPE_MISMATCH",
+            "42K09",
+            f"The expression type of the generated column {column.name} is {value.type.text}, but the column type is {column.type.text}.",
+        )
+
+
+def check_condition(execution: Execution, table: Table, text: str) -> None:
+    """Fails unless the text is a condition that a CHECK constraint can have."""
+    with execution.environment.stored_text():
+        value = execution.translator().expression(parse_expression(text), Scope(stored_columns(table, "r0")))
+    if value.type.kind not in ("BOOLEAN", "VOID"):
+        raise failure(
+            "DELTA_NON_BOOLEAN_CHECK_CONSTRAINT", "42621", f"CHECK constraint ({text}) should be a boolean expression."
+        )
+    if value.aggregate or value.window:
+        raise unsupported("A CHECK constraint with aggregate or window functions")
+
+
 def _create_storage(execution: Execution, table: Table) -> None:
     columns = ", ".join(
-        f"{quoted(column.name)} {column.type.engine}{'' if column.nullable else ' NOT NULL'}"
-        for column in table.columns
+        f"{column.physical} {column.type.engine}{'' if column.nullable else ' NOT NULL'}" for column in table.columns
     )
     execution.run(f"CREATE TABLE {table.storage} ({columns})")
     for column in table.columns:
@@ -219,18 +338,16 @@ def _create_storage(execution: Execution, table: Table) -> None:
             _, start, step = column.identity
             if step == 0:
                 raise failure("DELTA_IDENTITY_COLUMNS_ILLEGAL_STEP", "42611", "IDENTITY column step cannot be 0.")
-            limits = "" if step > 0 else " MINVALUE -9223372036854775808 MAXVALUE 9223372036854775807"
+            table.sequence = execution.warehouse.new_storage()
             execution.run(
-                f"CREATE SEQUENCE {quoted(sequence_name(table, column))} INCREMENT BY {step}{limits} START WITH {start}"
-                if step < 0 or start >= 1
-                else f"CREATE SEQUENCE {quoted(sequence_name(table, column))} INCREMENT BY {step} MINVALUE {start} START WITH {start}"
+                f"CREATE SEQUENCE {table.sequence} INCREMENT BY {step} MINVALUE {-(2**63)} MAXVALUE {2**63 - 1} START WITH {start}"
             )
 
 
 def _fill(execution: Execution, table: Table, source: QuerySql) -> int:
     alias = "r0"
     items = ", ".join(
-        f"{stored(execution.translator(), Typed(f'{alias}.{quoted(own.physical)}', own.type), column)} AS {quoted(column.name)}"
+        f"{stored(execution.translator(), Typed(f'{alias}.{quoted(own.physical)}', own.type), column)} AS {column.physical}"
         for own, column in zip(source.columns, table.columns, strict=True)
     )
     return execution.count(f"INSERT INTO {table.storage} SELECT {items} FROM ({source.sql}) AS {alias}")
@@ -239,7 +356,13 @@ def _fill(execution: Execution, table: Table, source: QuerySql) -> int:
 def create_view(execution: Execution, command: commands.CreateView) -> None:
     """CREATE VIEW; its query must be valid now, and is translated again at every use."""
     parts = execution.name(command.name)
-    made = execution.translator().query(parse_query(command.text))
+    if command.temporary and len(parts) > 1:
+        raise failure(
+            "TEMP_VIEW_NAME_TOO_MANY_NAME_PARTS",
+            "428EK",
+            f"CREATE TEMPORARY VIEW or the corresponding Dataset APIs only accept single-part view names, but got: `{'`.`'.join(parts)}`.",
+        )
+    made = query_of_view(execution, command.text, ".".join(parts), temporary=command.temporary)
     if command.columns and len(command.columns) != len(made.columns):
         raise failure(
             "CREATE_VIEW_COLUMN_ARITY_MISMATCH",
@@ -262,17 +385,48 @@ def create_view(execution: Execution, command: commands.CreateView) -> None:
         view_text=command.text,
         properties=command.properties,
     )
+    view.query_names = [column.name for column in made.columns]
     view.view_place = (execution.environment.catalog, execution.environment.schema)
     view.owner = execution.session.user
-    with execution.warehouse.lock:
-        if command.temporary:
-            _keep_view(execution.session.temporary_views, view, [parts[-1]], command)
-            return
-        schema, (view.catalog, view.schema, view.name) = _writable_schema(execution, parts)
-        _keep_view(schema.tables, view, [view.catalog, view.schema, view.name], command)
+    if command.temporary:
+        view.temporary_names = frozenset(execution.session.temporary_views)
+    if command.temporary:
+        # A new dictionary: other statements of the session may be reading the old one.
+        execution.session.temporary_views = dict(execution.session.temporary_views)
+        _keep_view(execution, execution.session.temporary_views, view, [parts[-1]], command)
+        return
+    schema, (view.catalog, view.schema, view.name) = writable_schema(execution, parts)
+    _keep_view(execution, schema.tables, view, [view.catalog, view.schema, view.name], command)
 
 
-def _keep_view(holder: dict[str, Table], view: Table, parts: list[str], command: commands.CreateView) -> None:
+def query_of_view(execution: Execution, text: str, name: str, *, temporary: bool) -> QuerySql:
+    """Translates the text of a view; that of a permanent one can name nothing that is gone with the session."""
+    environment, session = execution.environment, execution.session
+    seen = frozenset(session.temporary_views) if temporary else frozenset()
+    try:
+        with environment.stored_text(temporary=seen):
+            return execution.translator().query(parse_query(text))
+    except SqlError as error:
+        if not any(name in error.message for name in ("TABLE_OR_VIEW_NOT_FOUND", "UNRESOLVED_COLUMN")):
+            raise
+        if not (session.temporary_views or session.variables):
+            raise
+        try:
+            execution.translator().query(parse_query(text))
+        except SqlError:
+            raise error from None
+        if temporary:
+            raise unsupported("A temporary view that uses a session variable") from None
+        raise failure(
+            "INVALID_TEMP_OBJ_REFERENCE",
+            "42K0F",
+            f"Cannot create the persistent object `{name}` of the type VIEW because it references a temporary object.",
+        ) from None
+
+
+def _keep_view(
+    execution: Execution, holder: dict[str, Table], view: Table, parts: list[str], command: commands.CreateView
+) -> None:
     old = holder.get(view.name.lower())
     if old is not None:
         if command.if_not_exists:
@@ -286,11 +440,13 @@ def _keep_view(holder: dict[str, Table], view: Table, parts: list[str], command:
                 f"The table `{old.full_name}` does not support CREATE OR REPLACE VIEW: a view is expected.",
             )
     holder[view.name.lower()] = view
+    # Fails if the view leads back to itself.
+    execution.environment.table(syntax.TableName(parts), execution.translator())
 
 
 def create_function(execution: Execution, command: commands.CreateFunction) -> None:
     """CREATE FUNCTION; its body must be valid now."""
-    schema, (catalog_name, schema_name, name) = _writable_schema(execution, command.name)
+    schema, (catalog_name, schema_name, name) = writable_schema(execution, command.name)
     routine = Routine(
         catalog_name,
         schema_name,
@@ -303,70 +459,75 @@ def create_function(execution: Execution, command: commands.CreateFunction) -> N
         command.deterministic,
         command.table,
     )
+    routine.place = (execution.environment.catalog, execution.environment.schema)
     columns = [Column(parameter, kind, "x", (name.lower(),)) for parameter, kind, _ in command.parameters]
     translator = execution.translator()
     if command.body is not None:
-        value = translator.expression(command.body, Scope(columns))
+        with execution.environment.stored_text():
+            value = translator.expression(command.body, Scope(columns))
+        if value.aggregate or value.window:
+            raise unsupported("A SQL function with an aggregate or window function")
         if command.returns is None:
             routine.returns = value.type
         else:
             translator.caster.cast(value, command.returns)
-    with execution.warehouse.lock:
-        if name.lower() in schema.routines and not command.replace:
-            if command.if_not_exists:
-                return
-            raise exists_already("routine", [catalog_name, schema_name, name])
-        schema.routines[name.lower()] = routine
+    if name.lower() in schema.routines and not command.replace:
+        if command.if_not_exists:
+            return
+        raise exists_already("routine", [catalog_name, schema_name, name])
+    schema.routines[name.lower()] = routine
 
 
 def create_schema(execution: Execution, command: commands.CreateSchema) -> None:
     """CREATE SCHEMA and CREATE CATALOG."""
     parts = execution.name(command.name)
-    with execution.warehouse.lock:
-        if command.kind == "CATALOG":
-            if parts[-1].lower() in execution.warehouse.catalogs:
-                if command.if_not_exists:
-                    return
-                raise exists_already("catalog", parts)
-            catalog = Catalog(parts[-1], command.comment, {"default": Schema("default")}, execution.session.user)
-            execution.warehouse.catalogs[parts[-1].lower()] = catalog
-            return
-        catalog_name = parts[0] if len(parts) > 1 else execution.environment.catalog
-        holder = execution.warehouse.catalog(catalog_name)
-        if holder.name.lower() in _READ_ONLY_CATALOGS:
-            raise failure(
-                "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{holder.name}` is read-only."
-            )
-        if parts[-1].lower() in holder.schemas or parts[-1].lower() == INFORMATION_SCHEMA:
+    if command.kind == "CATALOG":
+        execution.environment.catalog_name(parts)
+        if parts[-1].lower() in execution.warehouse.catalogs:
             if command.if_not_exists:
                 return
-            raise exists_already("schema", [holder.name, parts[-1]])
-        holder.schemas[parts[-1].lower()] = Schema(
-            parts[-1], command.comment, properties=command.properties, owner=execution.session.user
+            raise exists_already("catalog", parts)
+        catalog = Catalog(
+            object_name(parts[-1]), command.comment, {"default": Schema("default")}, execution.session.user
         )
+        execution.warehouse.catalogs[parts[-1].lower()] = catalog
+        return
+    catalog_name, _ = execution.environment.schema_name(parts)
+    holder = execution.warehouse.catalog(catalog_name)
+    if holder.name.lower() in _READ_ONLY_CATALOGS:
+        raise failure(
+            "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{holder.name}` is read-only."
+        )
+    if parts[-1].lower() in holder.schemas or parts[-1].lower() == INFORMATION_SCHEMA:
+        if command.if_not_exists:
+            return
+        raise exists_already("schema", [holder.name, parts[-1]])
+    holder.schemas[parts[-1].lower()] = Schema(
+        object_name(parts[-1]), command.comment, properties=command.properties, owner=execution.session.user
+    )
 
 
 def drop(execution: Execution, command: commands.Drop) -> None:
     """DROP."""
     parts = execution.name(command.name)
-    with execution.transaction():
-        if command.kind in ("TABLE", "VIEW"):
-            _drop_table(execution, command, parts)
-        elif command.kind == "FUNCTION":
-            routine = execution.environment.routine(parts)
-            if routine is not None:
-                del execution.warehouse.schema(routine.catalog, routine.schema).routines[routine.name.lower()]
-            elif not command.if_exists:
-                raise failure("ROUTINE_NOT_FOUND", "42883", f"The routine `{'`.`'.join(parts)}` cannot be found.")
-        elif command.kind == "SCHEMA":
-            _drop_schema(execution, command, parts)
-        else:
-            _drop_catalog(execution, command, parts)
+    if command.kind in ("TABLE", "VIEW"):
+        _drop_table(execution, command, parts)
+    elif command.kind == "FUNCTION":
+        routine = execution.environment.routine(parts)
+        if routine is not None:
+            del execution.warehouse.schema(routine.catalog, routine.schema).routines[routine.name.lower()]
+        elif not command.if_exists:
+            raise failure("ROUTINE_NOT_FOUND", "42883", f"The routine `{'`.`'.join(parts)}` cannot be found.")
+    elif command.kind == "SCHEMA":
+        _drop_schema(execution, command, parts)
+    else:
+        _drop_catalog(execution, command, parts)
 
 
 def _drop_table(execution: Execution, command: commands.Drop, parts: list[str]) -> None:
     if command.kind == "VIEW" and len(parts) == 1 and parts[0].lower() in execution.session.temporary_views:
-        del execution.session.temporary_views[parts[0].lower()]
+        views = execution.session.temporary_views
+        execution.session.temporary_views = {name: view for name, view in views.items() if name != parts[0].lower()}
         return
     found = execution.warehouse.find(*execution.environment.qualified(parts))
     if found is None:
@@ -380,7 +541,7 @@ def _drop_table(execution: Execution, command: commands.Drop, parts: list[str]) 
             "42809",
             f"The operation DROP {command.kind} requires a {expected}. But `{found.full_name}` is a {actual}.",
         )
-    schema, _ = _writable_schema(execution, parts)
+    schema, _ = writable_schema(execution, parts)
     _drop_storage(execution, found)
     del schema.tables[found.name.lower()]
 
@@ -390,10 +551,12 @@ def _drop_storage(execution: Execution, table: Table) -> None:
         {table.storage} if table.storage and table.reader is None else set()
     ):
         execution.run(f"DROP TABLE IF EXISTS {storage}")
+    if table.sequence:
+        execution.run(f"DROP SEQUENCE IF EXISTS {table.sequence}")
 
 
 def _drop_schema(execution: Execution, command: commands.Drop, parts: list[str]) -> None:
-    holder = execution.warehouse.catalogs.get((parts[0] if len(parts) > 1 else execution.environment.catalog).lower())
+    holder = execution.warehouse.catalogs.get(execution.environment.schema_name(parts)[0].lower())
     found = holder.schemas.get(parts[-1].lower()) if holder else None
     if holder is None or found is None:
         if command.if_exists:
@@ -419,7 +582,7 @@ def _drop_schema(execution: Execution, command: commands.Drop, parts: list[str])
 
 
 def _drop_catalog(execution: Execution, command: commands.Drop, parts: list[str]) -> None:
-    found = execution.warehouse.catalogs.get(parts[-1].lower())
+    found = execution.warehouse.catalogs.get(execution.environment.catalog_name(parts).lower())
     if found is None:
         if command.if_exists:
             return
@@ -441,16 +604,24 @@ def _drop_catalog(execution: Execution, command: commands.Drop, parts: list[str]
 
 def comment(execution: Execution, command: commands.Comment) -> None:
     """COMMENT ON."""
-    with execution.warehouse.lock:
-        if command.kind == "CATALOG":
-            execution.warehouse.catalog(command.name[-1]).comment = command.text
-        elif command.kind == "SCHEMA":
-            catalog = command.name[0] if len(command.name) > 1 else execution.environment.catalog
-            execution.warehouse.schema(catalog, command.name[-1]).comment = command.text
-        elif command.kind == "COLUMN":
-            execution.environment.require(command.name[:-1]).column(command.name[-1]).comment = command.text
+    place = {"CATALOG": 1, "SCHEMA": 2, "COLUMN": 4}.get(command.kind, 3)
+    catalog = command.name[0] if len(command.name) == place else execution.environment.catalog
+    if catalog.lower() in _READ_ONLY_CATALOGS:
+        raise failure(
+            "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{catalog}` is read-only."
+        )
+    if command.kind == "CATALOG":
+        execution.warehouse.catalog(execution.environment.catalog_name(command.name)).comment = command.text
+    elif command.kind == "SCHEMA":
+        execution.warehouse.schema(*execution.environment.schema_name(command.name)).comment = command.text
+    else:
+        table = execution.environment.require(command.name[:-1] if command.kind == "COLUMN" else command.name)
+        if not table.catalog:
+            raise unsupported("COMMENT ON a temporary view")
+        if command.kind == "COLUMN":
+            table.column(command.name[-1]).comment = command.text
         else:
-            execution.environment.require(command.name).comment = command.text
+            table.comment = command.text
 
 
 def maintain(execution: Execution, command: commands.Maintenance) -> QuerySql | None:
@@ -458,6 +629,8 @@ def maintain(execution: Execution, command: commands.Maintenance) -> QuerySql | 
     table = execution.environment.require(command.name)
     if command.what in ("OPTIMIZE", "VACUUM"):
         require_table(execution, command.name, command.what)
+    for name in command.columns:
+        table.column(name)
     if command.what == "OPTIMIZE":
         from seakernel.local.sql.execution import rows_query
 
@@ -473,6 +646,3 @@ def maintain(execution: Execution, command: commands.Maintenance) -> QuerySql | 
 
         return rows_query([("path", types.STRING)], [(f"local:/{table.catalog}/{table.schema}/{table.name}",)])
     return None
-
-
-_UNUSED = text_literal

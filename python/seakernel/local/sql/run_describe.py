@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from seakernel.local.sql import types
@@ -29,7 +30,7 @@ def describe(execution: Execution, command: commands.Describe) -> QuerySql:
     if command.what == "SCHEMA":
         return _schema(execution, command)
     if command.what == "CATALOG":
-        catalog = execution.warehouse.catalog(command.name[-1])
+        catalog = execution.warehouse.catalog(execution.environment.catalog_name(command.name))
         return rows_query(
             [("info_name", S), ("info_value", S)],
             [("Catalog Name", catalog.name), ("Comment", catalog.comment or ""), ("Owner", catalog.owner)],
@@ -40,7 +41,9 @@ def describe(execution: Execution, command: commands.Describe) -> QuerySql:
     if table is None:
         return _information_schema(execution, command)
     if command.what == "HISTORY":
-        return history(table)
+        return history(table, command.limit)
+    if command.what == "DETAIL":
+        return _detail(table)
     if command.as_json:
         return rows_query([("json_metadata", S)], [(json_text(table),)])
     if command.column:
@@ -138,8 +141,8 @@ def _provider(table: Table) -> str:
 
 
 def _schema(execution: Execution, command: commands.Describe) -> QuerySql:
-    catalog = command.name[0] if len(command.name) > 1 else execution.environment.catalog
-    schema = execution.warehouse.schema(catalog, command.name[-1])
+    catalog, name = execution.environment.schema_name(command.name)
+    schema = execution.warehouse.schema(catalog, name)
     rows = [
         ("Catalog Name", execution.warehouse.catalog(catalog).name),
         ("Namespace Name", schema.name),
@@ -151,6 +154,55 @@ def _schema(execution: Execution, command: commands.Describe) -> QuerySql:
         properties = ", ".join(f"({key},{value})" for key, value in sorted(schema.properties.items()))
         rows.append(("Properties", f"({properties})" if properties else ""))
     return rows_query([("database_description_item", S), ("database_description_value", S)], rows)
+
+
+def _detail(table: Table) -> QuerySql:
+    """DESCRIBE DETAIL; a table in memory has no files, so what is said of them is NULL."""
+    if table.is_view:
+        raise failure(
+            "DELTA_UNSUPPORTED_DESCRIBE_DETAIL_VIEW",
+            "42809",
+            f"{table.full_name} is a view. DESCRIBE DETAIL is only supported for tables.",
+        )
+    texts, facts = types.array_of(S), types.map_of(S, S)
+    columns: list[tuple[str, DataType]] = [
+        ("format", S),
+        ("id", S),
+        ("name", S),
+        ("description", S),
+        ("location", S),
+        ("createdAt", types.TIMESTAMP),
+        ("lastModified", types.TIMESTAMP),
+        ("partitionColumns", texts),
+        ("clusteringColumns", texts),
+        ("numFiles", types.BIGINT),
+        ("sizeInBytes", types.BIGINT),
+        ("properties", facts),
+        ("minReaderVersion", types.INT),
+        ("minWriterVersion", types.INT),
+        ("tableFeatures", texts),
+        ("statistics", facts),
+    ]
+    changed = table.versions[-1].moment if table.versions else table.created
+    row: tuple[Any, ...] = (
+        "delta",
+        str(uuid.uuid5(uuid.NAMESPACE_URL, f"{table.full_name}/{table.created.isoformat()}")),
+        table.full_name,
+        table.comment,
+        f"local:/{table.catalog}/{table.schema}/{table.name}",
+        table.created,
+        changed,
+        table.partitioned_by,
+        table.clustered_by,
+        None,
+        None,
+        table.properties,
+        1,
+        2,
+        ["appendOnly", "invariants"],
+        {},
+    )
+    return rows_query(columns, [row])
 
 
 def _function(execution: Execution, command: commands.Describe) -> QuerySql:
@@ -169,12 +221,14 @@ def _function(execution: Execution, command: commands.Describe) -> QuerySql:
             lines.append(f"Body:     {routine.text}")
         return rows_query([("function_desc", S)], [(line,) for line in lines])
     if len(command.name) == 1 and command.name[0].lower() in FUNCTIONS:
-        return rows_query([("function_desc", S)], [(f"Function: {command.name[0].lower()}",)])
+        raise unsupported("DESCRIBE FUNCTION of a built-in function")
     raise failure("ROUTINE_NOT_FOUND", "42883", f"The routine `{'`.`'.join(command.name)}` cannot be found.")
 
 
-def history(table: Table) -> QuerySql:
+def history(table: Table, limit: int | None = None) -> QuerySql:
     """The versions of a table, newest first."""
+    if table.is_view:
+        raise failure("DELTA_CANNOT_DESCRIBE_VIEW_HISTORY", "42809", "Cannot describe the history of a view.")
     if not table.versions:
         raise unsupported(f"DESCRIBE HISTORY of `{table.full_name}`")
     texts = types.map_of(S, S)
@@ -213,7 +267,7 @@ def history(table: Table) -> QuerySql:
             None,
             "seakernel-local",
         )
-        for version in reversed(table.versions)
+        for version in reversed(table.versions[-limit:] if limit else table.versions)
     ]
     return rows_query(columns, rows)
 
@@ -315,7 +369,7 @@ def create_table_text(table: Table) -> str:
         text += f"CLUSTER BY ({', '.join(map(_shown, table.clustered_by))})\n"
     if table.comment:
         text += f"COMMENT '{_escaped(table.comment)}'\n"
-    properties = ",\n  ".join(f"'{key}' = '{_escaped(value)}'" for key, value in _shown_properties(table))
+    properties = ",\n  ".join(f"'{_escaped(key)}' = '{_escaped(value)}'" for key, value in _shown_properties(table))
     return text + f"TBLPROPERTIES (\n  {properties})\n"
 
 

@@ -2,45 +2,75 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seakernel.local.sql import syntax, types
+from seakernel.local.sql.catalog import TableColumn
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.execution import Execution, counts, parse_expression, require_table, stored_columns
-from seakernel.local.sql.typed import Column, QuerySql, Scope, Typed
+from seakernel.local.sql.typed import Column, QuerySql, Scope, Typed, access_field
 from seakernel.local.sql.types import quoted, text_literal
 
 if TYPE_CHECKING:
     from seakernel.local.sql import commands
-    from seakernel.local.sql.catalog import Table, TableColumn
+    from seakernel.local.sql.catalog import Table
+    from seakernel.local.sql.errors import SqlError
     from seakernel.local.sql.queries import QueryTranslator
 
 
 def insert(execution: Execution, command: commands.Insert) -> QuerySql:
     """Adds rows, in place of all or some of the old ones for OVERWRITE and REPLACE WHERE."""
     table = require_table(execution, execution.name(command.name), "INSERT")
+    if command.overwrite or command.replace_where is not None:
+        _refuse_append_only(table)
     translator = execution.translator()
     source = translator.query(_with_defaults(command.query, table, command.columns))
+    fixed = _partition_values(translator, table, command)
     columns = _targets(table, command, source)
-    values = _stored_values(translator, table, columns, source)
-    with execution.transaction():
-        execution.preserve(table)
-        removed = 0
-        if command.overwrite or command.replace_where is not None:
-            # The source may read the table, so its rows are computed before the old ones go.
-            execution.run(f"CREATE TEMP TABLE seakernel_staged AS {values}")
-            where = ""
-            if command.replace_where is not None:
-                where = f" WHERE {translator.boolean(command.replace_where, Scope(stored_columns(table, table.storage))).sql}"
-            removed = execution.count(f"DELETE FROM {table.storage}{where}")
-            values = "SELECT * FROM seakernel_staged"
-        added = execution.count(f"INSERT INTO {table.storage} {values}")
-        if command.overwrite or command.replace_where is not None:
-            execution.run("DROP TABLE seakernel_staged")
-        execution.check_rows(table)
-        mode = "Overwrite" if command.overwrite or command.replace_where is not None else "Append"
-        execution.record(table, "WRITE", {"numOutputRows": added, "numDeletedRows": removed}, {"mode": mode})
+    values = _stored_values(translator, table, columns, source, fixed)
+    execution.preserve(table)
+    removed = 0
+    if command.overwrite or command.replace_where is not None:
+        # The source may read the table, so its rows are computed before the old ones go.
+        execution.run(f"CREATE TEMP TABLE seakernel_staged AS {values}")
+        where = " AND ".join(f"{table.column(name).physical} IS NOT DISTINCT FROM {sql}" for name, sql in fixed.items())
+        where = f" WHERE {where}" if where else ""
+        if command.replace_where is not None:
+            condition = translator.boolean(command.replace_where, Scope(stored_columns(table, "r0"))).sql
+            if execution.run(f"SELECT 1 FROM seakernel_staged AS r0 WHERE ({condition}) IS DISTINCT FROM true LIMIT 1"):
+                raise failure(
+                    "DELTA_REPLACE_WHERE_MISMATCH",
+                    "44000",
+                    "Data written out does not match replaceWhere.",
+                )
+            where = f" WHERE rowid IN (SELECT r0.rowid FROM {table.storage} AS r0 WHERE {condition})"
+        removed = execution.count(f"DELETE FROM {table.storage}{where}")
+        values = "SELECT * FROM seakernel_staged"
+    added = execution.count(f"INSERT INTO {table.storage} {values}")
+    if command.overwrite or command.replace_where is not None:
+        execution.run("DROP TABLE seakernel_staged")
+    execution.check_rows(table)
+    mode = "Overwrite" if command.overwrite or command.replace_where is not None else "Append"
+    execution.record(table, "WRITE", {"numOutputRows": added, "numDeletedRows": removed}, {"mode": mode})
     return counts(num_affected_rows=added, num_inserted_rows=added)
+
+
+def _partition_values(translator: QueryTranslator, table: Table, command: commands.Insert) -> dict[str, str]:
+    """The values of PARTITION (column = value), by column."""
+    found: dict[str, str] = {}
+    for name, node in command.partition:
+        column = table.column(name)
+        if column.name.lower() not in [other.lower() for other in table.partitioned_by]:
+            raise failure(
+                "NON_PARTITION_COLUMN", "42000", f"PARTITION clause cannot contain the non-partition column: `{name}`."
+            )
+        if column.name.lower() in found or column.generated:
+            raise unsupported(f"This value of the partition column `{name}`")
+        value = translator.expression(node, Scope())
+        if not value.is_constant:
+            raise unsupported("A partition value that is not a literal")
+        found[column.name.lower()] = stored(translator, value, column)
+    return found
 
 
 def _with_defaults(query: syntax.Query, table: Table, columns: list[str]) -> syntax.Query:
@@ -81,16 +111,21 @@ def _targets(table: Table, command: commands.Insert, source: QuerySql) -> list[T
         chosen = [table.column(column.name) for column in source.columns]
     elif command.columns:
         chosen = [table.column(name) for name in command.columns]
+        if any(name.lower() == column.name.lower() for name, _ in command.partition for column in chosen):
+            raise unsupported("A partition column with a value in the list of columns")
     else:
-        chosen = (
-            [column for column in table.columns if not column.generated]
-            if len(source.columns) < len(table.columns)
-            else list(table.columns)
-        )
-        if len(source.columns) < len(chosen):
-            chosen = [column for column in chosen if not column.identity]
+        fixed = {name.lower() for name, _ in command.partition}
+        chosen = [column for column in table.columns if column.name.lower() not in fixed]
+        if len(source.columns) < len(chosen) and any(column.generated or column.identity for column in chosen):
+            raise unsupported("An INSERT without a list of columns that leaves out generated columns")
     if len({column.name.lower() for column in chosen}) != len(chosen):
         raise failure("COLUMN_ALREADY_EXISTS", "42711", "A column is named twice.")
+    if len(source.columns) < len(chosen) and not command.columns:
+        raise failure(
+            "DELTA_INSERT_COLUMN_ARITY_MISMATCH",
+            "42802",
+            f"Cannot write to '{table.full_name}', not enough data columns; target table has {len(chosen)} column(s) but the inserted data has {len(source.columns)} column(s).",
+        )
     if len(chosen) != len(source.columns):
         kind = "NOT_ENOUGH_DATA_COLUMNS" if len(chosen) > len(source.columns) else "TOO_MANY_DATA_COLUMNS"
         wanted, given = (", ".join(f"`{column.name}`" for column in part) for part in (chosen, source.columns))
@@ -100,55 +135,83 @@ def _targets(table: Table, command: commands.Insert, source: QuerySql) -> list[T
             f"Cannot write to `{table.full_name}`, the reason is: Table columns: {wanted}. Data columns: {given}.",
         )
     for column in chosen:
-        if column.generated or (column.identity and column.identity[0]):
-            raise unsupported(f"A value for the generated column `{column.name}`")
+        _refuse_identity(column)
     return chosen
 
 
-def _stored_values(translator: QueryTranslator, table: Table, chosen: list[TableColumn], source: QuerySql) -> str:
+def _refuse_identity(column: TableColumn) -> None:
+    if column.identity and column.identity[0]:
+        raise failure(
+            "DELTA_IDENTITY_COLUMNS_EXPLICIT_INSERT_NOT_SUPPORTED",
+            "42808",
+            f"Providing values for GENERATED ALWAYS AS IDENTITY column {column.name} is not supported.",
+        )
+
+
+def _refuse_append_only(table: Table) -> None:
+    if table.properties.get("delta.appendOnly", "false").lower() == "true":
+        raise failure(
+            "DELTA_CANNOT_MODIFY_APPEND_ONLY",
+            "42809",
+            f"This table is configured to only allow appends. If you would like to permit updates or deletes, use 'ALTER TABLE {table.full_name} SET TBLPROPERTIES (delta.appendOnly=false)'.",
+        )
+
+
+def _stored_values(
+    translator: QueryTranslator, table: Table, chosen: list[TableColumn], source: QuerySql, fixed: dict[str, str]
+) -> str:
     """The SELECT that gives all columns of the table in order."""
     alias = translator.alias()
     given = {
         column.name.lower(): stored(translator, Typed(f"{alias}.{quoted(own.physical)}", own.type), column)
         for column, own in zip(chosen, source.columns, strict=True)
-    }
+    } | fixed
     items = []
     for column in table.columns:
         value = given.get(column.name.lower())
         if value is None:
             value = _missing(translator, table, column, given)
-        items.append(f"{value} AS {quoted(column.name)}")
+        items.append(f"{value} AS {column.physical}")
     return f"SELECT {', '.join(items)} FROM ({source.sql}) AS {alias}"
 
 
 def _missing(translator: QueryTranslator, table: Table, column: TableColumn, given: dict[str, str]) -> str:
     """The value of a column that the statement does not give."""
     if column.identity:
-        return f"nextval({text_literal(quoted(sequence_name(table, column)))})"
+        return f"nextval({text_literal(table.sequence)})"
     if column.generated:
-        scope = Scope(
-            [
-                Column(
-                    other.name, types.STRING if other.type.is_string else other.type, f"({given[other.name.lower()]})"
-                )
-                for other in table.columns
-                if other.name.lower() in given
-            ]
-        )
-        return stored(translator, translator.expression(parse_expression(column.generated), scope), column)
+        return _generated(translator, column, table, {name: f"({sql})" for name, sql in given.items()})
     if column.default:
-        return stored(translator, translator.expression(parse_expression(column.default), Scope()), column)
+        return stored(translator, _default(translator, column), column)
     return f"CAST(NULL AS {column.type.engine})"
 
 
-def sequence_name(table: Table, column: TableColumn) -> str:
-    """The DuckDB sequence behind an identity column."""
-    return f"{table.storage.strip(chr(34))}_{column.name}".lower().replace("'", "")
+def _default(translator: QueryTranslator, column: TableColumn) -> Typed:
+    with translator.environment.stored_text():
+        return translator.expression(parse_expression(column.default or "NULL"), Scope())
 
 
-def stored(translator: QueryTranslator, value: Typed, column: TableColumn) -> str:
+def _generated(translator: QueryTranslator, column: TableColumn, table: Table, values: dict[str, str]) -> str:
+    """The value of a generated column, from those of the others; one without a value is NULL."""
+    others = [
+        Column(
+            other.name,
+            types.STRING if other.type.is_string else other.type,
+            values.get(other.name.lower(), f"CAST(NULL AS {other.type.engine})"),
+        )
+        for other in table.columns
+        if not other.generated
+    ]
+    with translator.environment.stored_text():
+        value = translator.expression(parse_expression(column.generated or "NULL"), Scope(others))
+    return stored(translator, value, column)
+
+
+def stored(translator: QueryTranslator, value: Typed, column: TableColumn, *, insert: bool = True) -> str:
     """A value as the column holds it; text that is too long for CHAR or VARCHAR is an error."""
     kind = column.type
+    if not _assignable(value.type, kind):
+        raise unsupported(f"The assignment of {value.type.text} to the column `{column.name}` of type {kind.text}")
     if (
         value.type.is_nested
         and kind.is_nested
@@ -157,6 +220,14 @@ def stored(translator: QueryTranslator, value: Typed, column: TableColumn) -> st
     ) and {f.name.lower() for f in value.type.fields} & {f.name.lower() for f in kind.fields}:
         raise unsupported("A STRUCT whose fields are in another order than the column's")
     sql = translator.caster.cast(value, kind).sql
+    if value.type.is_numeric and kind.is_numeric and kind.kind not in ("FLOAT", "DOUBLE") and not value.volatile:
+        attempt = translator.caster.cast(value, kind, is_try=True).sql
+        problem = text_literal(
+            f"[{'CAST_OVERFLOW_IN_TABLE_INSERT' if insert else 'DELTA_CAST_OVERFLOW_IN_TABLE_WRITE'}] "
+            f'Fail to assign a value of "{value.type.text}" type to the "{kind.text}" type column or variable `{column.name}` '
+            "due to an overflow. Use `try_cast` on the input value to tolerate overflow and return NULL instead. SQLSTATE: 22003"
+        )
+        sql = f"(CASE WHEN {attempt} IS NULL AND {value.sql} IS NOT NULL THEN CAST(error({problem}) AS {kind.engine}) ELSE {attempt} END)"
     if kind.kind in ("CHAR", "VARCHAR"):
         problem = text_literal(
             f"[EXCEED_LIMIT_LENGTH] Exceeds char/varchar type length limitation: {kind.length}. SQLSTATE: 54006"
@@ -164,6 +235,25 @@ def stored(translator: QueryTranslator, value: Typed, column: TableColumn) -> st
         trimmed = f"rtrim({sql}, ' ')" if kind.kind == "CHAR" else sql
         sql = f"(CASE WHEN length({trimmed}) > {kind.length} THEN CAST(error({problem}) AS VARCHAR) ELSE {f'rpad({trimmed}, {kind.length}, chr(32))' if kind.kind == 'CHAR' else sql} END)"
     return sql
+
+
+def _assignable(source: types.DataType, target: types.DataType) -> bool:
+    """Whether a value is stored without being cast by the statement: not every cast is made on its own."""
+    if source == target or source.kind == "VOID" or source.is_string:
+        return True
+    if source.is_nested and source.kind == target.kind:
+        if source.kind == "STRUCT":
+            return len(source.fields) == len(target.fields) and all(
+                _assignable(one.type, other.type) for one, other in zip(source.fields, target.fields, strict=True)
+            )
+        keys = source.kind == "ARRAY" or _assignable(source.map_key, target.map_key)
+        return keys and _assignable(source.item, target.item)
+    return (
+        (source.is_numeric and target.is_numeric)
+        or (target.is_string and not source.is_nested and source.kind != "VARIANT")
+        or (source.is_datetime and target.is_datetime)
+        or (source.is_interval and source.kind == target.kind)
+    )
 
 
 def _alias_scope(table: Table, alias: str, storage_alias: str) -> list[Column]:
@@ -174,78 +264,147 @@ def _alias_scope(table: Table, alias: str, storage_alias: str) -> list[Column]:
     return columns
 
 
-def _assigned(table: Table, parts: list[str], alias: str) -> TableColumn:
-    """The column that an assignment names, perhaps with the table before it."""
-    if len(parts) > 1:
-        prefix = [part.lower() for part in parts[:-1]]
-        names = [alias.lower()] if alias else [table.catalog.lower(), table.schema.lower(), table.name.lower()]
-        if names[-len(prefix) :] != prefix:
-            raise unsupported("An assignment to a field of a STRUCT")
-    column = table.column(parts[-1])
-    if column.generated or (column.identity and column.identity[0]):
-        raise unsupported(f"An assignment to the generated column `{column.name}`")
-    return column
+class _Assignments:
+    """What UPDATE and MERGE set: whole columns, and fields of STRUCT columns."""
+
+    def __init__(self, translator: QueryTranslator, table: Table, alias: str, scope: Scope) -> None:
+        self.translator = translator
+        self.table = table
+        self.scope = scope
+        self.names = [alias.lower()] if alias else [table.catalog.lower(), table.schema.lower(), table.name.lower()]
+        #: By column, by field, and so on: the new value, or the fields that change.
+        self.changes: dict[str, Any] = {}
+
+    def add(self, parts: list[str], node: syntax.Expression, *, insert: bool = False) -> None:
+        """Notes one `column = value`."""
+        column, path = self._target(parts)
+        if column.identity and not insert:
+            raise failure(
+                "DELTA_IDENTITY_COLUMNS_UPDATE_NOT_SUPPORTED",
+                "42808",
+                f"Updating IDENTITY column {column.name} is not supported.",
+            )
+        if insert:
+            _refuse_identity(column)
+        kind, place = column.type, self.changes
+        keys = [column.name.lower()]
+        for name in path:
+            found = (
+                next((part for part in kind.fields if part.name.lower() == name.lower()), None)
+                if kind.kind == "STRUCT"
+                else None
+            )
+            if found is None or insert:
+                raise failure("FIELD_NOT_FOUND", "42704", f"No such struct field `{name}` in `{column.name}`.")
+            kind = found.type
+            keys.append(name.lower())
+        for key in keys[:-1]:
+            place = place.setdefault(key, {})
+            if not isinstance(place, dict):
+                raise self._conflict(column)
+        if keys[-1] in place:
+            raise self._conflict(column)
+        target = column if not path else TableColumn(path[-1], kind)
+        value = _assignment(self.translator, node, target, self.scope)
+        place[keys[-1]] = stored(self.translator, value, target, insert=insert)
+
+    def _conflict(self, column: TableColumn) -> SqlError:
+        return failure(
+            "DELTA_CONFLICT_SET_COLUMN", "42701", f"There is a conflict from these SET columns: `{column.name}`."
+        )
+
+    def _target(self, parts: list[str]) -> tuple[TableColumn, list[str]]:
+        """The column that the parts name, perhaps with the table before it, and the fields below it."""
+        known = {column.name.lower() for column in self.table.columns}
+        for length in range(min(len(parts) - 1, len(self.names)), -1, -1):
+            prefix = [part.lower() for part in parts[:length]]
+            if prefix == self.names[len(self.names) - length :] and parts[length].lower() in known:
+                return self.table.column(parts[length]), parts[length + 1 :]
+        return self.table.column(".".join(parts)), []
+
+    def values(self, current: dict[str, Typed]) -> dict[str, str]:
+        """The new values of the columns that change."""
+        return {
+            name: change if isinstance(change, str) else self._struct(current[name], change)
+            for name, change in self.changes.items()
+        }
+
+    def _struct(self, value: Typed, changes: dict[str, Any]) -> str:
+        parts = []
+        for part in value.type.fields:
+            inner = access_field(value, part.name)
+            change = changes.get(part.name.lower())
+            new = inner.sql if change is None else change if isinstance(change, str) else self._struct(inner, change)
+            parts.append(f"{quoted(part.name)} := {new}")
+        return f"CAST(struct_pack({', '.join(parts)}) AS {value.type.engine})"
 
 
 def update(execution: Execution, command: commands.Update) -> QuerySql:
     """Changes rows."""
     table = require_table(execution, execution.name(command.name), "UPDATE")
+    _refuse_append_only(table)
     translator = execution.translator()
     scope = Scope(_alias_scope(table, command.alias, "r0"))
-    new: dict[str, str] = {}
+    assignments = _Assignments(translator, table, command.alias, scope)
     for parts, node in command.assignments:
-        column = _assigned(table, parts, command.alias)
-        if column.name.lower() in new:
-            raise failure("DUPLICATE_ASSIGNMENTS", "42701", f"The column `{column.name}` is assigned twice.")
-        new[column.name.lower()] = stored(translator, _assignment(translator, node, column, scope), column)
-    _regenerate(translator, table, new, "r0")
-    where = f" WHERE {translator.boolean(command.where, scope).sql}" if command.where is not None else ""
-    assignments = ", ".join(f"{quoted(table.column(name).name)} = {sql}" for name, sql in new.items())
-    with execution.transaction():
-        execution.preserve(table)
-        changed = execution.count(f"UPDATE {table.storage} AS r0 SET {assignments}{where}")
+        assignments.add(parts, node)
+    new = assignments.values({column.name.lower(): Typed(column.sql, column.type) for column in scope.columns})
+    _regenerate(translator, table, new, {column.name.lower(): column.sql for column in scope.columns})
+    where = f" WHERE {_condition(translator, command.where, scope)}" if command.where is not None else ""
+    changes = ", ".join(f"{table.column(name).physical} = {sql}" for name, sql in new.items())
+    execution.preserve(table)
+    changed = execution.count(f"UPDATE {table.storage} AS r0 SET {changes}{where}")
+    if changed:
         execution.check_rows(table)
         execution.record(table, "UPDATE", {"numUpdatedRows": changed})
     return counts(num_affected_rows=changed)
 
 
+def _condition(translator: QueryTranslator, node: syntax.Expression, scope: Scope) -> str:
+    value = translator.boolean(node, scope)
+    if value.aggregate or value.window:
+        raise failure(
+            "INVALID_WHERE_CONDITION",
+            "42903",
+            "The WHERE condition contains invalid expressions. Rewrite the query to avoid window functions, aggregate functions, and generator functions in the WHERE clause.",
+        )
+    return value.sql
+
+
 def _assignment(translator: QueryTranslator, node: syntax.Expression, column: TableColumn, scope: Scope) -> Typed:
     if isinstance(node, syntax.Name) and [part.upper() for part in node.parts] == ["DEFAULT"]:
-        return translator.expression(parse_expression(column.default or "NULL"), Scope())
-    return translator.expression(node, scope)
+        if column.generated or column.identity:
+            raise unsupported("DEFAULT for an identity or generated column")
+        return _default(translator, column)
+    value = translator.expression(node, scope)
+    if value.aggregate or value.window:
+        raise failure(
+            "DELTA_AGGREGATION_NOT_SUPPORTED",
+            "42903",
+            f"Aggregate functions are not supported in the assignment of `{column.name}`.",
+        )
+    return value
 
 
-def _regenerate(translator: QueryTranslator, table: Table, new: dict[str, str], alias: str) -> None:
-    """Adds what generated columns become once others have changed."""
+def _regenerate(translator: QueryTranslator, table: Table, new: dict[str, str], old: dict[str, str]) -> None:
+    """Adds what generated columns become once others have changed, unless the statement sets them itself."""
     for column in table.columns:
-        if column.generated:
-            scope = Scope(
-                [
-                    Column(
-                        other.name,
-                        types.STRING if other.type.is_string else other.type,
-                        new.get(other.name.lower(), f"{alias}.{quoted(other.name)}"),
-                    )
-                    for other in table.columns
-                    if not other.generated
-                ]
-            )
-            new[column.name.lower()] = stored(
-                translator, translator.expression(parse_expression(column.generated), scope), column
-            )
+        if column.generated and column.name.lower() not in new:
+            new[column.name.lower()] = _generated(translator, column, table, {**old, **new})
 
 
 def delete(execution: Execution, command: commands.Delete) -> QuerySql | None:
     """Removes rows."""
     table = require_table(execution, execution.name(command.name), "TRUNCATE TABLE" if command.truncate else "DELETE")
+    _refuse_append_only(table)
     translator = execution.translator()
     where = ""
     if command.where is not None:
-        condition = translator.boolean(command.where, Scope(_alias_scope(table, command.alias, "r0")))
-        where = f" WHERE rowid IN (SELECT r0.rowid FROM {table.storage} AS r0 WHERE {condition.sql})"
-    with execution.transaction():
-        execution.preserve(table)
-        removed = execution.count(f"DELETE FROM {table.storage}{where}")
+        condition = _condition(translator, command.where, Scope(_alias_scope(table, command.alias, "r0")))
+        where = f" WHERE rowid IN (SELECT r0.rowid FROM {table.storage} AS r0 WHERE {condition})"
+    execution.preserve(table)
+    removed = execution.count(f"DELETE FROM {table.storage}{where}")
+    if removed:
         execution.record(table, "TRUNCATE" if command.truncate else "DELETE", {"numDeletedRows": removed})
     return None if command.truncate else counts(num_affected_rows=removed)
 
@@ -260,33 +419,36 @@ def merge(execution: Execution, command: commands.Merge) -> QuerySql:
     changed from there, so that no clause sees what another has done.
     """
     table = require_table(execution, execution.name(command.name), "MERGE")
+    _check_clauses(command)
+    if any(clause.action != "INSERT" for clause in command.clauses):
+        _refuse_append_only(table)
     translator = execution.translator()
     staged = _Staging(translator, table, command)
-    with execution.transaction():
-        execution.preserve(table)
-        execution.run(f"CREATE TEMP TABLE seakernel_merge AS {staged.sql}")
-        numbers = {
-            action: [place for place, clause in enumerate(command.clauses) if clause.action == action]
-            for action in ("UPDATE", "DELETE", "INSERT")
-        }
-        _refuse_ambiguity(execution, command)
-        columns = [quoted(column.name) for column in table.columns]
-        updated = deleted = inserted = 0
-        if numbers["UPDATE"]:
-            assignments = ", ".join(f"{name} = m.v{place}" for place, name in enumerate(columns))
-            updated = execution.count(
-                f"UPDATE {table.storage} AS r0 SET {assignments} FROM seakernel_merge AS m WHERE r0.rowid = m.target_row AND m.clause IN ({_numbers(numbers['UPDATE'])})"
-            )
-        if numbers["DELETE"]:
-            deleted = execution.count(
-                f"DELETE FROM {table.storage} WHERE rowid IN (SELECT target_row FROM seakernel_merge WHERE clause IN ({_numbers(numbers['DELETE'])}))"
-            )
-        if numbers["INSERT"]:
-            values = ", ".join(f"v{place}" for place in range(len(columns)))
-            inserted = execution.count(
-                f"INSERT INTO {table.storage} SELECT {values} FROM seakernel_merge WHERE clause IN ({_numbers(numbers['INSERT'])})"
-            )
-        execution.run("DROP TABLE seakernel_merge")
+    execution.preserve(table)
+    execution.run(f"CREATE TEMP TABLE seakernel_merge AS {staged.sql}")
+    numbers = {
+        action: [place for place, clause in enumerate(command.clauses) if clause.action == action]
+        for action in ("UPDATE", "DELETE", "INSERT")
+    }
+    _refuse_ambiguity(execution, command)
+    columns = [column.physical for column in table.columns]
+    updated = deleted = inserted = 0
+    if numbers["UPDATE"]:
+        assignments = ", ".join(f"{name} = m.v{place}" for place, name in enumerate(columns))
+        updated = execution.count(
+            f"UPDATE {table.storage} AS r0 SET {assignments} FROM seakernel_merge AS m WHERE r0.rowid = m.target_row AND m.clause IN ({_numbers(numbers['UPDATE'])})"
+        )
+    if numbers["DELETE"]:
+        deleted = execution.count(
+            f"DELETE FROM {table.storage} WHERE rowid IN (SELECT target_row FROM seakernel_merge WHERE clause IN ({_numbers(numbers['DELETE'])}))"
+        )
+    if numbers["INSERT"]:
+        values = ", ".join(f"v{place}" for place in range(len(columns)))
+        inserted = execution.count(
+            f"INSERT INTO {table.storage} SELECT {values} FROM seakernel_merge WHERE clause IN ({_numbers(numbers['INSERT'])})"
+        )
+    execution.run("DROP TABLE seakernel_merge")
+    if updated or deleted or inserted:
         execution.check_rows(table)
         execution.record(
             table,
@@ -299,6 +461,21 @@ def merge(execution: Execution, command: commands.Merge) -> QuerySql:
         num_deleted_rows=deleted,
         num_inserted_rows=inserted,
     )
+
+
+_CLAUSE_NAMES = {"MATCHED": "MATCHED", "NOT_MATCHED": "NOT MATCHED", "BY_SOURCE": "NOT MATCHED BY SOURCE"}
+
+
+def _check_clauses(command: commands.Merge) -> None:
+    """Of each kind only the last clause can do without a condition."""
+    for kind, name in _CLAUSE_NAMES.items():
+        alike = [clause for clause in command.clauses if clause.kind == kind]
+        if any(clause.condition is None for clause in alike[:-1]):
+            raise failure(
+                f"NON_LAST_{name.replace(' ', '_')}_CLAUSE_OMIT_CONDITION",
+                "42613",
+                f"When there are more than one {name} clauses in a MERGE statement, only the last {name} clause can omit the condition.",
+            )
 
 
 def _numbers(places: list[int]) -> str:
@@ -346,7 +523,7 @@ class _Staging:
         ]
         condition = translator.boolean(command.on, Scope([*inner_target, *inner_source]))
         source_items = ", ".join(f"{column.sql} AS s{place}" for place, column in enumerate(source.columns))
-        target_items = ", ".join(f"{quoted(column.name)} AS t{place}" for place, column in enumerate(table.columns))
+        target_items = ", ".join(f"{column.physical} AS t{place}" for place, column in enumerate(table.columns))
         sides = f"(SELECT {source_items}, true AS in_source FROM {source.sql}) AS s"
         targets = f"(SELECT {target_items}, rowid AS target_row FROM {table.storage}) AS t"
         kinds = {clause.kind for clause in command.clauses}
@@ -393,8 +570,8 @@ class _Staging:
         new: dict[str, str] = {}
         if clause.star:
             for column in self.table.columns:
-                if column.generated or (column.identity and column.identity[0]):
-                    continue
+                if column.generated or column.identity:
+                    raise unsupported("UPDATE SET * and INSERT * into a table with generated columns")
                 found = [other for other in self.source_columns if other.name.lower() == column.name.lower()]
                 if len(found) != 1:
                     raise failure(
@@ -402,19 +579,21 @@ class _Staging:
                         "42601",
                         f"Cannot resolve {column.name} in {clause.action} clause given columns of the source.",
                     )
-                new[column.name.lower()] = stored(self.translator, Typed(found[0].sql, found[0].type), column)
+                new[column.name.lower()] = stored(
+                    self.translator, Typed(found[0].sql, found[0].type), column, insert=clause.action == "INSERT"
+                )
+        insert = clause.action == "INSERT"
+        assignments = _Assignments(self.translator, self.table, self.command.alias, scope)
         for parts, node in clause.assignments:
-            column = _assigned(self.table, parts, self.command.alias)
-            if column.name.lower() in new:
-                raise failure("DUPLICATE_ASSIGNMENTS", "42701", f"The column `{column.name}` is assigned twice.")
-            new[column.name.lower()] = stored(
-                self.translator, _assignment(self.translator, node, column, scope), column
-            )
-        for place, column in enumerate(self.table.columns):
+            assignments.add(parts, node, insert=insert)
+        new |= assignments.values(
+            {column.name.lower(): Typed(column.sql, column.type) for column in self.target_columns}
+        )
+        old = {} if insert else {column.name.lower(): column.sql for column in self.target_columns}
+        for column in self.table.columns:
             if column.name.lower() not in new and not column.generated:
-                if clause.action == "UPDATE":
-                    new[column.name.lower()] = f"j.t{place}"
-                else:
-                    new[column.name.lower()] = _missing(self.translator, self.table, column, new)
-        _regenerate(self.translator, self.table, new, "j")
+                new[column.name.lower()] = (
+                    _missing(self.translator, self.table, column, new) if insert else old[column.name.lower()]
+                )
+        _regenerate(self.translator, self.table, new, old)
         return new

@@ -25,15 +25,23 @@ _HARMLESS = {
 }
 
 
+def harmless(key: str, value: str) -> bool | None:
+    """Whether a setting at this value changes no answer; None if the setting is not known."""
+    if key.lower() not in _HARMLESS:
+        return None
+    accepted = _HARMLESS[key.lower()]
+    return accepted is None or value.strip().lower() in accepted
+
+
 def use(execution: Execution, command: commands.Use) -> None:
     """USE CATALOG and USE SCHEMA."""
     parts = execution.name(command.name)
     session = execution.session
     if command.kind == "CATALOG":
-        session.catalog = execution.warehouse.catalog(parts[-1]).name
+        session.catalog = execution.warehouse.catalog(execution.environment.catalog_name(parts)).name
         session.schema = "default"
         return
-    catalog = parts[0] if len(parts) > 1 else session.catalog
+    catalog, _ = execution.environment.schema_name(parts)
     if parts[-1].lower() == "information_schema":
         session.catalog, session.schema = execution.warehouse.catalog(catalog).name, "information_schema"
         return
@@ -49,12 +57,12 @@ def set_option(execution: Execution, command: commands.SetOption) -> QuerySql | 
         if not key or key.lower() in _ZONE_NAMES:
             session.zone = "Etc/UTC"
         if key:
-            session.settings.pop(key, None)
+            session.settings.pop(key.lower(), None)
         else:
             session.settings.clear()
         return None
     if command.value is None:
-        value = session.zone if key.lower() in _ZONE_NAMES else session.settings.get(key)
+        value = session.zone if key.lower() in _ZONE_NAMES else session.settings.get(key.lower())
         return rows_query(
             [("key", types.STRING), ("value", types.STRING)], [(key, value if value is not None else "<undefined>")]
         )
@@ -67,10 +75,9 @@ def set_option(execution: Execution, command: commands.SetOption) -> QuerySql | 
             session.zone = before
             raise failure("INVALID_TIMEZONE", "22009", f"The timezone: '{command.value}' is invalid.") from None
         return rows_query([("key", types.STRING), ("value", types.STRING)], [(key, command.value)])
-    accepted = _HARMLESS.get(key.lower(), ())
-    if accepted is not None and command.value.strip().lower() not in accepted:
+    if not harmless(key, command.value):
         raise unsupported(f"SET {key} = {command.value}")
-    session.settings[key] = command.value
+    session.settings[key.lower()] = command.value
     return rows_query([("key", types.STRING), ("value", types.STRING)], [(key, command.value)])
 
 

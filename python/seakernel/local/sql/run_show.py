@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from seakernel.local.sql import types
 from seakernel.local.sql.catalog import INFORMATION_SCHEMA, Catalog, Schema, Table
-from seakernel.local.sql.errors import SqlError, failure, unsupported
-from seakernel.local.sql.execution import Execution, rows_query
+from seakernel.local.sql.errors import failure, unsupported
+from seakernel.local.sql.execution import Execution, require_table, rows_query
 from seakernel.local.sql.information_schema import TABLES, described_columns
 from seakernel.local.sql.run_describe import create_table_text
+from seakernel.local.sql.typed import OutputColumn, QuerySql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from seakernel.local.sql import commands
-    from seakernel.local.sql.typed import QuerySql
     from seakernel.local.sql.types import DataType
 
 S, B, I = types.STRING, types.BOOLEAN, types.INT  # noqa: E741
@@ -59,7 +59,9 @@ def _schemas(execution: Execution, show: commands.Show) -> QuerySql:
             if matches(pattern, name)
         ]
         return rows_query([("databaseName", S), ("catalog", S)], rows)
-    catalog = execution.warehouse.catalog(show.name[-1] if show.name else execution.environment.catalog)
+    catalog = execution.warehouse.catalog(
+        execution.environment.catalog_name(show.name) if show.name else execution.environment.catalog
+    )
     return rows_query([("databaseName", S)], [(name,) for name in _schema_names(catalog) if matches(pattern, name)])
 
 
@@ -75,17 +77,13 @@ def _places(execution: Execution, show: commands.Show) -> Iterator[tuple[Catalog
                 if matches(show.patterns.get("SCHEMA"), name) and (not only or name.lower() == only[0].lower()):
                     yield catalog, name, catalog.schemas.get(name.lower())
         return
-    parts = show.name or [execution.environment.schema]
-    catalog_name = parts[-2] if len(parts) > 1 else execution.environment.catalog
+    catalog_name, name = execution.environment.schema_name(show.name or [execution.environment.schema])
     catalog = execution.warehouse.catalog(catalog_name)
-    if parts[-1].lower() == INFORMATION_SCHEMA:
+    if name.lower() == INFORMATION_SCHEMA:
         yield catalog, INFORMATION_SCHEMA, None
         return
-    yield (
-        catalog,
-        execution.warehouse.schema(catalog_name, parts[-1]).name,
-        execution.warehouse.schema(catalog_name, parts[-1]),
-    )
+    schema = execution.warehouse.schema(catalog_name, name)
+    yield catalog, schema.name, schema
 
 
 def _tables(execution: Execution, show: commands.Show) -> QuerySql:
@@ -121,7 +119,7 @@ def _tables(execution: Execution, show: commands.Show) -> QuerySql:
     ]
     if wide:
         return rows_query(columns, rows)
-    return rows_query(columns[:3], [row[:3] for row in rows])
+    return rows_query([("database", S), *columns[1:3]], [row[:3] for row in rows])
 
 
 def _views(execution: Execution, show: commands.Show) -> QuerySql:
@@ -351,13 +349,30 @@ def _properties(execution: Execution, show: commands.Show) -> QuerySql:
 
 
 def _create(execution: Execution, show: commands.Show) -> QuerySql:
-    return rows_query([("createtab_stmt", S)], [(create_table_text(execution.environment.require(show.name)),)])
+    table = execution.environment.require(show.name)
+    if not table.catalog:
+        raise unsupported("SHOW CREATE TABLE of a temporary view")
+    return rows_query([("createtab_stmt", S)], [(create_table_text(table),)])
 
 
 def _volumes(execution: Execution, show: commands.Show) -> QuerySql:
     for _ in _places(execution, show):
         pass
     return rows_query([("database", S), ("volume_name", S)], [])
+
+
+def _partitions(execution: Execution, show: commands.Show) -> QuerySql:
+    table = require_table(execution, show.name, "SHOW PARTITIONS")
+    if not table.partitioned_by:
+        raise failure(
+            "DELTA_SHOW_PARTITION_IN_NON_PARTITIONED_TABLE",
+            "42809",
+            f"SHOW PARTITIONS is not allowed on a table that is not partitioned: {table.full_name}.",
+        )
+    columns = [table.column(name) for name in table.partitioned_by]
+    items = ", ".join(f"{column.physical} AS c{place}" for place, column in enumerate(columns))
+    outputs = [OutputColumn(column.name, column.type, f"c{place}") for place, column in enumerate(columns)]
+    return QuerySql(f"SELECT DISTINCT {items} FROM {table.storage} ORDER BY ALL", outputs)
 
 
 _WHAT: dict[str, Callable[[Execution, commands.Show], QuerySql]] = {
@@ -372,6 +387,7 @@ _WHAT: dict[str, Callable[[Execution, commands.Show], QuerySql]] = {
     "TBLPROPERTIES": _properties,
     "CREATE TABLE": _create,
     "VOLUMES": _volumes,
+    "PARTITIONS": _partitions,
 }
 
 
@@ -381,6 +397,3 @@ def show(execution: Execution, command: commands.Show) -> QuerySql:
     if handler is None:
         raise unsupported(f"SHOW {command.what}")
     return handler(execution, command)
-
-
-_UNUSED = (SqlError, failure)

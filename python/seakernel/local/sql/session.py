@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seakernel.local.sql import syntax, types
 from seakernel.local.sql.casts import Caster
@@ -14,9 +15,11 @@ from seakernel.local.sql.cursor import parse_type
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.expressions import ExpressionTranslator, string
 from seakernel.local.sql.typed import Column, RelationSql, Typed
-from seakernel.local.sql.types import quoted, text_literal
+from seakernel.local.sql.types import text_literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from seakernel.local.sql.python_functions import PythonFunctions
     from seakernel.local.sql.routines import Routine
 
@@ -58,7 +61,12 @@ class StatementEnvironment:
     """The environment of one statement; see `expressions.Environment`."""
 
     def __init__(
-        self, warehouse: Warehouse, session: Session, python: PythonFunctions, parameters: list[dict[str, object]]
+        self,
+        warehouse: Warehouse,
+        session: Session,
+        python: PythonFunctions,
+        parameters: list[dict[str, object]],
+        cursor: Any,
     ) -> None:
         self.warehouse = warehouse
         self.session = session
@@ -69,7 +77,31 @@ class StatementEnvironment:
         self.session_id = session.session_id
         self.now_micros = time.time_ns() // 1000
         self._parameters = parameters
+        self._cursor = cursor
         self._open_views: list[str] = []
+        #: Inside a stored text: the temporary views that it may name; it can neither hold parameters nor variables.
+        self._temporary: frozenset[str] | None = None
+
+    def evaluated(self, value: Typed) -> str | None:
+        """The text of an expression without columns, computed now."""
+        found = self._cursor.execute(f"SELECT CAST({value.sql} AS VARCHAR)").fetchone()
+        return None if found is None or found[0] is None else str(found[0])
+
+    @contextmanager
+    def stored_text(
+        self, place: tuple[str, str] | None = None, temporary: frozenset[str] = frozenset()
+    ) -> Iterator[None]:
+        """While it lasts, names mean what they mean in the text of a view, a function or a constraint.
+
+        Such a text is read in the catalog and schema in which it was written, whoever uses it and from where.
+        """
+        before = (self.catalog, self.schema, self._temporary)
+        self.catalog, self.schema = place or before[:2]
+        self._temporary = temporary
+        try:
+            yield
+        finally:
+            self.catalog, self.schema, self._temporary = before
 
     # Parameters --------------------------------------------------------------------------------------------------
 
@@ -79,6 +111,12 @@ class StatementEnvironment:
         Raises:
             SqlError: UNBOUND_SQL_PARAMETER, or the error of a value that is not of its type.
         """
+        if self._temporary is not None:
+            raise failure(
+                "UNSUPPORTED_FEATURE.PARAMETER_MARKER_IN_UNEXPECTED_STATEMENT",
+                "0A000",
+                "The feature is not supported: Parameter markers are not allowed in a text that is stored.",
+            )
         for place, given in enumerate(self._parameters, start=1):
             if isinstance(name, str) and given.get("name") is not None and str(given["name"]).lower() == name.lower():
                 return self._bound(given)
@@ -136,6 +174,8 @@ class StatementEnvironment:
 
     def variable(self, parts: list[str]) -> Typed | None:
         """The value of a session variable."""
+        if self._temporary is not None:
+            return None
         places: tuple[list[str], ...] = ([], ["session"], ["system", "session"])
         return (
             self.session.variables.get(parts[-1].lower()) if [part.lower() for part in parts[:-1]] in places else None
@@ -150,13 +190,30 @@ class StatementEnvironment:
         filled = [self.catalog, self.schema][: 3 - len(parts)] + parts
         return filled[0], filled[1], filled[2]
 
+    def catalog_name(self, parts: list[str]) -> str:
+        """The name of a catalog, which has one part."""
+        if len(parts) != 1:
+            raise failure("PARSE_SYNTAX_ERROR", "42601", f"`{'`.`'.join(parts)}` is no name of a catalog.")
+        return parts[0]
+
+    def schema_name(self, parts: list[str]) -> tuple[str, str]:
+        """The two-part name of a schema."""
+        if len(parts) > 2:
+            raise failure("REQUIRES_SINGLE_PART_NAMESPACE", "42K05", f"`{'`.`'.join(parts)}` has too many parts.")
+        return (parts[0], parts[1]) if len(parts) == 2 else (self.catalog, parts[0])
+
     def find(self, parts: list[str]) -> Table | None:
         """The table or view of that name, temporary ones first."""
         if len(parts) == 1:
-            temporary = self.session.temporary_views.get(parts[0].lower())
+            temporary = self._temporary_view(parts[0])
             if temporary is not None:
                 return temporary
         return self.warehouse.find(*self.qualified(parts))
+
+    def _temporary_view(self, name: str) -> Table | None:
+        if self._temporary is not None and name.lower() not in self._temporary:
+            return None
+        return self.session.temporary_views.get(name.lower())
 
     def require(self, parts: list[str]) -> Table:
         """The table or view of that name.
@@ -180,7 +237,7 @@ class StatementEnvironment:
         """The relation that a name stands for."""
         catalog, schema, name = self.qualified(table.parts)
         if schema.lower() == INFORMATION_SCHEMA and not (
-            len(table.parts) == 1 and table.parts[0].lower() in self.session.temporary_views
+            len(table.parts) == 1 and self._temporary_view(table.parts[0])
         ):
             from seakernel.local.sql.information_schema import relation
 
@@ -207,7 +264,7 @@ class StatementEnvironment:
             Column(
                 column.name,
                 types.STRING if column.type.is_string else column.type,
-                f"{alias}.{quoted(column.name)}",
+                f"{alias}.{column.physical}",
                 qualifier,
             )
             for column in columns
@@ -222,23 +279,27 @@ class StatementEnvironment:
         if view.full_name in self._open_views:
             raise failure("RECURSIVE_VIEW", "42K0H", f"Recursive view `{view.full_name}` detected.")
         self._open_views.append(view.full_name)
-        place = (self.catalog, self.schema)
-        self.catalog, self.schema = view.view_place
         try:
-            made = QueryTranslator(self).query(parse_query(view.view_text))
+            with self.stored_text(view.view_place, view.temporary_names):
+                made = QueryTranslator(self).query(parse_query(view.view_text))
         finally:
-            self.catalog, self.schema = place
             self._open_views.pop()
-        if len(made.columns) != len(view.columns):
-            raise failure(
-                "INCOMPATIBLE_VIEW_SCHEMA_CHANGE",
-                "51024",
-                f"The SQL query of view `{view.full_name}` has an incompatible schema change.",
-            )
-        relation = made.relation(alias, "", [column.name for column in view.columns])
+        found = made.relation(alias, "", []).columns
         qualifier = (
             (view.catalog.lower(), view.schema.lower(), view.name.lower()) if view.catalog else (view.name.lower(),)
         )
-        for column in relation.columns:
-            column.qualifier = qualifier
-        return relation
+        columns = []
+        for place, column in enumerate(view.columns):
+            name = view.query_names[place].lower()
+            # Of several columns with the same name each stays where it was among them.
+            alike = [one for one in found if one.name.lower() == name]
+            earlier = sum(1 for other in view.query_names[:place] if other.lower() == name)
+            if len(alike) != sum(1 for other in view.query_names if other.lower() == name):
+                raise failure(
+                    "INCOMPATIBLE_VIEW_SCHEMA_CHANGE",
+                    "51024",
+                    f"The SQL query of view `{view.full_name}` has an incompatible schema change and column `{view.query_names[place]}` cannot be resolved.",
+                )
+            value = Caster(self.python).cast(Typed(alike[earlier].sql, alike[earlier].type), column.type)
+            columns.append(Column(column.name, value.type, value.sql, qualifier))
+        return RelationSql(f"({made.sql}) AS {alias}", columns)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from seakernel.local.sql import commands, syntax
 from seakernel.local.sql.catalog import TableKey
-from seakernel.local.sql.errors import unsupported
+from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.parse_definition import DefinitionParser
 from seakernel.local.sql.parse_query import QueryParser
 from seakernel.local.sql.syntax import Query
 
 if TYPE_CHECKING:
     from seakernel.local.sql.commands import Command
+    from seakernel.local.sql.tokens import Token
 
 _REFUSED = {
     "COPY": "COPY INTO, which needs volumes,",
@@ -53,6 +54,8 @@ class StatementParser(DefinitionParser):
 
     def statement(self) -> Query | Command:
         """Takes the one statement of the text."""
+        if self.at_end():
+            raise failure("PARSE_EMPTY_STATEMENT", "42617", "Syntax error, unexpected empty statement.")
         found = self._statement()
         self.expect_end()
         return found
@@ -95,11 +98,13 @@ class StatementParser(DefinitionParser):
     def _query_or_dml(self) -> Query | Command:
         if self.at("WITH"):
             start = self.index
-            query_parser_position = self.index
             self._skip_with()
-            if self.at_any("INSERT", "UPDATE", "DELETE", "MERGE"):
+            if self.at("INSERT"):
+                # The same as WITH before the query of the INSERT.
+                definitions = self.tokens[start : self.index]
+                return self._insert(definitions)
+            if self.at_any("UPDATE", "DELETE", "MERGE"):
                 raise unsupported(f"WITH before {self.token.value}")
-            self.index = query_parser_position
             self.index = start
         return self.query()
 
@@ -117,7 +122,7 @@ class StatementParser(DefinitionParser):
 
     # Rows --------------------------------------------------------------------------------------------------------
 
-    def _insert(self) -> Command:
+    def _insert(self, definitions: list[Token] | None = None) -> Command:
         self.expect("INSERT")
         overwrite = bool(self.accept("OVERWRITE"))
         if not overwrite:
@@ -126,8 +131,8 @@ class StatementParser(DefinitionParser):
             raise unsupported("INSERT OVERWRITE DIRECTORY")
         self.accept("TABLE")
         insert = commands.Insert(self.table_target(), Query(syntax.ValuesRelation([])), overwrite=overwrite)
-        if self.at("PARTITION"):
-            raise unsupported("INSERT into a PARTITION (name the columns instead)")
+        if self.accept("PARTITION"):
+            insert.partition = self._partition_values()
         if self.accept("REPLACE", "WHERE"):
             insert.replace_where = self.expression()
         elif self.at("REPLACE"):
@@ -138,8 +143,27 @@ class StatementParser(DefinitionParser):
             insert.columns = self.names()
         if self.accept("REPLACE", "WHERE"):
             insert.replace_where = self.expression()
+        if definitions:
+            if self.at("WITH"):
+                raise unsupported("WITH before INSERT and before its query")
+            self.tokens[self.index : self.index] = definitions
         insert.query = self.query()
+        if insert.partition and (insert.by_name or insert.replace_where is not None):
+            raise unsupported("INSERT into a PARTITION by name or with REPLACE WHERE")
         return insert
+
+    def _partition_values(self) -> list[tuple[str, syntax.Expression]]:
+        self.expect("(")
+        found = []
+        while True:
+            name = self.identifier()
+            if not self.accept("="):
+                raise unsupported("INSERT into a PARTITION without a value")
+            found.append((name, self.comparison()))
+            if not self.accept(","):
+                break
+        self.expect(")")
+        return found
 
     def _update(self) -> Command:
         self.expect("UPDATE")
@@ -180,7 +204,11 @@ class StatementParser(DefinitionParser):
         self.expect("TRUNCATE", "TABLE")
         name = self.table_target()
         if self.at("PARTITION"):
-            raise unsupported("TRUNCATE TABLE ... PARTITION")
+            raise failure(
+                "DELTA_TRUNCATE_TABLE_PARTITION_NOT_SUPPORTED",
+                "0AKDC",
+                "Operation not allowed: TRUNCATE TABLE on Delta tables does not support partition predicates; use DELETE to delete specific partitions or rows.",
+            )
         return commands.Delete(name, "", None, truncate=True)
 
     def _merge(self) -> Command:
@@ -255,9 +283,10 @@ class StatementParser(DefinitionParser):
             return self._set_zone()
         if self.at_any("VAR", "VARIABLE") and self.ahead().kind in ("word", "quoted"):
             self.advance()
-            name = self.dotted()[-1]
+            name = self.variable_name()
             self.expect("=")
-            self.accept("DEFAULT")
+            if self.accept("DEFAULT"):
+                raise unsupported("SET VARIABLE ... = DEFAULT")
             return commands.SetVariable(name, self.expression())
         if self.at_end() or (self.at("-") and self.ahead().text in ("v", "V")):
             raise unsupported("SET without a name")
@@ -298,7 +327,7 @@ class StatementParser(DefinitionParser):
         replace = self.accept("OR", "REPLACE")
         if not self.accept("VARIABLE"):
             self.accept("VAR")
-        name = self.dotted()[-1]
+        name = self.variable_name()
         kind = None if self.at_any("DEFAULT", "=") or self.at_end() else self.data_type()
         default = self.expression() if self.accept_any("DEFAULT", "=") else None
         return commands.DeclareVariable(name, kind, default, replace)
@@ -308,7 +337,7 @@ class StatementParser(DefinitionParser):
     def _show(self) -> Command:
         self.expect("SHOW")
         if self.accept("CREATE", "TABLE"):
-            return commands.Show("CREATE TABLE", self.dotted())
+            return commands.Show("CREATE TABLE", self.object_name())
         if self.accept("FOREIGN", "KEYS"):
             return self._show_within(commands.Show("FOREIGN KEYS"))
         if self.at_any("CURRENT"):
@@ -332,14 +361,19 @@ class StatementParser(DefinitionParser):
         )
         if what in ("USER", "SYSTEM", "ALL") and self.accept("FUNCTIONS"):
             return self._show_within(commands.Show("FUNCTIONS", patterns={"KIND": what}))
-        if what in ("", "PARTITIONS", "TABLE", "USER", "SYSTEM", "ALL"):
+        if what == "PARTITIONS":
+            name = self.object_name()
+            if self.at("PARTITION"):
+                raise unsupported("SHOW PARTITIONS ... PARTITION")
+            return commands.Show(what, name)
+        if what in ("", "TABLE", "USER", "SYSTEM", "ALL"):
             raise unsupported(f"SHOW {what or self.token.value}")
         if what == "TBLPROPERTIES":
             return self._show_properties()
         return self._show_within(commands.Show("SCHEMAS" if what == "DATABASES" else what))
 
     def _show_properties(self) -> Command:
-        show = commands.Show("TBLPROPERTIES", self.dotted())
+        show = commands.Show("TBLPROPERTIES", self.object_name())
         if self.accept("("):
             start = self.token.start
             if self.token.kind == "string":
@@ -362,6 +396,11 @@ class StatementParser(DefinitionParser):
                     if self.ahead().kind in ("word", "quoted", "string")
                     else ""
                 )
+                if self.at("IDENTIFIER", "("):
+                    if kind or show.name:
+                        raise unsupported("IDENTIFIER as a part of a name")
+                    show.name = self.object_name()
+                    continue
                 parts = [self.text()] if self.token.kind == "string" else self.dotted()
                 if kind:
                     show.patterns[f"IN {kind}"] = ""
@@ -375,7 +414,10 @@ class StatementParser(DefinitionParser):
             elif self.accept("LIKE") or self.token.kind == "string":
                 show.patterns["LIKE"] = self.text()
             elif show.what == "FUNCTIONS" and self.token.kind in ("word", "quoted"):
-                show.patterns["LIKE"] = self.dotted()[-1]
+                parts = self.dotted()
+                if len(parts) > 1:
+                    raise unsupported("SHOW FUNCTIONS with a qualified name")
+                show.patterns["LIKE"] = parts[0]
             else:
                 raise self.fail()
         return show
@@ -390,17 +432,19 @@ class StatementParser(DefinitionParser):
         kind = ""
         if self.ahead().kind in ("word", "quoted"):
             kind = self.accept_any("TABLE", "CATALOG", "SCHEMA", "DATABASE", "HISTORY", "FUNCTION", "VOLUME", "DETAIL")
-        if kind in ("VOLUME", "DETAIL"):
+        if kind == "VOLUME":
             raise unsupported(f"DESCRIBE {kind}")
         extended = bool(self.ahead().kind in ("word", "quoted") and self.accept_any("EXTENDED", "FORMATTED"))
         describe = commands.Describe("SCHEMA" if kind == "DATABASE" else kind or "TABLE", extended=extended)
-        if self.at("IDENTIFIER", "("):
-            raise unsupported("IDENTIFIER in DESCRIBE")
-        describe.name = self.dotted()
+        if self.token.kind == "string":
+            raise unsupported("DESCRIBE of a path")
+        describe.name = self.object_name()
+        if kind == "HISTORY" and self.accept("LIMIT"):
+            describe.limit = self.integer()
         if self.at("PARTITION"):
             raise unsupported("DESCRIBE ... PARTITION")
         if describe.what == "TABLE" and self.token.kind in ("word", "quoted") and not self.at("AS"):
-            describe.column = self.dotted()[-1]
+            describe.column = ".".join(self.dotted())
         if self.accept("AS", "JSON"):
             describe.as_json = True
             self.accept("STATIC", "ONLY")
@@ -413,24 +457,25 @@ class StatementParser(DefinitionParser):
         kind = self.accept_any("TABLE", "VIEW", "SCHEMA", "DATABASE", "CATALOG", "COLUMN")
         if not kind:
             raise unsupported(f"COMMENT ON {self.token.value}")
-        name = self.dotted()
+        name = self.object_name()
         self.expect("IS")
         text = None if self.accept("NULL") else self.text()
         return commands.Comment("SCHEMA" if kind == "DATABASE" else kind, name, text)
 
     def _optimize(self) -> Command:
         self.expect("OPTIMIZE")
-        name = self.dotted()
+        name = self.object_name()
         self.accept("FULL")
-        if self.accept("WHERE"):
-            self.expression()
+        if self.at("WHERE"):
+            raise unsupported("OPTIMIZE ... WHERE")
+        columns = []
         if self.accept("ZORDER", "BY"):
-            self.names() if self.at("(") else self.dotted()
-        return commands.Maintenance("OPTIMIZE", name)
+            columns = self.names() if self.at("(") else [self.identifier()]
+        return commands.Maintenance("OPTIMIZE", name, columns)
 
     def _analyze(self) -> Command:
         self.expect("ANALYZE", "TABLE")
-        name = self.dotted()
+        name = self.object_name()
         self.expect("COMPUTE")
         if not self.accept("DELTA"):
             self.accept("STORAGE")
@@ -448,7 +493,7 @@ class StatementParser(DefinitionParser):
 
     def _vacuum(self) -> Command:
         self.expect("VACUUM")
-        name = self.dotted()
+        name = self.object_name()
         if self.accept("RETAIN"):
             self.integer()
             self.expect("HOURS")
@@ -461,7 +506,7 @@ class StatementParser(DefinitionParser):
         self.accept("TABLE")
         if self.at_any("FOREIGN", "MATERIALIZED", "STREAMING", "FUNCTION"):
             raise unsupported(f"REFRESH {self.token.value}")
-        return commands.Maintenance("REFRESH", self.dotted())
+        return commands.Maintenance("REFRESH", self.object_name())
 
     def _explain(self) -> Command:
         self.expect("EXPLAIN")

@@ -56,7 +56,11 @@ def unescape(text: str) -> str:
             return chr(int(code, 8))
         return _ESCAPED.get(code, code)
 
-    return _ESCAPE.sub(resolve, text)
+    resolved = _ESCAPE.sub(resolve, text)
+    if any("\ud800" <= character <= "\udfff" for character in resolved):
+        # Two escapes may be the halves of one character; a half alone has no UTF-8 and becomes a question mark.
+        resolved = resolved.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\ufffd", "?")
+    return resolved
 
 
 def place(source: str, offset: int) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Older states of tables: `VERSION AS OF` and `TIMESTAMP AS OF`.
 
-A state is the DuckDB table that held it, or the first rows of the one that still grows. States are forgotten once they
-hold more rows than the budget; then time travel to them is refused.
+A state is the DuckDB table that holds its rows. The oldest states are forgotten once all of them hold more rows than the
+budget; then time travel to them is refused.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING
 
-from seakernel.local.sql import types
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.typed import Scope
 
 if TYPE_CHECKING:
-    from seakernel.local.sql.catalog import Table, TableColumn
+    from seakernel.local.sql.catalog import Table, TableColumn, Version
     from seakernel.local.sql.expressions import ExpressionTranslator
     from seakernel.local.sql.syntax import TableName
 
@@ -70,16 +69,11 @@ def _at_moment(table: Table, node: TableName, translator: ExpressionTranslator) 
             "42816",
             f"The provided timestamp ({value.constant}) is before the earliest version available to this table.",
         )
-    if moment > table.versions[-1].moment + datetime.timedelta(days=365_000):
+    last = table.versions[-1].moment
+    if moment > last:
         raise failure(
             "DELTA_TIMESTAMP_GREATER_THAN_COMMIT",
             "42816",
-            "The provided timestamp is after the latest version available to this table.",
+            f"The provided timestamp ({value.constant}) is after the latest version available to this table ({table.full_name}). Please use a timestamp before or at {last:%Y-%m-%d %H:%M:%S.%f}.",
         )
     return earlier[-1]
-
-
-if TYPE_CHECKING:
-    from seakernel.local.sql.catalog import Version
-
-_UNUSED = types
