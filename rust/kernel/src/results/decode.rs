@@ -14,8 +14,6 @@ use arrow_schema::SchemaRef;
 use lz4_flex::block::DecompressError;
 use twox_hash::XxHash32;
 
-use super::memory::zeroed;
-
 /// Alignment that Arrow recommends for buffers.
 const ALIGNMENT: usize = 64;
 /// Largest block of a frame; the format knows no larger.
@@ -89,7 +87,8 @@ struct Output {
 impl Output {
     fn new(mut memory: Vec<u8>, room: usize, max_bytes: usize) -> Self {
         if memory.len() < ALIGNMENT + room.min(max_bytes) / 2 {
-            memory = zeroed(ALIGNMENT + room.min(max_bytes));
+            // Zeroed by the system page by page as they are first written.
+            memory = vec![0; ALIGNMENT + room.min(max_bytes)];
         }
         let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         Self { memory, start, end: start, max_bytes }
@@ -115,7 +114,7 @@ impl Output {
         if ALIGNMENT + wanted <= self.memory.len() {
             return Err(too_large());
         }
-        let mut larger = zeroed(ALIGNMENT + wanted);
+        let mut larger = vec![0; ALIGNMENT + wanted];
         let start = larger.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         larger.get_mut(start..start + length).ok_or_else(too_large)?.copy_from_slice(self.content(self.start));
         (self.memory, self.start, self.end) = (larger, start, start + length);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_schema::SchemaRef;
+use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::debug;
 
@@ -245,13 +246,13 @@ impl Fetch {
     }
 
     /// Downloads the body of `link`, once.
-    async fn body(&self, link: &ChunkLink) -> Result<Vec<u8>, Attempt> {
+    async fn body(&self, link: &ChunkLink) -> Result<Bytes, Attempt> {
         self.counters.download_requests.add(1);
         let limit = self.client.config().results.max_chunk_bytes;
         let mut response = self.client.http().storage_get(link.url.expose(), &link.headers).await?;
         let expected = response.content_length();
         // Declared sizes are hints of a stranger: reserve what a usual chunk needs and grow beyond.
-        let mut body = self.memory.take_body(expected.unwrap_or(0).min(limit.min(64 << 20) as u64) as usize);
+        let mut body = Vec::with_capacity(expected.unwrap_or(0).min(limit.min(64 << 20) as u64) as usize);
         loop {
             match response.chunk().await {
                 Ok(Some(piece)) if body.len() + piece.len() > limit => {
@@ -277,11 +278,11 @@ impl Fetch {
             }
         }
         self.counters.wire_bytes.add(body.len() as u64);
-        Ok(body)
+        Ok(body.into())
     }
 
     /// Decodes `body` away from the I/O threads and holds it against what the link declares.
-    async fn decode(&self, link: &ChunkLink, body: Vec<u8>, permit: &mut Permit) -> Result<decode::Decoded> {
+    async fn decode(&self, link: &ChunkLink, body: Bytes, permit: &mut Permit) -> Result<decode::Decoded> {
         let (compression, limit) = (self.compression, self.client.config().results.max_chunk_bytes);
         let wire_bytes = body.len();
         let memory = self.memory_for(link, wire_bytes);
@@ -289,10 +290,10 @@ impl Fetch {
         let work = move || -> Result<(decode::Decoded, usize), decode::DecodeError> {
             let content = if compression.applies_to(&body) {
                 let (memory, content) = decode::lz4_frames_into(memory, &body, limit)?;
-                home.give_body(body);
+                drop(body);
                 home.share(memory, content)
             } else {
-                Buffer::from_vec(body)
+                Buffer::from(body)
             };
             Ok((decode::ipc_stream(&content)?, content.len()))
         };

@@ -8,40 +8,12 @@ use bytes::Bytes;
 
 /// Free memory kept for the next chunks of the same result. A page that was written before costs no page fault, and for
 /// a 20 MiB chunk those take as long as decoding it (measured: half of the CPU time was the system's).
-const MAX_FREE_BYTES: usize = 40 << 20;
-/// The same for bodies as they were downloaded.
-const MAX_FREE_BODY_BYTES: usize = 16 << 20;
-
-/// Size and alignment of the huge pages of the common processors.
-#[cfg(target_os = "linux")]
-const HUGE_PAGE_BYTES: usize = 2 << 20;
-
-/// Returns zeroed memory whose pages the system provides as they are first written: where it can, 2 MiB at a time, since
-/// the 5000 page faults of a 20 MiB chunk would take as long as decoding it.
-pub(crate) fn zeroed(bytes: usize) -> Vec<u8> {
-    let memory = vec![0; bytes];
-    #[cfg(target_os = "linux")]
-    advise_huge_pages(&memory);
-    memory
-}
-
-#[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "a system call that the standard library lacks")]
-fn advise_huge_pages(memory: &[u8]) {
-    let skipped = memory.as_ptr().align_offset(HUGE_PAGE_BYTES);
-    let whole = memory.len().saturating_sub(skipped) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
-    if let Some(pages) = memory.get(skipped..).and_then(|inner| inner.get(..whole)).filter(|pages| !pages.is_empty()) {
-        // SAFETY: the range is page-aligned and lies within one live allocation of this process, and the advice changes
-        // neither its contents nor its protection. A refusal, as where huge pages are off, changes nothing.
-        let _ = unsafe { libc::madvise(pages.as_ptr().cast_mut().cast(), pages.len(), libc::MADV_HUGEPAGE) };
-    }
-}
+const MAX_FREE_BYTES: usize = 48 << 20;
 
 /// Memory of consumed chunks of one result. Lives as long as the result; what outlives it is simply freed.
 #[derive(Debug, Default)]
 pub(crate) struct ChunkMemory {
     free: Mutex<Vec<Vec<u8>>>,
-    free_bodies: Mutex<Vec<Vec<u8>>>,
 }
 
 impl ChunkMemory {
@@ -59,24 +31,6 @@ impl ChunkMemory {
     pub(crate) fn share(self: &Arc<Self>, memory: Vec<u8>, content: Range<usize>) -> Buffer {
         let shared = Bytes::from_owner(Shared { memory, home: Arc::downgrade(self) });
         Buffer::from(shared.slice(content))
-    }
-
-    /// Returns an empty vector with room for `bytes` of body.
-    pub(crate) fn take_body(&self, bytes: usize) -> Vec<u8> {
-        let mut free = self.free_bodies.lock().unwrap_or_else(PoisonError::into_inner);
-        match free.iter().position(|body| body.capacity() >= bytes) {
-            Some(position) => free.swap_remove(position),
-            None => Vec::with_capacity(bytes),
-        }
-    }
-
-    /// Takes back the memory of a body that was decoded.
-    pub(crate) fn give_body(&self, mut body: Vec<u8>) {
-        body.clear();
-        let mut free = self.free_bodies.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.iter().map(Vec::capacity).sum::<usize>() + body.capacity() <= MAX_FREE_BODY_BYTES {
-            free.push(body);
-        }
     }
 
     fn free(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
@@ -125,30 +79,6 @@ mod tests {
         let again = home.take(900);
         assert_eq!(again.as_ptr(), address);
         assert!(home.take(900).is_empty(), "given away");
-    }
-
-    #[test]
-    fn bodies_are_used_again_where_they_are_large_enough() {
-        let home = ChunkMemory::default();
-        let mut body = home.take_body(1000);
-        body.extend_from_slice(&[7; 1000]);
-        let address = body.as_ptr();
-        home.give_body(body);
-        let other = home.take_body(1001);
-        assert_ne!(other.as_ptr(), address);
-        let again = home.take_body(500);
-        assert_eq!((again.as_ptr(), again.len()), (address, 0));
-        home.give_body(Vec::with_capacity(MAX_FREE_BODY_BYTES + 1));
-        assert!(home.take_body(1).capacity() < 1000, "one that is too large to be kept");
-    }
-
-    #[test]
-    fn new_memory_is_zeroed_at_any_size() {
-        for bytes in [0, 1, 4096, (2 << 20) - 1, (4 << 20) + 1, 20 << 20] {
-            let memory = zeroed(bytes);
-            assert_eq!(memory.len(), bytes);
-            assert!(memory.iter().all(|byte| *byte == 0));
-        }
     }
 
     #[test]
