@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     group.bench_function("lz4_frames", |bencher| bencher.iter(|| black_box(lz4_frames(&body, LIMIT))));
     let mut memory = Vec::new();
     group.bench_function("lz4_frames_into_used_memory", |bencher| {
-        bencher.iter(|| match lz4_frames_into(std::mem::take(&mut memory), &body, LIMIT) {
+        bencher.iter(|| match lz4_frames_into(std::mem::take(&mut memory), None, &body, LIMIT) {
             Ok((used, _)) => memory = used,
             Err(error) => eprintln!("{error}"),
         });

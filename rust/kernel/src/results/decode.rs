@@ -21,9 +21,11 @@ const MAX_BLOCK_BYTES: usize = 4 << 20;
 /// Linked blocks refer back this far at most.
 const WINDOW_BYTES: usize = 64 << 10;
 /// LZ4 cannot expand a block more than this.
-const MAX_EXPANSION: usize = 255;
+pub(super) const MAX_EXPANSION: usize = 255;
 /// Room reserved per byte of body before anything is known of it. Results expand two- to threefold.
 const USUAL_EXPANSION: usize = 3;
+/// Memory is taken in steps of this.
+const ROOM_STEP_BYTES: usize = 1 << 20;
 /// Largest IPC message header accepted; those of wide tables stay far below.
 const MAX_METADATA_BYTES: usize = 16 << 20;
 const END_OF_STREAM: [u8; 8] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
@@ -52,7 +54,7 @@ fn broken<T>(why: impl Into<String>) -> Result<T, DecodeError> {
 /// # Errors
 /// Where a frame is malformed, a checksum differs, or more than `max_bytes` come out.
 pub fn lz4_frames(body: &[u8], max_bytes: usize) -> Result<Buffer, DecodeError> {
-    let (mut bytes, content) = lz4_frames_into(Vec::new(), body, max_bytes)?;
+    let (mut bytes, content) = lz4_frames_into(Vec::new(), None, body, max_bytes)?;
     bytes.truncate(content.end);
     if bytes.capacity() - content.end > content.len() / 4 {
         bytes.shrink_to_fit();
@@ -61,14 +63,23 @@ pub fn lz4_frames(body: &[u8], max_bytes: usize) -> Result<Buffer, DecodeError> 
 }
 
 /// Does the same into `memory`, whose contents are overwritten and which grows where it is too small. Returns it with the
-/// range of the content, whose start is aligned.
+/// range of the content, whose start is aligned. `expected` is how much is likely to come out: room for that is made at
+/// once, and more only when it was wrong.
 ///
 /// Memory that was written before costs no page faults, which take as long as decoding does.
-pub fn lz4_frames_into(memory: Vec<u8>, body: &[u8], max_bytes: usize) -> Result<(Vec<u8>, Range<usize>), DecodeError> {
+pub fn lz4_frames_into(
+    memory: Vec<u8>,
+    expected: Option<usize>,
+    body: &[u8],
+    max_bytes: usize,
+) -> Result<(Vec<u8>, Range<usize>), DecodeError> {
     guarded(|| {
         let frames = scan_frames(body)?;
         let bound = frames.iter().map(|frame| frame.decoded_bound).fold(0, usize::saturating_add);
-        let mut output = Output::new(memory, bound.min(body.len().saturating_mul(USUAL_EXPANSION)), max_bytes);
+        let room = expected.unwrap_or_else(|| body.len().saturating_mul(USUAL_EXPANSION));
+        // In steps, so that the memory of one chunk serves for others of about its size.
+        let room = room.checked_next_multiple_of(ROOM_STEP_BYTES).unwrap_or(room);
+        let mut output = Output::new(memory, bound.min(room), max_bytes);
         for frame in &frames {
             decode_frame(frame, body, &mut output)?;
         }
@@ -476,13 +487,13 @@ mod tests {
     fn memory_is_reused_or_grown_as_needed() {
         let content = stream(&[batch(100_000)]);
         let body = frames(&content, 3);
-        let (memory, range) = lz4_frames_into(vec![0xAA; 10], &body, MAX).unwrap();
+        let (memory, range) = lz4_frames_into(vec![0xAA; 10], None, &body, MAX).unwrap();
         assert!(memory[range.clone()] == content, "too small");
         let address = memory.as_ptr();
-        let (memory, range) = lz4_frames_into(memory, &body, MAX).unwrap();
+        let (memory, range) = lz4_frames_into(memory, Some(1), &body, MAX).unwrap();
         assert!(memory[range] == content && memory.as_ptr() == address, "large enough");
         let zeros = vec![0; 9 << 20];
-        let (memory, range) = lz4_frames_into(Vec::new(), &plain_frame(&zeros), MAX).unwrap();
+        let (memory, range) = lz4_frames_into(Vec::new(), Some(usize::MAX), &plain_frame(&zeros), MAX).unwrap();
         assert!(memory[range] == zeros, "expands far more than usual");
     }
 

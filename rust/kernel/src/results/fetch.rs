@@ -31,6 +31,8 @@ const MAX_RENEWALS: u32 = 3;
 const MAX_DAMAGED_BODIES: u32 = 2;
 /// Assumed expansion of LZ4 until the first chunk shows it.
 const FIRST_EXPANSION: f64 = 4.0;
+/// Room for a chunk that expands more than those before it: to run out of room costs a copy.
+const MORE_THAN_AVERAGE: f64 = 1.1;
 /// What a chunk of unknown size is taken for: results are cut near 20 MiB.
 const UNKNOWN_CHUNK_BYTES: usize = 20 << 20;
 /// A body below this is decoded where it is; a hand-over to another thread would take longer.
@@ -162,17 +164,15 @@ impl Fetch {
         }
     }
 
-    /// Returns memory for what `wire_bytes` of body decode to, if a chunk of about that size was consumed before.
-    fn memory_for(&self, link: &ChunkLink, wire_bytes: usize) -> Vec<u8> {
-        if self.compression == Compression::None {
-            return Vec::new();
+    /// Bytes that `wire_bytes` of compressed body are likely to decode to, if anything tells.
+    fn expected_content(&self, link: &ChunkLink, wire_bytes: usize) -> Option<usize> {
+        match (self.size_hint(link), self.counters.expansion()) {
+            // More than LZ4 can make of the body is no hint but a mistake.
+            (Some(content), _) if content > wire_bytes && content / decode::MAX_EXPANSION <= wire_bytes => {
+                Some(content)
+            }
+            (_, expansion) => expansion.map(|expansion| (wire_bytes as f64 * expansion * MORE_THAN_AVERAGE) as usize),
         }
-        let expected = match (self.size_hint(link), self.counters.expansion()) {
-            (Some(content), _) if content > wire_bytes => content,
-            (_, Some(expansion)) => (wire_bytes as f64 * expansion) as usize,
-            _ => return Vec::new(),
-        };
-        self.memory.take(expected)
     }
 
     fn size_hint(&self, link: &ChunkLink) -> Option<usize> {
@@ -285,11 +285,12 @@ impl Fetch {
     async fn decode(&self, link: &ChunkLink, body: Bytes, permit: &mut Permit) -> Result<decode::Decoded> {
         let (compression, limit) = (self.compression, self.client.config().results.max_chunk_bytes);
         let wire_bytes = body.len();
-        let memory = self.memory_for(link, wire_bytes);
+        let expected = self.expected_content(link, wire_bytes);
         let home = Arc::clone(&self.memory);
         let work = move || -> Result<(decode::Decoded, usize), decode::DecodeError> {
             let content = if compression.applies_to(&body) {
-                let (memory, content) = decode::lz4_frames_into(memory, &body, limit)?;
+                let memory = expected.map_or_else(Vec::new, |bytes| home.take(bytes));
+                let (memory, content) = decode::lz4_frames_into(memory, expected, &body, limit)?;
                 drop(body);
                 home.share(memory, content)
             } else {
@@ -308,6 +309,7 @@ impl Fetch {
             Error::new(ErrorKind::DataLoss, format!("{} is damaged", link.place())).with_source(error)
         })?;
         permit.resize(content_bytes);
+        self.counters.decoded_wire_bytes.add(wire_bytes as u64);
         self.counters.decoded_bytes.add(content_bytes as u64);
         let rows: usize = decoded.batches.iter().map(RecordBatch::num_rows).sum();
         let declared = usize::try_from(link.rows()).unwrap_or(usize::MAX);

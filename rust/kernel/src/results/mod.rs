@@ -61,6 +61,8 @@ pub(crate) struct Counters {
     rows: Counter,
     wire_bytes: Counter,
     decoded_bytes: Counter,
+    /// The part of `wire_bytes` that `decoded_bytes` came from: other bodies are still being decoded.
+    decoded_wire_bytes: Counter,
     link_requests: Counter,
     renewals: Counter,
     download_requests: Counter,
@@ -84,7 +86,7 @@ impl Counter {
 impl Counters {
     /// Decoded bytes per byte on the wire, once something was decoded.
     fn expansion(&self) -> Option<f64> {
-        let (wire, decoded) = (self.wire_bytes.get(), self.decoded_bytes.get());
+        let (wire, decoded) = (self.decoded_wire_bytes.get(), self.decoded_bytes.get());
         (wire > 0 && decoded > 0).then(|| decoded as f64 / wire as f64)
     }
 
