@@ -82,7 +82,8 @@ class Caster:
     def _sql(self, value: Typed, to: DataType, *, is_try: bool) -> str:
         kind, sql = value.type, value.sql
         if kind.kind == "VOID":
-            return f"CAST(NULL AS {to.engine})"
+            # Not always a NULL: raise_error has this type too.
+            return f"CAST({sql} AS {to.engine})"
         if kind.is_string and to.is_string:
             return sql
         if kind.is_string:
@@ -232,6 +233,9 @@ class Caster:
         kind, sql = value.type, value.sql
         if kind.is_string or kind.kind == "VOID":
             return f"CAST({sql} AS VARCHAR)"
+        if kind.kind == "DECIMAL" and kind.precision == kind.scale:
+            # DuckDB leaves out the zero before the point.
+            return f"regexp_replace(CAST({sql} AS VARCHAR), '^(-?)[.]', '\\10.')"
         if kind.is_integral or kind.kind in ("BOOLEAN", "DECIMAL", "TIMESTAMP_NTZ", "DATE"):
             return f"CAST({sql} AS VARCHAR)"
         if kind.kind == "TIMESTAMP":

@@ -6,7 +6,7 @@ import itertools
 import re
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 
-from seakernel.local.sql.errors import failure
+from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.python_functions import python_function
 from seakernel.local.sql.types import DAY_TIME_UNITS
 
@@ -86,6 +86,12 @@ def months_and_micros(text: str) -> tuple[int, int]:
             micros += sign * int(Decimal(found[2] + (found[3] or "")) * _INTERVAL_UNITS[unit])
         offset = found.end()
     return months, micros
+
+
+def interval_units(text: str) -> list[str]:
+    """The units that the text of an interval names, such as DAY and HOUR in `1 day 2 hours`."""
+    words = re.findall(r"[a-z]+", re.sub(r"^\s*interval\b", "", text.strip(), flags=re.IGNORECASE), re.IGNORECASE)
+    return [word.upper().removesuffix("S") for word in words] or ["SECOND"]
 
 
 def unit_text(text: str, start: str, end: str) -> tuple[int, int]:
@@ -322,6 +328,8 @@ def _rounded(value: float, places: int, rounding: str) -> float:
 def format_printf(pattern: str, arguments: list[str | None]) -> str:
     """format_string for %s, %d, %x and %f with flags, width and precision; arguments come as text with a type mark."""
     values = iter(arguments)
+    if re.search(r"%\d+\$|%<", pattern.replace("%%", "")):
+        raise unsupported("format_string with numbered arguments")
 
     def one(found: re.Match[str]) -> str:
         flags, width, precision, conversion = found[1], found[2], found[3], found[4]

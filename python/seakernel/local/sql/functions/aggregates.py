@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seakernel.local.sql import decimals, types
 from seakernel.local.sql.errors import failure, unsupported
-from seakernel.local.sql.functions.windows import over
+from seakernel.local.sql.functions.windows import over, resolved
 from seakernel.local.sql.registry import FUNCTIONS, Function, raw, wrong_type
 from seakernel.local.sql.syntax import Star
 from seakernel.local.sql.typed import Scope, Typed, inherit
@@ -41,6 +41,8 @@ class Aggregation:
             )
         if any(argument.window for argument in self.arguments):
             raise unsupported("A window function inside an aggregate function")
+        if call.window is not None and call.where is not None:
+            raise unsupported("FILTER on a window function")
         if call.window is not None and call.distinct:
             raise failure(
                 "DISTINCT_WINDOW_FUNCTION_UNSUPPORTED", "0A000", "Distinct window functions are not supported."
@@ -128,6 +130,8 @@ def _number(one: Aggregation, place: int = 0) -> Typed:
     value = one.arguments[place]
     if value.type.is_string or value.type.kind == "VOID":
         return one.translator.caster.cast(value, types.DOUBLE)
+    if value.type.is_interval:
+        raise unsupported(f"{one.name} of an interval")
     if not value.type.is_numeric:
         raise wrong_type(one.name, value, "numeric")
     return value
@@ -274,6 +278,10 @@ def regression(one: Aggregation) -> Typed:
     """Covariance, correlation and linear regression."""
     values = [one.translator.caster.cast(_number(one, place), types.DOUBLE).sql for place in (0, 1)]
     kind = types.BIGINT if one.name == "regr_count" else types.DOUBLE
+    if one.name == "corr":
+        pairs = one.sql("regr_count", ", ".join(values))
+        made = one.sql("corr", ", ".join(values))
+        return one.result(f"(CASE WHEN {pairs} > 1 THEN {made} END)", kind)
     return one.result(f"CAST({one.sql(one.name, ', '.join(values))} AS {kind.engine})", kind)
 
 
@@ -312,9 +320,24 @@ def percentile(one: Aggregation) -> Typed:
     )
 
 
+def _check_whole_partition(one: Aggregation) -> None:
+    """Refuses DISTINCT, and a window that is not the whole partition."""
+    if one.call.distinct:
+        raise unsupported(f"{one.name} with DISTINCT")
+    if one.call.window is not None:
+        window = resolved(one.call.window, one.scope)
+        if window.order_by or window.frame is not None:
+            raise failure(
+                "INVALID_WINDOW_SPEC_FOR_AGGREGATION_FUNC",
+                "42601",
+                f"Cannot specify ORDER BY or a window frame for `{one.name}`.",
+            )
+
+
 @aggregate("median")
 def median(one: Aggregation) -> Typed:
     """The middle value, interpolated."""
+    _check_whole_partition(one)
     value = one.translator.caster.cast(_number(one), types.DOUBLE)
     return one.result(one.sql("quantile_cont", f"{value.sql}, 0.5"), types.DOUBLE)
 
@@ -338,11 +361,12 @@ def percentile_within(one: Aggregation) -> Typed:
             "42K0K",
             f"Invalid function `{one.name}` with WITHIN GROUP. WITHIN GROUP is required for the function.",
         )
+    _check_whole_partition(one)
     item = one.call.order_by[0]
     value = one.translator.expression(item.expression, one.scope)
     if not value.type.is_numeric:
         raise wrong_type(one.name, value, "numeric")
-    kind = types.DOUBLE if one.name == "percentile_cont" else value.type
+    kind = types.DOUBLE
     share, is_array = _fractions(one, one.arguments[0])
     if item.descending:
         if is_array or one.name == "percentile_disc":
@@ -381,10 +405,20 @@ def listagg(one: Aggregation) -> Typed:
     return one.result(one.sql("string_agg", f"{value.sql}, {delimiter}", order=order), types.STRING)
 
 
+def _check_grouped(scope: Scope) -> None:
+    if not scope.grouping_sets:
+        raise failure(
+            "UNSUPPORTED_GROUPING_EXPRESSION",
+            "42K0E",
+            "grouping()/grouping_id() can only be used with GroupingSets/Cube/Rollup.",
+        )
+
+
 @raw("grouping", least=1, most=1, kind="aggregate")
 def grouping(translator: ExpressionTranslator, call: Call, scope: Scope) -> Typed:
     """Whether a column is grouped over: 1 in the rows of a total."""
     value = translator.expression(call.arguments[0], scope)
+    _check_grouped(scope)
     return Typed(f"CAST(grouping(({value.sql})) AS TINYINT)", types.TINYINT, aggregate=True)
 
 
@@ -394,6 +428,7 @@ def grouping_id(translator: ExpressionTranslator, call: Call, scope: Scope) -> T
     if not call.arguments:
         raise unsupported("grouping_id() without its columns")
     values = translator.expressions(call.arguments, scope)
+    _check_grouped(scope)
     return Typed(
         f"CAST(grouping({', '.join(f'({value.sql})' for value in values)}) AS BIGINT)", types.BIGINT, aggregate=True
     )
