@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sql_tables import INF, NAN, answer, check, failure_of, names_of
+from sql_tables import NAN, answer, check, failure_of, names_of
 
 from seakernel.local.engine import DuckDbEngine
 
