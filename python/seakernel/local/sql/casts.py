@@ -71,6 +71,9 @@ class Caster:
             or (kind.is_interval and to.kind == kind.kind)
             or (kind.is_nested and types.common_type(kind, to) == to)
         )
+        if kind.kind == "BINARY" and to.is_string:
+            # Some functions take bytes as they are, some read them as UTF-8.
+            raise unsupported("BINARY where STRING is expected")
         if not allowed:
             raise failure(
                 "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE",

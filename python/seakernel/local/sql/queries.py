@@ -106,7 +106,7 @@ class QueryTranslator(RelationTranslator):
         alias = self.alias()
         for place, (one, other) in enumerate(zip(anchor.columns, step.columns, strict=True), start=1):
             value = Typed(f"{alias}.{quoted(other.physical)}", other.type)
-            if other.type.kind not in (one.type.kind, "VOID") or not types.common_type(one.type, other.type):
+            if types.common_type(one.type, other.type) != one.type or other.type.is_string != one.type.is_string:
                 raise failure(
                     "CANNOT_MERGE_INCOMPATIBLE_DATA_TYPE",
                     "42825",
@@ -515,12 +515,18 @@ def _leveled(step: str, name: str) -> tuple[str, str]:
     Raises:
         SqlError: the query does not stand in the FROM clause of the step itself, just once.
     """
+    if re.search(rf"(LEFT|FULL|SEMI|ANTI)( OUTER)? JOIN {name} AS|\b{name} AS r\d+ (RIGHT|FULL)", step):
+        raise failure(
+            "INVALID_RECURSIVE_REFERENCE.PLACE",
+            "42836",
+            "Recursive references cannot be used on the right side of left outer/semi/anti joins, on the left side of right outer joins, in full outer joins, in aggregates and in subquery expressions.",
+        )
     found = re.findall(rf"\b{name} AS (r\d+)\b", step)
     place = step.find(f"{name} AS ")
     before = re.sub(r"'(?:[^']|'')*'", "", step[:place])
     if len(found) != 1 or before.count("(") != before.count(")") or not step.startswith("SELECT "):
         raise unsupported("A recursive query that is not named once, in the FROM clause of its step,")
-    deeper = f"CASE WHEN {found[0]}.{_LEVEL} < 100 THEN {found[0]}.{_LEVEL} + 1 ELSE error({_TOO_DEEP}) END"
+    deeper = f"CASE WHEN {found[0]}.{_LEVEL} < 99 THEN {found[0]}.{_LEVEL} + 1 ELSE error({_TOO_DEEP}) END"
     return f"SELECT {deeper} AS {_LEVEL}, {step.removeprefix('SELECT ')}", _LEVEL
 
 

@@ -48,6 +48,12 @@ class Aggregation:
                 "DISTINCT_WINDOW_FUNCTION_UNSUPPORTED", "0A000", "Distinct window functions are not supported."
             )
         self.where = translator.boolean(call.where, self.scope) if call.where is not None else None
+        if self.where is not None and (self.where.aggregate or self.where.window):
+            raise failure(
+                f"INVALID_AGGREGATE_FILTER.CONTAINS_{'AGGREGATE' if self.where.aggregate else 'WINDOW_FUNCTION'}",
+                "42903",
+                "The FILTER expression in an aggregate function is invalid.",
+            )
         self.over = over(translator, call.window, scope) if call.window is not None else ""
 
     def sql(
@@ -310,9 +316,11 @@ def _fractions(one: Aggregation, value: Typed) -> tuple[str, bool]:
     ), False
 
 
-@aggregate("percentile", least=2)
+@aggregate("percentile", least=2, most=3)
 def percentile(one: Aggregation) -> Typed:
     """An exact percentile, interpolated."""
+    if len(one.arguments) > 2:
+        raise unsupported("percentile with frequencies")
     value = one.translator.caster.cast(_number(one), types.DOUBLE)
     share, is_array = _fractions(one, one.arguments[1])
     return one.result(
@@ -377,11 +385,11 @@ def percentile_within(one: Aggregation) -> Typed:
     return one.result(one.sql(function, f"{value.sql}, {share}"), types.array_of(kind) if is_array else kind)
 
 
-@aggregate("mode", most=2)
+@aggregate("mode", least=0, most=2, ordered=True)
 def mode(one: Aggregation) -> Typed:
     """The most frequent value; among several, one of them."""
-    if len(one.arguments) > 1:
-        raise unsupported("mode with a second argument")
+    if len(one.arguments) != 1 or one.call.order_by or one.call.nulls or one.call.distinct:
+        raise unsupported("mode with a second argument, DISTINCT or WITHIN GROUP")
     return one.result(one.sql("mode", one.arguments[0].sql), one.arguments[0].type)
 
 
@@ -391,6 +399,10 @@ def listagg(one: Aggregation) -> Typed:
     caster = one.translator.caster
     value = caster.implicit(one.arguments[0], types.STRING)
     delimiter = caster.implicit(one.arguments[1], types.STRING).sql if len(one.arguments) > 1 else "''"
+    if len(one.arguments) > 1 and not one.arguments[1].is_constant:
+        raise failure(
+            "DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "42K09", "The delimiter of `listagg` should be a foldable STRING."
+        )
     if len(one.arguments) > 1 and one.arguments[1].constant is None:
         delimiter = "''"
     order = ""
@@ -399,6 +411,12 @@ def listagg(one: Aggregation) -> Typed:
             f"{one.translator.expression(item.expression, one.scope).sql} {item.direction}"
             for item in one.call.order_by
         ]
+        if one.call.distinct and any(not key.startswith(f"{value.sql} ") for key in keys):
+            raise failure(
+                "INVALID_WITHIN_GROUP_EXPRESSION.MISMATCH_WITH_DISTINCT_INPUT",
+                "42K0K",
+                "Invalid function `listagg` with WITHIN GROUP: DISTINCT and the ordering must be of the same expression.",
+            )
         if one.over:
             raise unsupported("listagg with WITHIN GROUP as a window function")
         order = " ORDER BY " + ", ".join(keys)

@@ -436,8 +436,10 @@ _BAD_SECOND = raised(
 
 
 def _make(name: str, kind: types.DataType) -> None:
-    @scalar(name, least=6, most=7 if kind.kind == "TIMESTAMP" else 6)
+    @scalar(name, least=1, most=7 if kind.kind == "TIMESTAMP" else 6)
     def make(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
+        if len(arguments) < 6:
+            raise unsupported(f"{name} of a date and a time")
         fields = [translator.caster.implicit(value, types.INT).sql for value in arguments[:5]]
         seconds = translator.caster.implicit(arguments[5], types.DOUBLE).sql
         exact = f"(CASE WHEN {seconds} > 60 AND {seconds} < 61 THEN error({_BAD_SECOND}) ELSE {seconds} END)"

@@ -112,7 +112,9 @@ def _round(name: str, mode: str) -> None:
         if value.type.is_fractional:
             function = "round_double" if mode == "up" else "bround_double"
             if value.type.kind == "FLOAT":
-                raise unsupported(f"{name} of FLOAT")
+                wide = translator.caster.cast(value, types.DOUBLE)
+                made = translator.python.call(function, [wide.sql, str(places)])
+                return Typed(f"CAST({made} AS FLOAT)", types.FLOAT)
             return Typed(translator.python.call(function, [value.sql, str(places)]), types.DOUBLE)
         if value.type.is_integral:
             if places >= 0:
