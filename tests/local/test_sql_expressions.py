@@ -1222,6 +1222,8 @@ GOLDEN_FAILURES = [
     ),
     ("SELECT make_timestamp_ntz(2021, 07, 11, 6, 30, 45.678, 'CET')", "WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "42605"),
     ("select timestamp'4294967297'", "INVALID_TYPED_LITERAL", "42604"),
+    ("SELECT make_timestamp(1, 1, 1, 1, 1, 61)", "DATETIME_FIELD_OUT_OF_BOUNDS.WITH_SUGGESTION", "22023"),
+    ("SELECT make_timestamp(1, 1, 1, 1, 1, 999.999999)", "DATETIME_FIELD_OUT_OF_BOUNDS.WITH_SUGGESTION", "22023"),
     ('select to_timestamp("12.1232019-10-06S10:11", "ss.SSSSyy-MM-dd\'S\'HH:mm")', "CANNOT_PARSE_TIMESTAMP", "22007"),
     ("select timestampadd('SECOND', -1, date'2022-02-15')", "INVALID_PARAMETER_VALUE.DATETIME_UNIT", "22023"),
     (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sql_tables import answer, check, failure_of, names_of
+from sql_tables import INF, answer, check, failure_of, names_of
 
 from seakernel.local.engine import DuckDbEngine
 
@@ -587,6 +587,202 @@ ANSWERS: list[tuple[str, list[str], list[tuple[Any, ...]]]] = [
             )
         ],
     ),
+    ("values (1, 'a'), (2, 'b') as t(x, y) order by x desc", ["INT", "STRING"], [(2, "b"), (1, "a")]),
+    ("values (1) union all values (2) order by 1", ["INT"], [(1,), (2,)]),
+    ("values 1, 2 limit 1", ["INT"], [(1,)]),
+    ("select * from (values (1, 2) as t(a, b)) where a = 1", ["INT", "INT"], [(1, 2)]),
+    ("with t as (values (1, 2) as v(a, b)) select a + b from t", ["INT"], [(3,)]),
+    (
+        "with recursive r(n, m) as (select 1, cast(1 as bigint) union all select n + 1, n + 1 from r where n < 3) select * from r order by n",
+        ["INT", "BIGINT"],
+        [(1, 1), (2, 2), (3, 3)],
+    ),
+    (
+        "with recursive r(n, p) as (select 1, 'a' union all select n + 1, concat(p, 'b') from r where n < 3) select * from r order by n",
+        ["INT", "STRING"],
+        [(1, "a"), (2, "ab"), (3, "abb")],
+    ),
+    (
+        "with recursive e(id, boss) as (select * from values (1, 0), (2, 1), (3, 2) t(id, boss)), c(id, depth) as (select id, 0 from e where boss = 0 union all select e.id, c.depth + 1 from e join c on e.boss = c.id) select * from c order by id",
+        ["INT", "INT"],
+        [(1, 0), (2, 1), (3, 2)],
+    ),
+    (
+        "with recursive r(n) as (select 1 union all select n + 1 from r) select * from r limit 5",
+        ["INT"],
+        [(1,), (2,), (3,), (4,), (5,)],
+    ),
+    ("select sum(x) from (select 0.1 x union all select 0.2)", ["DECIMAL(11,1)"], [("0.3",)]),
+    (
+        "select cast('0.12345678901234567890123456789012345678' as decimal(38,38)) * 2, 1e-7BD, 12345678901234567890123456789012345678 % 7, -1.0 * 0",
+        ["DECIMAL(38,36)", "DECIMAL(7,7)", "DECIMAL(1,0)", "DECIMAL(4,1)"],
+        [("0.246913578024691357802469135780246914", "0.0000001", "2", "0.0")],
+    ),
+    (
+        "select 123456789012345678901234567890 + 1, 1.0 / 3.0, 1.000 / 7, 10 / 4.0, 2.5 % 1, -7.5 div 2, 1.10 + 2.205, 3.0 - 1, 1.5 * 2.25",
+        [
+            "DECIMAL(31,0)",
+            "DECIMAL(8,6)",
+            "DECIMAL(7,6)",
+            "DECIMAL(9,6)",
+            "DECIMAL(2,1)",
+            "BIGINT",
+            "DECIMAL(5,3)",
+            "DECIMAL(3,1)",
+            "DECIMAL(6,3)",
+        ],
+        [("123456789012345678901234567891", "0.333333", "0.142857", "2.500000", "0.5", -3, "3.305", "2.0", "3.375")],
+    ),
+    (
+        "select -5 % 3, 5 % -3, -5.5 % 3, -5D % 3, mod(5, 0.3), pmod(-5, 3)",
+        ["INT", "INT", "DECIMAL(2,1)", "DOUBLE", "DECIMAL(1,1)", "INT"],
+        [(-2, 2, "-2.5", -2.0, "0.2", 1)],
+    ),
+    ("select sum(d) from values (1e308), (1e308) t(d)", ["DOUBLE"], [(INF,)]),
+    (
+        "select x'1F' = X'1f', x'' is null, hex(x'1'), length(x'0102'), concat(x'01', x'02'), x'01' || x'02'",
+        ["BOOLEAN", "BOOLEAN", "STRING", "INT", "BINARY", "BINARY"],
+        [(True, False, "01", 2, b"\x01\x02", b"\x01\x02")],
+    ),
+    ("select '\\u00e9' = 'é', length('\\U0001F600'), 'a\\\nb'", ["BOOLEAN", "INT", "STRING"], [(True, 1, "a\nb")]),
+    (
+        "select 'a' || 'b' || 1, 'a' 'b' 'c', \"x\" || 'y', r'a\\nb', R\"x\\y\"",
+        ["STRING", "STRING", "STRING", "STRING", "STRING"],
+        [("ab1", "abc", "xy", "a\\nb", "x\\y")],
+    ),
+    ("select 1 -- comment", ["INT"], [(1,)]),
+    ("select `1` from (select 1)", ["INT"], [(1,)]),
+    ("select 1 as `select`, 2 as from_", ["INT", "INT"], [(1, 2)]),
+    (
+        "select date'2024-01-01' < '2024-01-02', timestamp'2024-01-01 00:00:00' between '2023-12-31' and '2024-01-02', '10' > 9, '10' > '9', 'true' and true",
+        ["BOOLEAN", "BOOLEAN", "BOOLEAN", "BOOLEAN", "BOOLEAN"],
+        [(True, True, True, False, True)],
+    ),
+    (
+        "select null + 1, null || 'a', null = null, not null, null between 1 and 2, null in (null), coalesce(null), nullif(null, 1)",
+        ["INT", "STRING", "BOOLEAN", "BOOLEAN", "BOOLEAN", "BOOLEAN", "VOID", "VOID"],
+        [(None, None, None, None, None, None, None, None)],
+    ),
+    (
+        "select map('a', 1).a, map(1, 'x')[1], map('a', null)['a'], struct(1 as x).X, named_struct('a', named_struct('b', 5)).a.b",
+        ["INT", "STRING", "VOID", "INT", "INT"],
+        [(1, "x", None, 1, 5)],
+    ),
+    (
+        "select array(named_struct('a', 1, 'b', 'x'), named_struct('a', 2, 'b', 'y')).b, array(map('k', 1))[0]['k']",
+        ["ARRAY<STRING>", "INT"],
+        [(["x", "y"], 1)],
+    ),
+    (
+        "select cast(array(1, 2) as string), cast(map('a', 1.50) as string), cast(named_struct('a', null, 'b', date'2024-01-01') as string), cast(array(array(1), null) as string), string(array('a', null)), cast(array(1.5D, 1e10D) as string)",
+        ["STRING", "STRING", "STRING", "STRING", "STRING", "STRING"],
+        [("[1, 2]", "{a -> 1.50}", "{null, 2024-01-01}", "[[1], null]", "[a, null]", "[1.5, 1.0E10]")],
+    ),
+    (
+        "select cast(interval '1-2' year to month as string), cast(interval '-1 02:03:04.5' day to second as string), cast(interval 25 hour as string), interval '100' second, interval '1:30' hour to minute",
+        ["STRING", "STRING", "STRING", "INTERVAL SECOND", "INTERVAL HOUR TO MINUTE"],
+        [
+            (
+                "INTERVAL '1-2' YEAR TO MONTH",
+                "INTERVAL '-1 02:03:04.5' DAY TO SECOND",
+                "INTERVAL '25' HOUR",
+                (0, 0, 100000000000),
+                (0, 0, 5400000000000),
+            )
+        ],
+    ),
+    (
+        "select date'2024-03-31' - interval 1 month, timestamp'2024-03-10 01:30:00' + interval 1 day, date'2020-02-29' + interval 1 year, add_months('2024-01-31', 1), date'2024-01-01' + interval '36' hour",
+        ["DATE", "TIMESTAMP", "DATE", "DATE", "TIMESTAMP"],
+        [("2024-02-29", "2024-03-11 01:30:00+00:00", "2021-02-28", "2024-02-29", "2024-01-02 12:00:00+00:00")],
+    ),
+    (
+        "select grouping(a), a, count(*) from values (1),(null) t(a) group by rollup(a) order by 1, 2",
+        ["TINYINT", "INT", "BIGINT"],
+        [(0, None, 1), (0, 1, 1), (1, None, 2)],
+    ),
+    (
+        "select a, b, count(*) from values (1, 2) t(a, b) group by a, rollup(b) order by a, b",
+        ["INT", "INT", "BIGINT"],
+        [(1, None, 1), (1, 2, 1)],
+    ),
+    ("select a, count(*) c from values (1),(1),(2) t(a) group by a having c > 1", ["INT", "BIGINT"], [(1, 2)]),
+    ("select a, sum(b) from values (1, 2),(1, 3) t(a, b) group by all order by sum(b)", ["INT", "BIGINT"], [(1, 5)]),
+    (
+        "select count(*) filter (where a > 1), sum(a) filter (where a > 5) from values (1),(2) t(a)",
+        ["BIGINT", "BIGINT"],
+        [(1, None)],
+    ),
+    (
+        "select distinct a, b from values (1, 2),(1, 2),(null, null),(null, null) t(a, b) order by a",
+        ["INT", "INT"],
+        [(None, None), (1, 2)],
+    ),
+    ("select t.a, u.a from values (1) t(a) left join values (2) u(a) on t.a = u.a", ["INT", "INT"], [(1, None)]),
+    ("select a from values (1) t(a) join values (1) u(a) using (a)", ["INT"], [(1,)]),
+    ("select max(a) from values (1) t(a) having max(a) > 5", ["INT"], []),
+    (
+        "select lag(a, -1) over (order by a), lead(a, 0) over (order by a) from values (1),(2) t(a)",
+        ["INT", "INT"],
+        [(2, 1), (None, 2)],
+    ),
+    (
+        "select sum(a) over (order by a range between unbounded preceding and 1 following) from values (1),(2),(4) t(a)",
+        ["BIGINT"],
+        [(3,), (3,), (7,)],
+    ),
+    (
+        "select a, rank() over (partition by b order by a desc nulls last) r from values (1, 'x'),(null, 'x'),(3, 'x') t(a, b) order by r",
+        ["INT", "INT"],
+        [(3, 1), (1, 2), (None, 3)],
+    ),
+    (
+        "select first(a) over (order by a rows between 1 following and 2 following) f from values (1),(2),(3) t(a) order by f",
+        ["INT"],
+        [(None,), (2,), (3,)],
+    ),
+    (
+        "select approx_count_distinct(a), count(distinct a) from values ('x'),('y'),('x') t(a)",
+        ["BIGINT", "BIGINT"],
+        [(2, 2)],
+    ),
+    (
+        "select sum(a) / count(a), sum(a) / 2, avg(a) * 2 from values (1.00),(2.00) t(a)",
+        ["DECIMAL(34,23)", "DECIMAL(17,6)", "DECIMAL(9,6)"],
+        [("1.50000000000000000000000", "1.500000", "3.000000")],
+    ),
+    (
+        "select round(avg(a), 2), round(12.345, 1), round(12345, -2), round(1.5f), round(null, 1) from values (1),(2) t(a)",
+        ["DOUBLE", "DECIMAL(4,1)", "INT", "FLOAT", "DOUBLE"],
+        [(1.5, "12.3", 12300, 2.0, None)],
+    ),
+    (
+        "select from_json('{\"a\":1.7}', 'a int'), from_json('{\"a\":\"2024-01-01\"}', 'a date'), from_json('{\"a\":\"1.50\"}', 'a decimal(5,2)'), from_json('{\"a\":1}', 'a string'), from_json('{\"a\":{\"b\":1}}', 'a struct<b:int>'), from_json('{\"a\":[1,\"x\"]}', 'a array<string>'), from_json('', 'a int'), from_json('{\"a\":true}', 'a boolean'), from_json('{\"a\":1e3}', 'a double')",
+        [
+            "STRUCT<a: INT>",
+            "STRUCT<a: DATE>",
+            "STRUCT<a: DECIMAL(5,2)>",
+            "STRUCT<a: STRING>",
+            "STRUCT<a: STRUCT<b: INT>>",
+            "STRUCT<a: ARRAY<STRING>>",
+            "STRUCT<a: INT>",
+            "STRUCT<a: BOOLEAN>",
+            "STRUCT<a: DOUBLE>",
+        ],
+        [
+            (
+                {"a": None},
+                {"a": "2024-01-01"},
+                {"a": "1.50"},
+                {"a": "1"},
+                {"a": {"b": 1}},
+                {"a": ["1", "x"]},
+                None,
+                {"a": True},
+                {"a": 1000.0},
+            )
+        ],
+    ),
 ]
 
 # From Apache Spark's golden files of queries.
@@ -952,11 +1148,6 @@ GOLDEN: list[tuple[str, list[str], list[tuple[Any, ...]]]] = [
         [],
     ),
     (
-        "SELECT col1, col2, SUM(col1) as sum_col1, AVG(SUM(col1)) OVER (PARTITION BY col2) as avg_by_col2 FROM VALUES (1, 'A'), (2, 'A'), (3, 'B'), (4, 'B') AS t(col1, col2) GROUP BY col1, col2",
-        ["INT", "STRING", "BIGINT", "DOUBLE"],
-        [(1, "A", 1, 1.5), (2, "A", 2, 1.5), (3, "B", 3, 3.5), (4, "B", 4, 3.5)],
-    ),
-    (
         "SELECT col1, MAX(col2) as max_col2, FIRST_VALUE(MAX(col2)) OVER (PARTITION BY col1) as first_max FROM VALUES (1, 100), (1, 150), (2, 200), (2, 250) AS t(col1, col2) GROUP BY col1",
         ["INT", "INT", "INT"],
         [(1, 150, 150), (2, 250, 250)],
@@ -1139,6 +1330,29 @@ FAILURES = [
     ("select map_concat(map('a', 1), map('a', 2))", "DUPLICATED_MAP_KEY", "23505"),
     ("select variant_get(parse_json('{\"a\":\"x\"}'), '$.a', 'int')", "INVALID_VARIANT_CAST", "22023"),
     ("select parse_json('{bad')", "MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION", "22023"),
+    (
+        "with recursive r(n) as (select 1 union all select n + 1 from r where n < 101) select max(n) from r",
+        "RECURSION_LEVEL_LIMIT_EXCEEDED",
+        "42836",
+    ),
+    (
+        "with recursive r(n) as (select 1 union all select n + 1 from r where n < 102) select max(n) from r",
+        "RECURSION_LEVEL_LIMIT_EXCEEDED",
+        "42836",
+    ),
+    (
+        "select cast(1 as decimal(38,18)) * cast(1 as decimal(38,18)), cast(1 as decimal(38,0)) / 3, cast(99999999999999999999 as decimal(38,10)) + 1, cast(1 as decimal(38,38))",
+        "NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION",
+        "22003",
+    ),
+    ("select 100000000000000000000000000000000000000", "DECIMAL_PRECISION_EXCEEDS_MAX_PRECISION", "22003"),
+    ("select 1.5 + 1.5f, 1.5 + 1.5d, 1 + '1', '1.5' + 1, 2.5 + '1', 1L + 1S, 1Y * 1.0", "CAST_INVALID_INPUT", "22018"),
+    ("select 'a' + 1", "CAST_INVALID_INPUT", "22018"),
+    ("select 1e308 * 10, -1e308 * 10, 0D / 1, 1 / 1e400", "INVALID_NUMERIC_LITERAL_RANGE", "22003"),
+    ("select array(1, null, 3)[1], array()[0]", "INVALID_ARRAY_INDEX", "22003"),
+    ("select a from values (1) t(a) join values (1) u(a) on t.a = u.a", "AMBIGUOUS_REFERENCE", "42704"),
+    ("select * from values (1),(2) t(a) where a = any (array(1))", "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", "42K09"),
+    ("select bround(0.5), bround(1.5), ceil(-0.5), floor(0.5D), truncate(1.5)", "UNRESOLVED_ROUTINE", "42883"),
     ("SELECT explode(struct(1, 'a', 2, 'b'))", "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", "42K09"),
     ("SELECT explode(1)", "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", "42K09"),
     ("SELECT explode(null)", "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", "42K09"),
@@ -1244,6 +1458,18 @@ NAMES = [
     ("select x from values (1),(null),(2) t(x) order by x desc nulls first limit 2 offset 1", ["x"]),
     ("select s.*, s.a as c from (select named_struct('a', 1, 'b', 'x') as s)", ["a", "b", "c"]),
     ("select /* c /* nested */ */ 1 -- tail", ["1"]),
+    ("select * from (values (1, 2) as t(a, b)) where a = 1", ["a", "b"]),
+    (
+        "select -5 % 3, 5 % -3, -5.5 % 3, -5D % 3, mod(5, 0.3), pmod(-5, 3)",
+        ["(-5 % 3)", "(5 % -3)", "(-5.5 % 3)", "(-5.0 % 3)", "mod(5, 0.3)", "pmod(-5, 3)"],
+    ),
+    ("select 1 -- comment", ["1"]),
+    ("select a, b, count(*) from values (1, 2) t(a, b) group by a, rollup(b) order by a, b", ["a", "b", "count(1)"]),
+    ("select distinct a, b from values (1, 2),(1, 2),(null, null),(null, null) t(a, b) order by a", ["a", "b"]),
+    (
+        "select approx_count_distinct(a), count(distinct a) from values ('x'),('y'),('x') t(a)",
+        ["approx_count_distinct(a)", "count(DISTINCT a)"],
+    ),
 ]
 
 
