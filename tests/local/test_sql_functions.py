@@ -520,6 +520,11 @@ EXAMPLES: list[tuple[str, list[str], list[tuple[Any, ...]]]] = [
     ("SELECT not true", ["BOOLEAN"], [(False,)]),
     ("SELECT not false", ["BOOLEAN"], [(True,)]),
     ("SELECT not NULL", ["BOOLEAN"], [(None,)]),
+    (
+        "SELECT a, b, nth_value(b, 2) OVER (PARTITION BY a ORDER BY b) FROM VALUES ('A1', 2), ('A1', 1), ('A2', 3), ('A1', 1) tab(a, b)",
+        ["STRING", "INT", "INT"],
+        [("A1", 1, 1), ("A1", 1, 1), ("A1", 2, 1), ("A2", 3, None)],
+    ),
     ("SELECT nullif(2, 2)", ["INT"], [(None,)]),
     ("SELECT nullifzero(0)", ["INT"], [(None,)]),
     ("SELECT nullifzero(2)", ["INT"], [(2,)]),

@@ -783,6 +783,223 @@ ANSWERS: list[tuple[str, list[str], list[tuple[Any, ...]]]] = [
             )
         ],
     ),
+    ("select * from values (1, 'a') t(id, v) where id = '1'", ["INT", "STRING"], [(1, "a")]),
+    ("select * from values (date'2024-01-01') t(d) where d > '2023-12-31'", ["DATE"], [("2024-01-01",)]),
+    ("select cast(a as int) + b from values ('1', 2.5) t(a, b)", ["DECIMAL(12,1)"], [("3.5",)]),
+    (
+        "select sum(a * b), avg(a) from values (cast(1.5 as decimal(5,2)), 2) t(a, b)",
+        ["DECIMAL(26,2)", "DECIMAL(9,6)"],
+        [("3.00", "1.500000")],
+    ),
+    (
+        "select a / b from values (cast(10 as decimal(10,2)), cast(3 as decimal(5,1))) t(a, b)",
+        ["DECIMAL(17,8)"],
+        [("3.33333333",)],
+    ),
+    (
+        "select a % b, a div b, -a, abs(a) from values (cast(-10.5 as decimal(10,2)), cast(3 as decimal(5,1))) t(a, b)",
+        ["DECIMAL(6,2)", "BIGINT", "DECIMAL(10,2)", "DECIMAL(10,2)"],
+        [("-1.50", -3, "10.50", "10.50")],
+    ),
+    (
+        "select a + 1, a - 1L, a * 2, a / 2, a + 1.5, a + 1D from values (cast(10 as smallint)) t(a)",
+        ["INT", "BIGINT", "INT", "DOUBLE", "DECIMAL(7,1)", "DOUBLE"],
+        [(11, 9, 20, 5.0, "11.5", 11.0)],
+    ),
+    ("select a = b, a < b from values (1.0, 1) t(a, b)", ["BOOLEAN", "BOOLEAN"], [(True, False)]),
+    ("select count(*) from range(5) where id % 2 = 0", ["BIGINT"], [(3,)]),
+    (
+        "select id, id * 1.5, id / 2 from range(2) order by id",
+        ["BIGINT", "DECIMAL(23,1)", "DOUBLE"],
+        [(0, "0.0", 0.0), (1, "1.5", 0.5)],
+    ),
+    (
+        "select substring(a, 2), upper(a), length(a) from values ('héllo'), (null) t(a) order by a",
+        ["STRING", "STRING", "INT"],
+        [(None, None, None), ("éllo", "HÉLLO", 5)],
+    ),
+    (
+        "select date_format(d, 'yyyy') y, count(*) from values (date'2024-01-01'), (date'2024-06-01'), (date'2023-01-01') t(d) group by 1 order by 1",
+        ["STRING", "BIGINT"],
+        [("2023", 1), ("2024", 2)],
+    ),
+    (
+        "select year(d), month(d), sum(x) from values (date'2024-01-01', 1), (date'2024-01-15', 2) t(d, x) group by year(d), month(d)",
+        ["INT", "INT", "BIGINT"],
+        [(2024, 1, 3)],
+    ),
+    (
+        "select case when a > 1 then 'big' else 'small' end as s, count(*) from values (1),(2),(3) t(a) group by s order by s",
+        ["STRING", "BIGINT"],
+        [("big", 2), ("small", 1)],
+    ),
+    (
+        "select a, count(*) as c from values ('x'),('y'),('x') t(a) group by a order by c desc, a limit 1",
+        ["STRING", "BIGINT"],
+        [("x", 2)],
+    ),
+    (
+        "select a, b, row_number() over (partition by a order by b desc) as rn from values (1, 1),(1, 2),(2, 3) t(a, b) order by a, rn",
+        ["INT", "INT", "INT"],
+        [(1, 2, 1), (1, 1, 2), (2, 3, 1)],
+    ),
+    (
+        "select a, sum(b) over (partition by a) / sum(b) over () from values (1, 1),(1, 2),(2, 3) t(a, b) order by a, b",
+        ["INT", "DOUBLE"],
+        [(1, 0.5), (1, 0.5), (2, 0.5)],
+    ),
+    (
+        "select t1.a, t2.b from values (1),(2) t1(a) left join values (1, 'x') t2(a, b) on t1.a = t2.a order by t1.a",
+        ["INT", "STRING"],
+        [(1, "x"), (2, None)],
+    ),
+    (
+        "select t.*, u.b from values (1, 2) t(a, c) join values (1, 'x') u(a, b) using (a)",
+        ["INT", "INT", "STRING"],
+        [(1, 2, "x")],
+    ),
+    ("select a from values (1),(2),(3) t(a) where a between 2 and 3 and a not in (3)", ["INT"], [(2,)]),
+    ("select a from values ('abc'),('xbc') t(a) where a like 'a%' or a rlike '^x'", ["STRING"], [("abc",), ("xbc",)]),
+    (
+        "select coalesce(a, b, 0) from values (null, 2),(1, null),(null, null) t(a, b) order by 1",
+        ["INT"],
+        [(0,), (1,), (2,)],
+    ),
+    ("select explode(split('a,b', ',')) as w", ["STRING"], [("a",), ("b",)]),
+    (
+        "select w, count(*) from (select explode(split('a b a', ' ')) as w) group by w order by w",
+        ["STRING", "BIGINT"],
+        [("a", 2), ("b", 1)],
+    ),
+    (
+        "select a, collect_list(b) from values (1, 'x'),(1, 'y'),(2, 'z') t(a, b) group by a order by a",
+        ["INT", "ARRAY<STRING>"],
+        [(1, ["x", "y"]), (2, ["z"])],
+    ),
+    ("select max(struct(b, a)).a from values (1, 5),(2, 9) t(a, b)", ["INT"], [(2,)]),
+    (
+        "select a, count(distinct b), sum(distinct b) from values (1, 1),(1, 1),(1, 2) t(a, b) group by a",
+        ["INT", "BIGINT", "BIGINT"],
+        [(1, 2, 3)],
+    ),
+    ("select * from values (1),(2),(3) t(a) order by a limit 2 offset 1", ["INT"], [(2,), (3,)]),
+    ("select * from values (1),(2),(3) t(a) limit 0", ["INT"], []),
+    (
+        "select a from values (3),(1) t(a) union select a from values (2) u(a) order by a desc",
+        ["INT"],
+        [(3,), (2,), (1,)],
+    ),
+    ("select x.a from (select a from values (1) t(a)) x where x.a in (select 1)", ["INT"], [(1,)]),
+    (
+        "select (select count(*) from values (1),(2) u(b) where u.b <= t.a) from values (1),(2) t(a) order by a",
+        ["BIGINT"],
+        [(1,), (2,)],
+    ),
+    (
+        "select if(a is null, 'n', 'v'), a is not null, a <=> null, isnull(a), isnotnull(a) from values (1),(null) t(a) order by a",
+        ["STRING", "BOOLEAN", "BOOLEAN", "BOOLEAN", "BOOLEAN"],
+        [("n", False, True, True, False), ("v", True, False, False, True)],
+    ),
+    (
+        "select round(a, 1), ceil(a), floor(a), cast(a as int), a::string from values (2.55D),(-2.55D) t(a) order by a",
+        ["DOUBLE", "BIGINT", "BIGINT", "INT", "STRING"],
+        [(-2.6, -2, -3, -2, "-2.55"), (2.6, 3, 2, 2, "2.55")],
+    ),
+    (
+        "select round(a, 1), ceil(a), floor(a), cast(a as int), a::string from values (2.55),(-2.55) t(a) order by a",
+        ["DECIMAL(3,1)", "DECIMAL(2,0)", "DECIMAL(2,0)", "INT", "STRING"],
+        [("-2.6", "-2", "-3", -2, "-2.55"), ("2.6", "3", "2", 2, "2.55")],
+    ),
+    (
+        "select greatest(a, b, c), least(a, b, c) from values (1, 2.5, null) t(a, b, c)",
+        ["DECIMAL(11,1)", "DECIMAL(11,1)"],
+        [("2.5", "1.0")],
+    ),
+    (
+        "select min(a), max(a), min(b), max(b) from values ('a', date'2024-01-01'),('b', null) t(a, b)",
+        ["STRING", "STRING", "DATE", "DATE"],
+        [("a", "b", "2024-01-01", "2024-01-01")],
+    ),
+    (
+        "select trim(a), ltrim(a), rtrim(a), lower(a), a || '!' from values (' X ') t(a)",
+        ["STRING", "STRING", "STRING", "STRING", "STRING"],
+        [("X", "X ", " X", " x ", " X !")],
+    ),
+    (
+        "select timestampdiff(day, a, b), datediff(b, a), b - a from values (date'2024-01-01', date'2024-01-31') t(a, b)",
+        ["BIGINT", "INT", "INTERVAL DAY"],
+        [(30, 30, (0, 30, 0))],
+    ),
+    (
+        "select date_trunc('month', a), last_day(a), a + interval 1 month, extract(year from a) from values (timestamp'2024-01-31 10:11:12') t(a)",
+        ["TIMESTAMP", "DATE", "TIMESTAMP", "INT"],
+        [("2024-01-01 00:00:00+00:00", "2024-01-31", "2024-02-29 10:11:12+00:00", 2024)],
+    ),
+    (
+        'select from_json(a, \'struct<x:int,y:array<string>>\').y[0] from values (\'{"x":1,"y":["p","q"]}\') t(a)',
+        ["STRING"],
+        [("p",)],
+    ),
+    ("select transform(a, x -> x * f) from values (array(1, 2), 10) t(a, f)", ["ARRAY<INT>"], [([10, 20],)]),
+    (
+        "select aggregate(a, 0, (s, x) -> s + x), filter(a, x -> x > 1), size(a), array_contains(a, 1) from values (array(1, 2)) t(a)",
+        ["INT", "ARRAY<INT>", "INT", "BOOLEAN"],
+        [(3, [2], 2, True)],
+    ),
+    (
+        "select m['a'], map_keys(m), size(m) from values (map('a', 1, 'b', 2)) t(m)",
+        ["INT", "ARRAY<STRING>", "INT"],
+        [(1, ["a", "b"], 2)],
+    ),
+    ("select s.x, s.* from values (named_struct('x', 1, 'y', 'z')) t(s)", ["INT", "INT", "STRING"], [(1, 1, "z")]),
+    (
+        "select first_value(a) over (order by b), last_value(a) over (order by b rows between unbounded preceding and unbounded following) from values ('p', 1),('q', 2) t(a, b) order by b",
+        ["STRING", "STRING"],
+        [("p", "q"), ("p", "q")],
+    ),
+    (
+        "select ntile(3) over (order by a), percent_rank() over (order by a) from values (1),(2),(3),(4) t(a) order by a",
+        ["INT", "DOUBLE"],
+        [(1, 0.0), (1, 0.3333333333333333), (2, 0.6666666666666666), (3, 1.0)],
+    ),
+    ("select a, lag(a, 1, a) over (order by a) from values (1),(2) t(a) order by a", ["INT", "INT"], [(1, 1), (2, 1)]),
+    (
+        "select stddev(a), variance(a), percentile_approx(a, array(0.25, 0.5, 0.75)) from values (1),(2),(3),(4) t(a)",
+        ["DOUBLE", "DOUBLE", "ARRAY<INT>"],
+        [(1.2909944487358056, 1.6666666666666667, [1, 2, 3])],
+    ),
+    (
+        "select bool_and(a), bool_or(a), count_if(a) from values (true),(false),(null) t(a)",
+        ["BOOLEAN", "BOOLEAN", "BIGINT"],
+        [(False, True, 1)],
+    ),
+    (
+        "select try_cast(a as int), try_cast(a as date), try_cast(a as boolean), try_cast(a as double) from values ('1'),('x'),('2024-01-01'),(null) t(a) order by a",
+        ["INT", "DATE", "BOOLEAN", "DOUBLE"],
+        [(None, None, None, None), (1, None, True, 1.0), (None, "2024-01-01", None, None), (None, None, None, None)],
+    ),
+    ("select a from values (1),(2) t(a) where a > (select avg(b) from values (1),(2) u(b))", ["INT"], [(2,)]),
+    ("with x as (select 1 a), y as (select * from x union all select 2) select sum(a) from y", ["BIGINT"], [(3,)]),
+    ("select 1 where false", ["INT"], []),
+    (
+        "select count(*), sum(1), max(1) from values (1) t(a) where false",
+        ["BIGINT", "BIGINT", "INT"],
+        [(0, None, None)],
+    ),
+    ("select a, sum(b) from values (1, 1) t(a, b) where false group by a", ["INT", "BIGINT"], []),
+    (
+        "select char_length(a), reverse(a), substr(a, -2), left(a, 1), upper(a) from values ('a😀b') t(a)",
+        ["INT", "STRING", "STRING", "STRING", "STRING"],
+        [(3, "b😀a", "😀b", "a", "A😀B")],
+    ),
+    ("select a['k'] from values (map('k', null)) t(a)", ["VOID"], [(None,)]),
+    ("select concat_ws('-', collect_list(a)) from values ('x'),('y') t(a)", ["STRING"], [("x-y",)]),
+    ("select sort_array(collect_set(a)) from values (2),(1),(2) t(a)", ["ARRAY<INT>"], [([1, 2],)]),
+    (
+        "select unix_timestamp(a), to_unix_timestamp(a), date(a), cast(a as bigint) from values (timestamp'2024-01-01 00:00:00') t(a)",
+        ["BIGINT", "BIGINT", "DATE", "BIGINT"],
+        [(1704067200, 1704067200, "2024-01-01", 1704067200)],
+    ),
 ]
 
 # From Apache Spark's golden files of queries.
@@ -1148,6 +1365,11 @@ GOLDEN: list[tuple[str, list[str], list[tuple[Any, ...]]]] = [
         [],
     ),
     (
+        "SELECT col1, col2, SUM(col1) as sum_col1, AVG(SUM(col1)) OVER (PARTITION BY col2) as avg_by_col2 FROM VALUES (1, 'A'), (2, 'A'), (3, 'B'), (4, 'B') AS t(col1, col2) GROUP BY col1, col2",
+        ["INT", "STRING", "BIGINT", "DOUBLE"],
+        [(1, "A", 1, 1.5), (2, "A", 2, 1.5), (3, "B", 3, 3.5), (4, "B", 4, 3.5)],
+    ),
+    (
         "SELECT col1, MAX(col2) as max_col2, FIRST_VALUE(MAX(col2)) OVER (PARTITION BY col1) as first_max FROM VALUES (1, 100), (1, 150), (2, 200), (2, 250) AS t(col1, col2) GROUP BY col1",
         ["INT", "INT", "INT"],
         [(1, 150, 150), (2, 250, 250)],
@@ -1353,6 +1575,7 @@ FAILURES = [
     ("select a from values (1) t(a) join values (1) u(a) on t.a = u.a", "AMBIGUOUS_REFERENCE", "42704"),
     ("select * from values (1),(2) t(a) where a = any (array(1))", "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", "42K09"),
     ("select bround(0.5), bround(1.5), ceil(-0.5), floor(0.5D), truncate(1.5)", "UNRESOLVED_ROUTINE", "42883"),
+    ("select cast(a as decimal(3,1)) from values (99.95) t(a)", "NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION", "22003"),
     ("SELECT explode(struct(1, 'a', 2, 'b'))", "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", "42K09"),
     ("SELECT explode(1)", "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", "42K09"),
     ("SELECT explode(null)", "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", "42K09"),
@@ -1470,6 +1693,27 @@ NAMES = [
         "select approx_count_distinct(a), count(distinct a) from values ('x'),('y'),('x') t(a)",
         ["approx_count_distinct(a)", "count(DISTINCT a)"],
     ),
+    ("select cast(a as int) + b from values ('1', 2.5) t(a, b)", ["(CAST(a AS INT) + b)"]),
+    (
+        "select a + 1, a - 1L, a * 2, a / 2, a + 1.5, a + 1D from values (cast(10 as smallint)) t(a)",
+        ["(a + 1)", "(a - 1)", "(a * 2)", "(a / 2)", "(a + 1.5)", "(a + 1.0)"],
+    ),
+    ("select a, count(*) as c from values ('x'),('y'),('x') t(a) group by a order by c desc, a limit 1", ["a", "c"]),
+    ("select a from values ('abc'),('xbc') t(a) where a like 'a%' or a rlike '^x'", ["a"]),
+    (
+        "select a, collect_list(b) from values (1, 'x'),(1, 'y'),(2, 'z') t(a, b) group by a order by a",
+        ["a", "collect_list(b)"],
+    ),
+    ("select a from values (3),(1) t(a) union select a from values (2) u(a) order by a desc", ["a"]),
+    (
+        "select trim(a), ltrim(a), rtrim(a), lower(a), a || '!' from values (' X ') t(a)",
+        ["trim(a)", "ltrim(a)", "rtrim(a)", "lower(a)", "concat(a, !)"],
+    ),
+    (
+        "select bool_and(a), bool_or(a), count_if(a) from values (true),(false),(null) t(a)",
+        ["bool_and(a)", "bool_or(a)", "count_if(a)"],
+    ),
+    ("select count(*), sum(1), max(1) from values (1) t(a) where false", ["count(1)", "sum(1)", "max(1)"]),
 ]
 
 
