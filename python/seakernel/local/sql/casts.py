@@ -146,13 +146,6 @@ class Caster:
             return f"{function}(CAST(floor({micros} / 1000000.0::DOUBLE) AS BIGINT) AS {to.engine})"
         if to.is_fractional:
             return f"CAST({micros} / 1000000.0::DOUBLE AS {to.engine})"
-        return (
-            f"{function}(CAST({micros} AS DECIMAL(38,6)) * CAST(0.000001 AS DECIMAL(7,6)) AS {to.engine})"
-            if False
-            else self._refuse_epoch()
-        )
-
-    def _refuse_epoch(self) -> str:
         raise unsupported("The cast of a TIMESTAMP to DECIMAL")
 
     def _from_epoch(self, value: Typed) -> str:
@@ -210,15 +203,11 @@ class Caster:
 
     def _timestamp_arms(self, trimmed: str, function: str, to: DataType) -> str:
         zoned = f"{_DATE_PART}[ T]{_TIME_PART} ?{_ZONE}"
-        # DuckDB wants two digits in an offset, and a space before a region.
-        spaced = f"regexp_replace(replace({trimmed}, 'T', ' '), '([0-9]) ?([+-])([0-9])(:[0-9]+)?$', '\\1\\2 0\\3\\4')"
-        spaced = f"replace({spaced}, ' 0', '0')" if False else trimmed
+        # DuckDB wants two digits in an offset.
         arms = f"WHEN regexp_full_match({trimmed}, '{_DATE_PART}([ T]({_TIME_PART})?)?') THEN {function}({trimmed} AS {to.engine}) "
         if to.kind == "TIMESTAMP":
-            single = f"regexp_replace({spaced}, '([+-])([0-9])(:[0-9]{{2}})?$', '\\10\\2\\3')"
-            fixed = (
-                f"CASE WHEN regexp_full_match({spaced}, '.*:.*[+-][0-9](:[0-9]{{2}})?') THEN {single} ELSE {spaced} END"
-            )
+            single = f"regexp_replace({trimmed}, '([+-])([0-9])(:[0-9]{{2}})?$', '\\10\\2\\3')"
+            fixed = f"CASE WHEN regexp_full_match({trimmed}, '.*:.*[+-][0-9](:[0-9]{{2}})?') THEN {single} ELSE {trimmed} END"
             arms += f"WHEN regexp_full_match({trimmed}, '{zoned}') THEN {function}({fixed} AS TIMESTAMPTZ) "
         else:
             local = f"regexp_extract({trimmed}, '{_DATE_PART}[ T]{_TIME_PART}')"
