@@ -38,7 +38,7 @@ REFUSED = [
     ("SELECT * FROM IDENTIFIER('`/etc/passwd`')", NO_TABLE),
     ("SELECT * FROM read_csv('/etc/passwd')", NO_TABLE_FUNCTION),
     ("SELECT * FROM read_text('/etc/passwd')", NO_TABLE_FUNCTION),
-    ("SELECT * FROM read_files('/etc/passwd')", NO_TABLE_FUNCTION),
+    ("SELECT * FROM read_files('/etc/passwd')", "UNSUPPORTED_FEATURE.LOCAL_WAREHOUSE 0A000"),
     ("SELECT * FROM glob('/etc/*')", NO_TABLE_FUNCTION),
     ("SELECT * FROM duckdb_settings()", NO_TABLE_FUNCTION),
     ("SELECT * FROM duckdb_tables()", NO_TABLE_FUNCTION),

@@ -64,6 +64,12 @@ class _Operation:
                     "42K09",
                     f'Cannot resolve "({operator})" due to data type mismatch: the binary operator requires numeric operands, not "{left.type.text}" and "{right.type.text}".',
                 )
+        if left.type.is_string and right.type.is_string:
+            raise failure(
+                "DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE",
+                "42K09",
+                f'Cannot resolve "({operator})" due to data type mismatch: the binary operator requires the input type ("NUMERIC" or "INTERVAL"), not "STRING".',
+            )
         both = (left.type, right.type)
 
         def number(one: Typed, other: DataType) -> Typed:
@@ -140,7 +146,7 @@ class _Operation:
     def _as_decimal(self, value: Typed) -> Typed:
         if value.type.kind == "DECIMAL":
             return value
-        if value.is_constant and isinstance(value.constant, int):
+        if value.literal and isinstance(value.constant, int):
             # A literal needs only the digits that it has.
             kind = types.decimal(len(str(abs(value.constant))), 0)
             return Typed(
@@ -167,8 +173,11 @@ class _Operation:
                 return Typed(f"({left.sql} {operator} CAST({right.sql} AS INTEGER))", types.DATE)
             if right.type.is_interval:
                 return add_interval(operator, left, right)
+            if right.type.kind == "VOID" and operator == "-":
+                return self._difference(left, self.caster.cast(right, left.type))
             if right.type.kind == "VOID":
-                return Typed(f"CAST(NULL AS {left.type.engine})", left.type)
+                kind = types.TIMESTAMP if left.type.kind == "DATE" else left.type
+                return Typed(f"CAST(NULL AS {kind.engine})", kind)
             if right.type.is_string and operator == "-":
                 return self._difference(left, self.caster.cast(right, left.type))
         raise type_mismatch(f"{left.type.text} {operator} {right.type.text} is not defined")
@@ -250,7 +259,7 @@ def comparable(caster: Caster, left: Typed, right: Typed) -> tuple[Typed, Typed]
         SqlError: DATATYPE_MISMATCH if there is none, or if values of it have no order.
     """
     kind = types.common_type(left.type, right.type)
-    if kind is None:
+    if kind is None or (kind.is_interval and (left.type.is_string or right.type.is_string)):
         raise failure(
             "DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES",
             "42K09",

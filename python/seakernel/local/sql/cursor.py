@@ -162,6 +162,8 @@ class Cursor:
             if name == "STRING" and self.accept("COLLATE") and self.identifier().upper() != "UTF8_BINARY":
                 raise unsupported("A collation other than UTF8_BINARY")
             return _PLAIN_TYPES[name]
+        if name in ("TIME", "GEOMETRY", "GEOGRAPHY", "OBJECT"):
+            raise unsupported(f"The type {name}")
         if name in ("DECIMAL", "DEC", "NUMERIC"):
             return self._decimal()
         if name in ("CHAR", "CHARACTER", "VARCHAR"):

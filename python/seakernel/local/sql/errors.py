@@ -7,10 +7,28 @@ import re
 _CLASS = re.compile(r"\[([A-Z][A-Z0-9_]*(?:\.[A-Z0-9_]+)?)\] (.*?SQLSTATE: ([0-9A-Z]{5}))", re.DOTALL)
 
 _MISSING_VALUE = re.compile(r"NOT NULL constraint failed: [a-z0-9_]+\.c_([^\n]*)")
+_NO_DECIMAL = "NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION"
 
 # DuckDB's own run-time failures, told apart by their words: the engine has no error codes of its own.
 _ENGINE_ERRORS = (
     (re.compile(r"division by zero", re.IGNORECASE), "DIVIDE_BY_ZERO", "22012"),
+    (re.compile(r"Unknown TimeZone", re.IGNORECASE), "UNSUPPORTED_FEATURE.LOCAL_WAREHOUSE", "0A000"),
+    (
+        re.compile(r"(Date|Time) out of range: |invalid month|invalid day", re.IGNORECASE),
+        "DATETIME_FIELD_OUT_OF_BOUNDS.WITH_SUGGESTION",
+        "22023",
+    ),
+    (re.compile(r"(date|time|timestamp) field value out of range", re.IGNORECASE), "CAST_INVALID_INPUT", "22018"),
+    (
+        re.compile(
+            r"Could not cast value .* to DECIMAL\(|Casting .*to type DECIMAL|to (type )?DECIMAL\(.*range", re.IGNORECASE
+        ),
+        _NO_DECIMAL,
+        "22003",
+    ),
+    (re.compile(r"Failed to cast decimal value", re.IGNORECASE), "CAST_OVERFLOW", "22003"),
+    (re.compile(r"out of range for the destination type", re.IGNORECASE), "CAST_OVERFLOW", "22003"),
+    (re.compile(r"overflow in .*of INT(8|16)\b", re.IGNORECASE), "BINARY_ARITHMETIC_OVERFLOW", "22003"),
     (re.compile(r"overflow|out of range", re.IGNORECASE), "ARITHMETIC_OVERFLOW", "22003"),
     (
         re.compile(r"could not convert|can't be cast|invalid unicode|conversion error", re.IGNORECASE),

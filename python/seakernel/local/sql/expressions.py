@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import re
+import sys
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from seakernel.local.sql.typed import QuerySql, RelationSql
 
 _NUMBER = re.compile(r"(-?)(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(BD|[LSYDF])?$", re.IGNORECASE)
+_GREATEST_FLOAT = 3.4028234663852886e38
 _SUFFIX_TYPES = {"L": types.BIGINT, "S": types.SMALLINT, "Y": types.TINYINT}
 
 
@@ -145,7 +149,15 @@ class ExpressionTranslator:
         text = node.text.strip()
         plain = r"\d{4}-\d{2}-\d{2}" + ("" if kind.kind == "DATE" else r"( \d{2}:\d{2}:\d{2}(\.\d{1,6})?)?")
         if re.fullmatch(plain, text):
-            # The common spelling needs no guard; DuckDB refuses days that do not exist.
+            # The common spelling needs no guard at run time.
+            try:
+                datetime.datetime.fromisoformat(text)
+            except ValueError:
+                raise failure(
+                    "INVALID_TYPED_LITERAL",
+                    "42604",
+                    f"The value of the typed literal \"{kind.kind}\" is invalid: '{node.text}'.",
+                ) from None
             return f"CAST({text_literal(text)} AS {kind.engine})"
         message = text_literal(
             f"[INVALID_TYPED_LITERAL] The value of the typed literal \"{kind.kind}\" is invalid: '{node.text}'. SQLSTATE: 42604"
@@ -182,6 +194,9 @@ class ExpressionTranslator:
             raise type_mismatch(f'{node.operator} requires a number, not "{value.type.text}"')
         if node.operator == "+":
             return value
+        if value.type.is_integral:
+            # DuckDB widens the negation of the least integer; a subtraction overflows as it should.
+            return inherit(Typed(f"(CAST(0 AS {value.type.engine}) - {value.sql})", value.type), [value])
         return inherit(Typed(f"(-({value.sql}))", value.type), [value])
 
     def _binary(self, node: syntax.Binary, scope: Scope) -> Typed:
@@ -211,7 +226,8 @@ class ExpressionTranslator:
         return inherit(Typed(symbol, kind), [left, right])
 
     def _cast(self, node: syntax.Cast, scope: Scope) -> Typed:
-        return self.caster.cast(self.expression(node.operand, scope), node.type, is_try=node.is_try)
+        made = self.caster.cast(self.expression(node.operand, scope), node.type, is_try=node.is_try)
+        return replace(made, literal=False)
 
     def _case(self, node: syntax.Case, scope: Scope) -> Typed:
         conditions: list[Typed] = []
@@ -376,9 +392,9 @@ class ExpressionTranslator:
     def _interval(self, node: syntax.Interval, scope: Scope) -> Typed:
         if node.pairs and not node.pairs[0][1]:
             text = node.pairs[0][0]
-            return interval_of(
-                *java_text.months_and_micros(text.text if isinstance(text, syntax.Literal) else ""), None
-            )
+            written = text.text if isinstance(text, syntax.Literal) else ""
+            units = _span(java_text.interval_units(written))
+            return interval_of(*java_text.months_and_micros(written), DataType(_interval_kind(units[0]), units=units))
         if node.end_unit:
             value = node.pairs[0][0]
             if not isinstance(value, syntax.Literal):
@@ -401,12 +417,18 @@ class ExpressionTranslator:
         for value, unit in parts:
             scale = _UNIT_SIZES[unit]
             if value.type.is_string and isinstance(value.constant, str):
+                if not re.fullmatch(r"\s*[+-]?[0-9]+(\.[0-9]*)?\s*", value.constant):
+                    raise failure(
+                        "INVALID_INTERVAL_FORMAT.INVALID_VALUE",
+                        "22006",
+                        f"Error parsing '{value.constant}' to interval. Please ensure that the value provided is in a valid format for defining an interval.",
+                    )
                 months, micros = java_text.months_and_micros(f"{value.constant} {unit}")
                 terms.append(str(months if kind.kind == "INTERVAL_YM" else micros))
             elif value.type.is_integral:
                 terms.append(f"CAST({value.sql} AS BIGINT) * {scale}")
             elif value.type.kind == "DECIMAL" and unit == "SECOND":
-                terms.append(f"CAST({value.sql} * {scale} AS BIGINT)")
+                terms.append(f"CAST(trunc({value.sql} * {scale}) AS BIGINT)")
             else:
                 raise type_mismatch(f'the amount of an interval is an integer, not "{value.type.text}"')
         total = "(" + " + ".join(terms) + ")"
@@ -512,6 +534,12 @@ def number(text: str) -> Typed:
     body = sign + digits + (exponent or "")
     if suffix in ("D", "F") or (exponent and suffix != "BD"):
         kind = types.FLOAT if suffix == "F" else types.DOUBLE
+        if abs(float(body)) > (_GREATEST_FLOAT if suffix == "F" else sys.float_info.max):
+            raise failure(
+                "INVALID_NUMERIC_LITERAL_RANGE",
+                "22003",
+                f"Numeric literal {text} is outside the valid range for {kind.text}.",
+            )
         return Typed(f"CAST('{body}' AS {kind.engine})", kind, constant=float(body), simple=True)
     if suffix in _SUFFIX_TYPES or (suffix == "" and "." not in digits):
         value = int(body) if "." not in body else None
@@ -520,7 +548,7 @@ def number(text: str) -> Typed:
             for kind in kinds:
                 bits = types.INTEGER_BITS[kind.kind]
                 if -(1 << (bits - 1)) <= value < 1 << (bits - 1):
-                    return Typed(f"CAST({value} AS {kind.engine})", kind, constant=value, simple=True)
+                    return Typed(f"CAST({value} AS {kind.engine})", kind, constant=value, literal=True, simple=True)
         if suffix:
             raise failure(
                 "INVALID_NUMERIC_LITERAL_RANGE",
@@ -595,6 +623,8 @@ def interval_of(months: int, micros: int, kind: DataType | None) -> Typed:
         raise unsupported("An interval of months and days at once")
     if kind is None:
         kind = types.YEAR_TO_MONTH if months else types.DAY_TO_SECOND
+    if not -(1 << 31) <= months < 1 << 31 or not -(1 << 63) <= micros < 1 << 63:
+        raise failure("INVALID_INTERVAL_FORMAT.ARITHMETIC_EXCEPTION", "22006", "The interval is out of range.")
     if kind.kind == "INTERVAL_YM":
         return Typed(f"to_months({months})", kind)
     days, rest = divmod(abs(micros), 86_400_000_000)

@@ -58,7 +58,7 @@ def _refuse(letter: str, count: int) -> Exception:
 
 
 def _offset_text(letter: str, count: int, seconds: int) -> str:
-    if letter == "X" and seconds == 0:
+    if letter == "X" and seconds == 0 and count <= 3:
         return "Z"
     sign = "-" if seconds < 0 else "+"
     hours, minutes = divmod(abs(seconds) // 60, 60)
@@ -71,7 +71,9 @@ def _offset_text(letter: str, count: int, seconds: int) -> str:
 
 
 def _formatted(letter: str, count: int, moment: datetime.datetime, offset: int) -> str:
-    if letter in ("y", "u") and letter == "y":
+    if letter == "y" and count > 6:
+        raise _refuse(letter, count)
+    if letter == "y":
         return f"{moment.year % 100:02d}" if count == 2 else str(moment.year).zfill(count)
     if letter in "ML":
         name = _MONTHS[moment.month - 1]
@@ -155,6 +157,8 @@ def parser(pattern: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
         meaning, body = _parsed(letter, count)
         meanings.append(meaning)
         regex.append(f"({body})")
+    if "yearday" in meanings and {"month", "monthname", "day"} & set(meanings):
+        raise unsupported("A datetime pattern with both the day of the year and a month or day")
     return re.compile("".join(regex), re.IGNORECASE), tuple(meanings)
 
 

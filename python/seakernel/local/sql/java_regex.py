@@ -159,7 +159,7 @@ def regexp_groups(text: str, pattern: str, group: int) -> list[str]:
 def regexp_first(text: str, pattern: str) -> str | None:
     """The first match, or NULL."""
     found = compiled(pattern).search(text)
-    return found[0] if found else None
+    return (found[0] or None) if found else None
 
 
 @python_function("VARCHAR", "VARCHAR", returns="INTEGER")
@@ -233,7 +233,7 @@ def split_by(text: str, pattern: str, limit: int) -> list[str]:
     for found in compiled(pattern).finditer(text):
         if limit > 0 and len(parts) == limit - 1:
             break
-        if found.end() == 0 or (found.start() == found.end() == len(text)):
+        if found.end() == 0:
             # A match of no width at the start yields no empty first part.
             continue
         parts.append(text[start : found.start()])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
+import urllib.parse
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 
-from seakernel.local.sql.errors import failure
+from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.python_functions import python_function
 from seakernel.local.sql.types import DAY_TIME_UNITS
 
@@ -86,6 +87,40 @@ def months_and_micros(text: str) -> tuple[int, int]:
             micros += sign * int(Decimal(found[2] + (found[3] or "")) * _INTERVAL_UNITS[unit])
         offset = found.end()
     return months, micros
+
+
+@python_function("VARCHAR", returns="VARCHAR")
+def url_encoded(text: str) -> str:
+    """The text as in an HTML form: a space becomes a plus sign."""
+    return urllib.parse.quote_plus(text, safe="*").replace("~", "%7E")
+
+
+@python_function("VARCHAR", returns="VARCHAR")
+def url_decoded(text: str) -> str:
+    """The text that `url_encoded` would have made this of."""
+    found = try_url_decoded(text)
+    if found is None:
+        raise failure(
+            "CANNOT_DECODE_URL",
+            "22546",
+            f"The provided URL cannot be decoded: {text}. Please ensure that the URL is properly formatted and try again.",
+        )
+    return found
+
+
+@python_function("VARCHAR", returns="VARCHAR")
+def try_url_decoded(text: str) -> str | None:
+    """As `url_decoded`, but NULL for a text that is none."""
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
+        return None
+    return urllib.parse.unquote_plus(text)
+
+
+def interval_units(text: str) -> list[str]:
+    """The units that the text of an interval names, such as DAY and HOUR in `1 day 2 hours`."""
+    words = re.findall(r"[a-z]+", re.sub(r"^\s*interval\b", "", text.strip(), flags=re.IGNORECASE), re.IGNORECASE)
+    units = [word.upper().removesuffix("S") for word in words]
+    return [unit for unit in units if unit in _INTERVAL_UNITS or unit in ("YEAR", "MONTH")] or ["SECOND"]
 
 
 def unit_text(text: str, start: str, end: str) -> tuple[int, int]:
@@ -322,6 +357,8 @@ def _rounded(value: float, places: int, rounding: str) -> float:
 def format_printf(pattern: str, arguments: list[str | None]) -> str:
     """format_string for %s, %d, %x and %f with flags, width and precision; arguments come as text with a type mark."""
     values = iter(arguments)
+    if re.search(r"%\d+\$|%<", pattern.replace("%%", "")):
+        raise unsupported("format_string with numbered arguments")
 
     def one(found: re.Match[str]) -> str:
         flags, width, precision, conversion = found[1], found[2], found[3], found[4]

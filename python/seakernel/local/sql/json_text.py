@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from seakernel.local.sql.errors import failure, unsupported
+from seakernel.local.sql.java_text import java_number
 from seakernel.local.sql.python_functions import PythonFunction, PythonFunctions, python_function
 from seakernel.local.sql.types import INTEGER_BITS, DataType, text_literal
 
@@ -97,7 +98,19 @@ def json_at(text: str, path: str) -> str | None:
         return None
     if value is _MISSING or value is None:
         return None
+    value = _doubles(value)
     return str(value) if isinstance(value, str) else dump(value)
+
+
+def _doubles(value: Any) -> Any:
+    """The value with its fractional numbers as Java writes a double, which is how they are copied."""
+    if isinstance(value, NumberText):
+        return value if value.lstrip("-").isdigit() else NumberText(java_number(repr(float(value))))
+    if isinstance(value, list):
+        return [_doubles(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _doubles(part) for name, part in value.items()}
+    return value
 
 
 @python_function("VARCHAR", "VARCHAR[]", returns="VARCHAR[]", takes_nulls=True)

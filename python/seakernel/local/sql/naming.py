@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from seakernel.local.sql import syntax
+from seakernel.local.sql.java_text import java_number
 
 if TYPE_CHECKING:
     from seakernel.local.sql.syntax import Expression
 
 _SUFFIXES = ("BD", "L", "S", "Y", "D", "F")
 _GENERATED = {"explode": "col", "explode_outer": "col"}
+#: Functions that appear under another name than the one they were called by.
 _DISPLAYED = {
-    "substr": "substr",
-    "iff": "iff",
-    "len": "len",
+    "array_agg": "collect_list",
+    "curdate": "current_date",
+    "current_database": "current_schema",
+    **{
+        name: name.upper()
+        for name in (
+            *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "cot", "csc"),
+            *("degrees", "e", "exp", "expm1", "floor", "hypot", "log", "log10", "log1p", "log2", "pi", "power"),
+            *("radians", "regexp", "regexp_like", "rlike", "sec", "signum", "sin", "sinh", "sqrt", "tan", "tanh"),
+        )
+    },
 }
+#: The parameters of the lambdas around the expression at hand; each is shown as `namedlambdavariable()`.
+_PARAMETERS: ContextVar[frozenset[str]] = ContextVar("parameters", default=frozenset())
 
 
 def name_of(expression: Expression) -> str:
@@ -41,14 +54,14 @@ def _text(expression: Expression) -> str:
 def _literal(node: syntax.Literal) -> str:
     if node.kind == "NUMBER":
         text = node.text
+        if "E" in text.upper() and not text.upper().endswith("BD"):
+            return java_number(repr(float(text.rstrip("dDfF"))))
         for suffix in _SUFFIXES:
             if text.upper().endswith(suffix) and not text.upper().startswith("0X"):
                 text = text[: -len(suffix)]
                 if suffix in ("D", "F") and "." not in text:
                     text += ".0"
                 break
-        if "E" in text.upper():
-            return repr(float(text)).replace("e", "E").replace("E+", "E")
         return text
     if node.kind == "BOOLEAN":
         return node.text.lower()
@@ -80,7 +93,7 @@ def _call(node: syntax.Call) -> str:
             else f"trim({arguments})"
         )
     else:
-        text = f"{name}({'DISTINCT ' if node.distinct else ''}{arguments})"
+        text = f"{_DISPLAYED.get(name, name)}({'DISTINCT ' if node.distinct else ''}{arguments})"
     if node.order_by:
         keys = ", ".join(_order(item) for item in node.order_by)
         text += f" WITHIN GROUP (ORDER BY {keys})"
@@ -166,6 +179,20 @@ def _binary(node: syntax.Binary) -> str:
     return f"({_text(node.left)} {operator} {_text(node.right)})"
 
 
+def _name(node: syntax.Name) -> str:
+    if node.parts[0].lower() in _PARAMETERS.get():
+        return ".".join(["namedlambdavariable()", *node.parts[1:]])
+    return node.parts[-1]
+
+
+def _lambda(node: syntax.Lambda) -> str:
+    token = _PARAMETERS.set(_PARAMETERS.get() | {parameter.lower() for parameter in node.parameters})
+    try:
+        return f"lambdafunction({_text(node.body)}, {', '.join('namedlambdavariable()' for _ in node.parameters)})"
+    finally:
+        _PARAMETERS.reset(token)
+
+
 def _unary(node: syntax.Unary) -> str:
     if node.operator == "~":
         return f"~ {_text(node.operand)}"
@@ -175,7 +202,7 @@ def _unary(node: syntax.Unary) -> str:
 _WRITERS = {
     syntax.Literal: _literal,
     syntax.Parameter: lambda node: f":{node.name}" if isinstance(node.name, str) else "?",
-    syntax.Name: lambda node: ".".join(node.parts[-1:]),
+    syntax.Name: _name,
     syntax.Star: lambda node: "*",
     syntax.Alias: lambda node: f"{_text(node.expression)} AS {node.names[0]}",
     syntax.Unary: _unary,
@@ -196,9 +223,7 @@ _WRITERS = {
     syntax.Subscript: lambda node: f"{_text(node.operand)}[{_text(node.index)}]",
     syntax.FieldAccess: lambda node: f"{_text(node.operand)}.{node.name}",
     syntax.VariantPath: _path,
-    syntax.Lambda: lambda node: (
-        f"lambdafunction({_text(node.body)}, {', '.join('namedlambdavariable()' for _ in node.parameters)})"
-    ),
+    syntax.Lambda: _lambda,
     syntax.Row: lambda node: f"struct({_list(node.items)})",
     syntax.Interval: _interval,
     syntax.NamedArgument: lambda node: f"{node.name} => {_text(node.value)}",

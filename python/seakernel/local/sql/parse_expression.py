@@ -298,6 +298,11 @@ class ExpressionParser(Cursor):
         if following.kind == "string" and word in ("DATE", "TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ"):
             self.advance()
             return Literal("TIMESTAMP" if word == "TIMESTAMP_LTZ" else word, self.text())
+        if following.kind == "string" and word == "X":
+            self.advance()
+            return Literal("BINARY", self.text().upper())
+        if following.kind == "string" and word == "TIME":
+            raise unsupported("The type TIME")
         if word == "INTERVAL" and (
             following.kind in ("string", "number")
             or following.text in ("-", "+", "(", ":", "?")

@@ -150,7 +150,9 @@ class QueryParser(ExpressionParser):
             self.expect(")")
             return query
         if self.at("VALUES"):
-            return self._values()
+            values = self._values()
+            named = self._with_alias(values)
+            return values if named is values else Select([syntax.Star([])], source=named)
         if self.accept("TABLE"):
             return self._table_name()
         if self.at("SELECT"):
@@ -228,8 +230,11 @@ class QueryParser(ExpressionParser):
             return Grouping(grouping.items, sets=[_cube([[item] for item in grouping.items])])
         if self.at("GROUPING", "SETS") and not grouping.sets:
             # The older form names the columns before the sets; the sets alone decide.
-            grouping.items = []
+            named, grouping.items = grouping.items, []
             self._grouping_element(grouping)
+            used = [item for part in grouping.sets[0] for item in part]
+            if any(item not in used for item in named):
+                raise unsupported("GROUP BY of a column that is in none of the GROUPING SETS")
         if grouping.sets and grouping.items:
             grouping.sets.insert(0, [list(grouping.items)])
         return grouping

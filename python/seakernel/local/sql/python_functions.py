@@ -5,6 +5,7 @@ They are registered with DuckDB when a statement first needs them, because regis
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class PythonFunctions:
             if name not in self._registered:
                 _load_library()
                 try:
-                    self._register(f"seakernel_{name}", make())
+                    self._register(f"seakernel_{name}", _null_safe(make()))
                 except Exception as error:
                     if "numpy" in str(error):
                         raise unsupported("A function that needs the package numpy, which is not installed,") from None
@@ -106,6 +107,22 @@ def micros_of_interval(sql: str) -> str:
 def interval_of_micros(sql: str) -> str:
     """The SQL of a day-time interval from microseconds, whole days kept as days."""
     return f"(to_days(CAST(({sql}) // 86400000000 AS INTEGER)) + to_microseconds(({sql}) % 86400000000))"
+
+
+def _null_safe(function: PythonFunction) -> PythonFunction:
+    """The function as DuckDB must see it: one that may return NULL, yet is not called for NULL arguments."""
+    if function.takes_nulls:
+        return function
+
+    def call(*arguments: Any) -> Any:
+        return None if any(argument is None for argument in arguments) else function.implementation(*arguments)
+
+    # DuckDB counts the parameters that the signature names.
+    names = [
+        inspect.Parameter(f"a{place}", inspect.Parameter.POSITIONAL_ONLY) for place in range(len(function.arguments))
+    ]
+    call.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
+    return PythonFunction(call, function.arguments, function.returns, takes_nulls=True)
 
 
 def _load_library() -> None:

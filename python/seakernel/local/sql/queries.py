@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seakernel.local.sql import syntax, types
-from seakernel.local.sql.errors import failure, unsupported
+from seakernel.local.sql.errors import failure, raised, unsupported
 from seakernel.local.sql.generators import Generated, generate, is_generator
 from seakernel.local.sql.naming import name_of
 from seakernel.local.sql.relations import RelationTranslator
@@ -102,12 +104,21 @@ class QueryTranslator(RelationTranslator):
             raise _arity("UNION", anchor, step)
         casts = []
         alias = self.alias()
-        for one, other in zip(anchor.columns, step.columns, strict=True):
-            # The anchor decides the types; a step that is wider than it would be cut.
-            value = self.caster.implicit(Typed(f"{alias}.{quoted(other.physical)}", other.type), one.type)
-            casts.append(f"{value.sql} AS {quoted(one.physical)}")
+        for place, (one, other) in enumerate(zip(anchor.columns, step.columns, strict=True), start=1):
+            value = Typed(f"{alias}.{quoted(other.physical)}", other.type)
+            if types.common_type(one.type, other.type) != one.type or other.type.is_string != one.type.is_string:
+                raise failure(
+                    "CANNOT_MERGE_INCOMPATIBLE_DATA_TYPE",
+                    "42825",
+                    f'The column {place} of the recursive step has the type "{other.type.text}", that of the anchor "{one.type.text}".',
+                )
+            casts.append(f"{self.caster.cast(value, one.type).sql} AS {quoted(one.physical)}")
+        first = self.alias()
+        step_sql, level = _leveled(step.sql, name)
         return QuerySql(
-            f"({anchor.sql}) UNION ALL (SELECT {', '.join(casts)} FROM ({step.sql}) AS {alias})", anchor.columns
+            f"(SELECT {first}.*, 0 AS {_LEVEL} FROM ({anchor.sql}) AS {first}) UNION ALL "
+            f"(SELECT {', '.join(casts)}, {alias}.{level} AS {_LEVEL} FROM ({step_sql}) AS {alias})",
+            anchor.columns,
         )
 
     # Bodies ------------------------------------------------------------------------------------------------------
@@ -189,6 +200,7 @@ class QueryTranslator(RelationTranslator):
 
     def _select(self, select: Select, outer: Scope | None, query: Query) -> QuerySql:
         scope = Scope(parent=outer, windows=select.windows)
+        scope.grouping_sets = select.group_by is not None and bool(select.group_by.sets)
         source = ""
         if select.source is not None:
             relation = self.relation(select.source, scope)
@@ -249,6 +261,7 @@ class QueryTranslator(RelationTranslator):
             {**{item.name.lower(): item.value for item in reversed(items)}},
             {},
             scope.windows,
+            scope.grouping_sets,
         )
 
     def _items(self, nodes: list[syntax.Expression], scope: Scope) -> list[_Item]:
@@ -419,7 +432,7 @@ class QueryTranslator(RelationTranslator):
             )
         elif query.order_by:
             outputs = {item.name.lower(): item.value for item in reversed(items)}
-            inner = Scope(scope.columns, scope.parent, scope.variables, scope.aliases, outputs, scope.windows)
+            inner = replace(scope, outputs=outputs, in_aggregate=False)
             sql += " ORDER BY " + ", ".join(
                 self._order_key(item, items, inner, distinct=distinct) for item in query.order_by
             )
@@ -454,7 +467,8 @@ class QueryTranslator(RelationTranslator):
                         "ORDER BY of a SELECT DISTINCT can only name what is selected.",
                     )
                 if value.is_constant:
-                    key = f"({key})"
+                    # No constant orders anything, and DuckDB takes only numbers here.
+                    key = "(1 - 1)"
         if kind.contains("MAP", "VARIANT"):
             raise failure(
                 "DATATYPE_MISMATCH.INVALID_ORDERING_TYPE",
@@ -471,6 +485,12 @@ class QueryTranslator(RelationTranslator):
                 "42K0E",
                 f'The {word.lower()} expression must be integer type, but got "{value.type.text}".',
             )
+        if value.is_constant and value.constant is None:
+            raise failure(
+                "INVALID_LIMIT_LIKE_EXPRESSION.IS_NULL",
+                "42K0E",
+                f"The evaluated {word.lower()} expression must not be null.",
+            )
         if isinstance(value.constant, int) and value.constant < 0:
             raise failure(
                 "INVALID_LIMIT_LIKE_EXPRESSION.IS_NEGATIVE",
@@ -478,6 +498,36 @@ class QueryTranslator(RelationTranslator):
                 f"The {word.lower()} expression must be equal to or greater than 0, but got {value.constant}.",
             )
         return value.sql
+
+
+#: Counts the steps of a recursive query, of which a warehouse allows 100.
+_LEVEL = "recursion_level"
+_TOO_DEEP = raised(
+    "RECURSION_LEVEL_LIMIT_EXCEEDED",
+    "42836",
+    "Recursion level limit 100 reached but query has not exhausted, try increasing it like 'WITH RECURSIVE t(col) MAX RECURSION LEVEL 200'.",
+)
+
+
+def _leveled(step: str, name: str) -> tuple[str, str]:
+    """The step of a recursive query with a column that counts the steps, and that column's name.
+
+    Raises:
+        SqlError: the query does not stand in the FROM clause of the step itself, just once.
+    """
+    if re.search(rf"(LEFT|FULL|SEMI|ANTI)( OUTER)? JOIN {name} AS|\b{name} AS r\d+ (RIGHT|FULL)", step):
+        raise failure(
+            "INVALID_RECURSIVE_REFERENCE.PLACE",
+            "42836",
+            "Recursive references cannot be used on the right side of left outer/semi/anti joins, on the left side of right outer joins, in full outer joins, in aggregates and in subquery expressions.",
+        )
+    found = re.findall(rf"\b{name} AS (r\d+)\b", step)
+    place = step.find(f"{name} AS ")
+    before = re.sub(r"'(?:[^']|'')*'", "", step[:place])
+    if len(found) != 1 or before.count("(") != before.count(")") or not step.startswith("SELECT "):
+        raise unsupported("A recursive query that is not named once, in the FROM clause of its step,")
+    deeper = f"CASE WHEN {found[0]}.{_LEVEL} < 99 THEN {found[0]}.{_LEVEL} + 1 ELSE error({_TOO_DEEP}) END"
+    return f"SELECT {deeper} AS {_LEVEL}, {step.removeprefix('SELECT ')}", _LEVEL
 
 
 def _group_sql(key: Typed) -> str:

@@ -8,6 +8,7 @@ from seakernel.local.sql import syntax, types
 from seakernel.local.sql.arithmetic import comparable, comparison
 from seakernel.local.sql.errors import failure, unsupported
 from seakernel.local.sql.expressions import Environment, ExpressionTranslator
+from seakernel.local.sql.functions.unsupported import NAMES
 from seakernel.local.sql.generators import Generated, generate, is_generator
 from seakernel.local.sql.naming import name_of
 from seakernel.local.sql.typed import Column, OutputColumn, RelationSql, Scope, Typed
@@ -282,6 +283,8 @@ class RelationTranslator(ExpressionTranslator):
             )
         if name == "range":
             return self._range(call, scope)
+        if name in NAMES:
+            raise unsupported(f"The table function `{name}`")
         raise failure(
             "UNRESOLVED_TABLE_VALUED_FUNCTION",
             "42883",
@@ -306,6 +309,12 @@ class RelationTranslator(ExpressionTranslator):
         amount = self.expression(node.count, Scope())
         if not amount.is_constant or amount.constant is None or amount.type.is_string:
             raise unsupported("TABLESAMPLE with an amount that is not a number")
+        if amount.constant < 0 and node.unit == "ROWS":
+            raise failure(
+                "INVALID_LIMIT_LIKE_EXPRESSION.IS_NEGATIVE",
+                "42K0E",
+                f"The limit expression must be equal to or greater than 0, but got {amount.constant}.",
+            )
         alias = self.alias()
         items = ", ".join(f"{column.sql} AS s{place}" for place, column in enumerate(relation.columns))
         if node.unit == "ROWS":

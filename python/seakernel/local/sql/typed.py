@@ -31,6 +31,8 @@ class Typed:
     aggregate: bool = False
     window: bool = False
     volatile: bool = False
+    #: Whether it is written as a literal; only those are typed by the digits that they have.
+    literal: bool = False
     #: Whether repeating the text costs nothing.
     simple: bool = False
 
@@ -83,7 +85,8 @@ class Scope:
     #: Names of the SELECT list that come before columns, as in ORDER BY.
     outputs: dict[str, Typed] = field(default_factory=dict)
     windows: dict[str, Window] = field(default_factory=dict)
-    #: What a grouped expression is called inside grouping sets, by its SQL.
+    #: Whether the query groups by several sets, as ROLLUP does.
+    grouping_sets: bool = False
     in_aggregate: bool = False
 
     def child(self, columns: list[Column] | None = None) -> Scope:

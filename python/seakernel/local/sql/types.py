@@ -161,7 +161,8 @@ def text_literal(text: str) -> str:
 
 
 def _field_name(name: str) -> str:
-    return name if name.replace("_", "").isalnum() and name.isascii() else "`" + name.replace("`", "``") + "`"
+    plain = name.replace("_", "").isalnum() and name.isascii() and not name.isdigit()
+    return name if plain else "`" + name.replace("`", "``") + "`"
 
 
 VOID = DataType("VOID")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seakernel.local.sql import decimals, types
 from seakernel.local.sql.errors import failure, unsupported
-from seakernel.local.sql.functions.windows import over
+from seakernel.local.sql.functions.windows import over, resolved
 from seakernel.local.sql.registry import FUNCTIONS, Function, raw, wrong_type
 from seakernel.local.sql.syntax import Star
 from seakernel.local.sql.typed import Scope, Typed, inherit
@@ -41,11 +41,19 @@ class Aggregation:
             )
         if any(argument.window for argument in self.arguments):
             raise unsupported("A window function inside an aggregate function")
+        if call.window is not None and call.where is not None:
+            raise unsupported("FILTER on a window function")
         if call.window is not None and call.distinct:
             raise failure(
                 "DISTINCT_WINDOW_FUNCTION_UNSUPPORTED", "0A000", "Distinct window functions are not supported."
             )
         self.where = translator.boolean(call.where, self.scope) if call.where is not None else None
+        if self.where is not None and (self.where.aggregate or self.where.window):
+            raise failure(
+                f"INVALID_AGGREGATE_FILTER.CONTAINS_{'AGGREGATE' if self.where.aggregate else 'WINDOW_FUNCTION'}",
+                "42903",
+                "The FILTER expression in an aggregate function is invalid.",
+            )
         self.over = over(translator, call.window, scope) if call.window is not None else ""
 
     def sql(
@@ -128,6 +136,8 @@ def _number(one: Aggregation, place: int = 0) -> Typed:
     value = one.arguments[place]
     if value.type.is_string or value.type.kind == "VOID":
         return one.translator.caster.cast(value, types.DOUBLE)
+    if value.type.is_interval:
+        raise unsupported(f"{one.name} of an interval")
     if not value.type.is_numeric:
         raise wrong_type(one.name, value, "numeric")
     return value
@@ -274,6 +284,10 @@ def regression(one: Aggregation) -> Typed:
     """Covariance, correlation and linear regression."""
     values = [one.translator.caster.cast(_number(one, place), types.DOUBLE).sql for place in (0, 1)]
     kind = types.BIGINT if one.name == "regr_count" else types.DOUBLE
+    if one.name == "corr":
+        pairs = one.sql("regr_count", ", ".join(values))
+        made = one.sql("corr", ", ".join(values))
+        return one.result(f"(CASE WHEN {pairs} > 1 THEN {made} END)", kind)
     return one.result(f"CAST({one.sql(one.name, ', '.join(values))} AS {kind.engine})", kind)
 
 
@@ -302,9 +316,11 @@ def _fractions(one: Aggregation, value: Typed) -> tuple[str, bool]:
     ), False
 
 
-@aggregate("percentile", least=2)
+@aggregate("percentile", least=2, most=3)
 def percentile(one: Aggregation) -> Typed:
     """An exact percentile, interpolated."""
+    if len(one.arguments) > 2:
+        raise unsupported("percentile with frequencies")
     value = one.translator.caster.cast(_number(one), types.DOUBLE)
     share, is_array = _fractions(one, one.arguments[1])
     return one.result(
@@ -312,9 +328,24 @@ def percentile(one: Aggregation) -> Typed:
     )
 
 
+def _check_whole_partition(one: Aggregation) -> None:
+    """Refuses DISTINCT, and a window that is not the whole partition."""
+    if one.call.distinct:
+        raise unsupported(f"{one.name} with DISTINCT")
+    if one.call.window is not None:
+        window = resolved(one.call.window, one.scope)
+        if window.order_by or window.frame is not None:
+            raise failure(
+                "INVALID_WINDOW_SPEC_FOR_AGGREGATION_FUNC",
+                "42601",
+                f"Cannot specify ORDER BY or a window frame for `{one.name}`.",
+            )
+
+
 @aggregate("median")
 def median(one: Aggregation) -> Typed:
     """The middle value, interpolated."""
+    _check_whole_partition(one)
     value = one.translator.caster.cast(_number(one), types.DOUBLE)
     return one.result(one.sql("quantile_cont", f"{value.sql}, 0.5"), types.DOUBLE)
 
@@ -338,11 +369,12 @@ def percentile_within(one: Aggregation) -> Typed:
             "42K0K",
             f"Invalid function `{one.name}` with WITHIN GROUP. WITHIN GROUP is required for the function.",
         )
+    _check_whole_partition(one)
     item = one.call.order_by[0]
     value = one.translator.expression(item.expression, one.scope)
     if not value.type.is_numeric:
         raise wrong_type(one.name, value, "numeric")
-    kind = types.DOUBLE if one.name == "percentile_cont" else value.type
+    kind = types.DOUBLE
     share, is_array = _fractions(one, one.arguments[0])
     if item.descending:
         if is_array or one.name == "percentile_disc":
@@ -353,11 +385,11 @@ def percentile_within(one: Aggregation) -> Typed:
     return one.result(one.sql(function, f"{value.sql}, {share}"), types.array_of(kind) if is_array else kind)
 
 
-@aggregate("mode", most=2)
+@aggregate("mode", least=0, most=2, ordered=True)
 def mode(one: Aggregation) -> Typed:
     """The most frequent value; among several, one of them."""
-    if len(one.arguments) > 1:
-        raise unsupported("mode with a second argument")
+    if len(one.arguments) != 1 or one.call.order_by or one.call.nulls or one.call.distinct:
+        raise unsupported("mode with a second argument, DISTINCT or WITHIN GROUP")
     return one.result(one.sql("mode", one.arguments[0].sql), one.arguments[0].type)
 
 
@@ -367,6 +399,10 @@ def listagg(one: Aggregation) -> Typed:
     caster = one.translator.caster
     value = caster.implicit(one.arguments[0], types.STRING)
     delimiter = caster.implicit(one.arguments[1], types.STRING).sql if len(one.arguments) > 1 else "''"
+    if len(one.arguments) > 1 and not one.arguments[1].is_constant:
+        raise failure(
+            "DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "42K09", "The delimiter of `listagg` should be a foldable STRING."
+        )
     if len(one.arguments) > 1 and one.arguments[1].constant is None:
         delimiter = "''"
     order = ""
@@ -375,16 +411,32 @@ def listagg(one: Aggregation) -> Typed:
             f"{one.translator.expression(item.expression, one.scope).sql} {item.direction}"
             for item in one.call.order_by
         ]
+        if one.call.distinct and any(not key.startswith(f"{value.sql} ") for key in keys):
+            raise failure(
+                "INVALID_WITHIN_GROUP_EXPRESSION.MISMATCH_WITH_DISTINCT_INPUT",
+                "42K0K",
+                "Invalid function `listagg` with WITHIN GROUP: DISTINCT and the ordering must be of the same expression.",
+            )
         if one.over:
             raise unsupported("listagg with WITHIN GROUP as a window function")
         order = " ORDER BY " + ", ".join(keys)
     return one.result(one.sql("string_agg", f"{value.sql}, {delimiter}", order=order), types.STRING)
 
 
+def _check_grouped(scope: Scope) -> None:
+    if not scope.grouping_sets:
+        raise failure(
+            "UNSUPPORTED_GROUPING_EXPRESSION",
+            "42K0E",
+            "grouping()/grouping_id() can only be used with GroupingSets/Cube/Rollup.",
+        )
+
+
 @raw("grouping", least=1, most=1, kind="aggregate")
 def grouping(translator: ExpressionTranslator, call: Call, scope: Scope) -> Typed:
     """Whether a column is grouped over: 1 in the rows of a total."""
     value = translator.expression(call.arguments[0], scope)
+    _check_grouped(scope)
     return Typed(f"CAST(grouping(({value.sql})) AS TINYINT)", types.TINYINT, aggregate=True)
 
 
@@ -394,6 +446,7 @@ def grouping_id(translator: ExpressionTranslator, call: Call, scope: Scope) -> T
     if not call.arguments:
         raise unsupported("grouping_id() without its columns")
     values = translator.expressions(call.arguments, scope)
+    _check_grouped(scope)
     return Typed(
         f"CAST(grouping({', '.join(f'({value.sql})' for value in values)}) AS BIGINT)", types.BIGINT, aggregate=True
     )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import datetime  # noqa: TC003 - the engine reads the annotations of Python functions
 from typing import TYPE_CHECKING
 
 from seakernel.local.sql import java_dates, syntax, types
-from seakernel.local.sql.errors import failure, unsupported
+from seakernel.local.sql.errors import failure, raised, unsupported
 from seakernel.local.sql.python_functions import python_function
 from seakernel.local.sql.registry import alias, raw, scalar, simple, wrong_type
 from seakernel.local.sql.typed import Typed, inherit
 from seakernel.local.sql.types import text_literal
 
 if TYPE_CHECKING:
-    import datetime
     from collections.abc import Callable
 
     from seakernel.local.sql.expressions import ExpressionTranslator
@@ -381,7 +381,8 @@ def unix_timestamp(translator: ExpressionTranslator, arguments: list[Typed]) -> 
     if value.type.is_string:
         pattern = arguments[1] if len(arguments) > 1 else Typed("", types.STRING, constant=_DEFAULT_PATTERN)
         return Typed(_seconds(_parsed(translator, value, pattern, is_try=False)), types.BIGINT)
-    return Typed(_seconds(translator.caster.implicit(value, types.TIMESTAMP).sql), types.BIGINT)
+    # Unlike unix_seconds this rounds towards zero.
+    return Typed(f"(epoch_us({translator.caster.implicit(value, types.TIMESTAMP).sql}) // 1000000)", types.BIGINT)
 
 
 @scalar("from_unixtime", least=1, most=2)
@@ -395,6 +396,24 @@ def from_unixtime(translator: ExpressionTranslator, arguments: list[Typed]) -> T
 
 for _name, _factor in (("timestamp_seconds", 1_000_000), ("timestamp_millis", 1000), ("timestamp_micros", 1)):
     simple(_name, f"make_timestamptz({{0}} * {_factor})", [types.BIGINT], types.TIMESTAMP)
+
+
+@scalar("timestamp_seconds")
+def timestamp_seconds(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
+    """The time some seconds, perhaps with a fraction, after 1970."""
+    value = arguments[0]
+    if value.type.is_fractional:
+        seconds = translator.caster.cast(value, types.DOUBLE).sql
+        return Typed(f"make_timestamptz(CAST(trunc({seconds} * 1000000) AS BIGINT))", types.TIMESTAMP)
+    if value.type.kind == "DECIMAL":
+        if value.type.scale > 6 or value.type.precision - value.type.scale > 13:
+            raise unsupported("timestamp_seconds of a DECIMAL with more than 6 digits behind the point")
+        micros = f"CAST(CAST({value.sql} AS DECIMAL(19,6)) * CAST(1000000 AS DECIMAL(7,0)) AS BIGINT)"
+        return Typed(f"make_timestamptz({micros})", types.TIMESTAMP)
+    value = translator.caster.implicit(value, types.BIGINT)
+    return Typed(f"make_timestamptz({value.sql} * 1000000)", types.TIMESTAMP)
+
+
 simple("unix_seconds", "CAST(floor(epoch_us({0}) / 1000000.0::DOUBLE) AS BIGINT)", [types.TIMESTAMP], types.BIGINT)
 simple("unix_millis", "CAST(floor(epoch_us({0}) / 1000.0::DOUBLE) AS BIGINT)", [types.TIMESTAMP], types.BIGINT)
 simple("unix_micros", "epoch_us({0})", [types.TIMESTAMP], types.BIGINT)
@@ -409,12 +428,22 @@ def make_timestamp(translator: ExpressionTranslator, arguments: list[Typed]) -> 
     raise unsupported("make_timestamp here")
 
 
+_BAD_SECOND = raised(
+    "INVALID_FRACTION_OF_SECOND",
+    "22023",
+    "Valid range for seconds is [0, 60] (inclusive). Use `try_make_timestamp` instead.",
+)
+
+
 def _make(name: str, kind: types.DataType) -> None:
-    @scalar(name, least=6, most=7 if kind.kind == "TIMESTAMP" else 6)
+    @scalar(name, least=1, most=7 if kind.kind == "TIMESTAMP" else 6)
     def make(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
+        if len(arguments) < 6:
+            raise unsupported(f"{name} of a date and a time")
         fields = [translator.caster.implicit(value, types.INT).sql for value in arguments[:5]]
         seconds = translator.caster.implicit(arguments[5], types.DOUBLE).sql
-        naive = f"make_timestamp({', '.join(fields)}, {seconds})"
+        exact = f"(CASE WHEN {seconds} > 60 AND {seconds} < 61 THEN error({_BAD_SECOND}) ELSE {seconds} END)"
+        naive = f"make_timestamp({', '.join(fields)}, CAST({exact} AS DOUBLE))"
         if len(arguments) == 7:
             return Typed(f"timezone({translator.caster.implicit(arguments[6], types.STRING).sql}, {naive})", kind)
         return Typed(f"CAST({naive} AS {kind.engine})", kind)
@@ -444,9 +473,11 @@ def to_utc_timestamp(translator: ExpressionTranslator, arguments: list[Typed]) -
     return Typed(f"timezone({zone}, make_timestamp(epoch_us({moment})))", types.TIMESTAMP)
 
 
-@scalar("convert_timezone", least=3)
+@scalar("convert_timezone", least=2, most=3)
 def convert_timezone(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     """A local time of one zone as that of another."""
+    if len(arguments) == 2:
+        arguments = [Typed("current_setting('TimeZone')", types.STRING), *arguments]
     source, target = (translator.caster.implicit(value, types.STRING).sql for value in arguments[:2])
     moment = translator.caster.implicit(arguments[2], types.TIMESTAMP_NTZ).sql
     return Typed(f"timezone({target}, timezone({source}, {moment}))", types.TIMESTAMP_NTZ)

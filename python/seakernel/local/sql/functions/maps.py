@@ -36,7 +36,8 @@ def _checked(keys: str, values: str, kind: types.DataType) -> Typed:
 def make_map(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     """A map of keys and values in turn."""
     if not arguments:
-        return Typed("CAST(MAP {} AS MAP(VARCHAR, VARCHAR))", types.map_of(types.STRING, types.STRING))
+        kind = types.map_of(types.VOID, types.VOID)
+        return Typed(f"CAST(MAP {{}} AS {kind.engine})", kind)
     if len(arguments) % 2:
         raise failure("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "42605", "The `map` requires 2n (n > 0) parameters.")
     keys, key = translator.common(arguments[::2], "map")

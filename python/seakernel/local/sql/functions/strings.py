@@ -122,17 +122,20 @@ def substring(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed
     return Typed(translator.python.call("substring_text", [text.sql, position.sql, length]), S)
 
 
-simple("left", "left({0}, greatest({1}, 0))", [S, I], S)
+simple("left", "(CASE WHEN {1} <= 0 AND {0} IS NOT NULL THEN '' ELSE left({0}, {1}) END)", [S, I], S)
 simple("right", "(CASE WHEN {1} <= 0 AND {0} IS NOT NULL THEN '' ELSE right({0}, {1}) END)", [S, I], S)
 simple("ascii", "CAST(CASE WHEN {0} = '' THEN 0 ELSE unicode({0}) END AS INTEGER)", [S], I)
 simple("chr", "(CASE WHEN {0} < 0 THEN '' ELSE chr(CAST({0} % 256 AS INTEGER)) END)", [types.BIGINT], S)
 alias("chr", "char")
-simple("space", "repeat(' ', greatest({0}, 0))", [I], S)
-simple("repeat", "repeat({0}, greatest({1}, 0))", [S, I], S)
+simple("space", "(CASE WHEN {0} <= 0 THEN '' ELSE repeat(' ', {0}) END)", [I], S)
+simple("repeat", "(CASE WHEN {1} <= 0 AND {0} IS NOT NULL THEN '' ELSE repeat({0}, {1}) END)", [S, I], S)
 simple("instr", "CAST(instr({0}, {1}) AS INTEGER)", [S, S], I)
 simple("startswith", "starts_with({0}, {1})", [S, S], B)
 simple("endswith", "ends_with({0}, {1})", [S, S], B)
 simple("md5", "md5({0})", [types.BINARY], S)
+python("url_encode", "url_encoded", [S], S)
+python("url_decode", "url_decoded", [S], S)
+python("try_url_decode", "try_url_decoded", [S], S)
 python("initcap", "initcap", [S], S)
 python("substring_index", "substring_index", [S, S, I], S)
 python("translate", "translate_text", [S, S, S], S)
@@ -318,8 +321,10 @@ def format_string(translator: ExpressionTranslator, arguments: list[Typed]) -> T
             mark, text = "i", f"CAST({value.sql} AS VARCHAR)"
         elif value.type.is_fractional or value.type.kind == "DECIMAL":
             mark, text = "f", translator.caster.text(value)
-        else:
+        elif value.type.is_string or value.type.kind in ("BOOLEAN", "VOID"):
             mark, text = "s", translator.caster.text(value)
+        else:
+            raise unsupported(f"format_string of {value.type.text}")
         values.append(f"('{mark}' || {text})")
     listed = f"[{', '.join(values)}]" if values else "CAST([] AS VARCHAR[])"
     return Typed(translator.python.call("format_printf", [pattern.sql, listed]), S)
