@@ -325,7 +325,7 @@ fn next_stream(rest: &mut Buffer) -> Result<Decoded, DecodeError> {
             let version = message.version();
             if let Some(batch) = message.header_as_record_batch() {
                 let batch = read_record_batch(&body, batch, Arc::clone(schema), &dictionaries, None, &version);
-                batches.push(batch.map_err(damaged)?);
+                batches.push(batch.map_err(|error| damaged(&error))?);
             } else if let Some(batch) = message.header_as_dictionary_batch() {
                 let values = dictionary_values(&body, batch, schema, &dictionaries, version)?;
                 dictionaries.insert(batch.id(), values);
@@ -339,7 +339,7 @@ fn next_stream(rest: &mut Buffer) -> Result<Decoded, DecodeError> {
     Ok(Decoded { schema, batches })
 }
 
-fn damaged(error: ArrowError) -> DecodeError {
+fn damaged(error: &ArrowError) -> DecodeError {
     DecodeError(format!("the Arrow stream is damaged: {error}"))
 }
 
@@ -362,7 +362,7 @@ fn dictionary_values(
         return broken("the Arrow stream has a dictionary that no column uses");
     };
     let schema = Arc::new(Schema::new(vec![Field::new("", values.as_ref().clone(), true)]));
-    let batch = read_record_batch(body, data, schema, dictionaries, None, &version).map_err(damaged)?;
+    let batch = read_record_batch(body, data, schema, dictionaries, None, &version).map_err(|error| damaged(&error))?;
     match batch.columns() {
         [values] => Ok(Arc::clone(values)),
         _ => broken("the Arrow stream has a dictionary without values"),

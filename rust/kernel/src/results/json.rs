@@ -103,7 +103,7 @@ fn primitive<T: ArrowPrimitiveType>(
     parse: impl Fn(&str) -> Option<T::Native>,
 ) -> Result<ArrayRef, String> {
     let values: Vec<T::Native> = parsed(cells, parse)?.into_iter().map(Option::unwrap_or_default).collect();
-    let nulls = NullBuffer::from_iter(cells.iter().map(Option::is_some));
+    let nulls: NullBuffer = cells.iter().map(Option::is_some).collect();
     PrimitiveArray::<T>::try_new(values.into(), Some(nulls).filter(|nulls| nulls.null_count() > 0))
         .map(|array| Arc::new(array.with_data_type(data_type.clone())) as ArrayRef)
         .map_err(|error| error.to_string())

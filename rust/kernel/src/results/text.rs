@@ -103,7 +103,7 @@ fn date_time(text: &str) -> Option<(i128, Option<i64>)> {
     reader.eat(b':').then_some(())?;
     let second = reader.below_sixty()?;
     let micros = if reader.eat(b'.') { reader.micros()? } else { 0 };
-    let offset = reader.offset()?;
+    let offset = if reader.rest.is_empty() { None } else { Some(reader.offset()?) };
     reader.rest.is_empty().then_some(())?;
     let seconds = days * SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second;
     Some((i128::from(seconds) * i128::from(MICROS_PER_SECOND) + i128::from(micros), offset))
@@ -189,20 +189,20 @@ impl Reader<'_> {
         Some(micros)
     }
 
-    /// Reads `Z`, an offset such as `-07:00` in seconds, or nothing.
-    fn offset(&mut self) -> Option<Option<i64>> {
-        let sign = match self.rest.first() {
-            None => return Some(None),
-            Some(b'+') => 1,
-            Some(b'-') => -1,
-            _ => return self.eat(b'Z').then_some(Some(0)),
+    /// Reads `Z`, or an offset such as `-07:00`, in seconds.
+    fn offset(&mut self) -> Option<i64> {
+        let sign = if self.eat(b'+') {
+            1
+        } else if self.eat(b'-') {
+            -1
+        } else {
+            return self.eat(b'Z').then_some(0);
         };
-        self.rest = self.rest.get(1..)?;
         let hours = self.number(2, 2).filter(|hours| *hours < 24)?;
         self.eat(b':').then_some(())?;
         let minutes = self.below_sixty()?;
         let seconds = if self.eat(b':') { self.below_sixty()? } else { 0 };
-        Some(Some(sign * (hours * 3_600 + minutes * 60 + seconds)))
+        Some(sign * (hours * 3_600 + minutes * 60 + seconds))
     }
 }
 
