@@ -1,9 +1,13 @@
 //! Arrow IPC streams, and the LZ4 frames around them.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
 use arrow_array::RecordBatch;
-use arrow_ipc::reader::StreamReader;
+use arrow_buffer::Buffer;
+use arrow_ipc::convert::fb_to_schema;
+use arrow_ipc::reader::read_record_batch;
+use arrow_ipc::root_as_message;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, SchemaRef};
 use bytes::Bytes;
@@ -54,7 +58,7 @@ pub(crate) fn encode(
     Ok(bodies)
 }
 
-/// Reads a body back into its batches, however many LZ4 frames it has.
+/// Reads a body that [`encode`] wrote back into its batches, however many LZ4 frames it has.
 pub(crate) fn decode(body: &[u8], compressed: bool) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
     let mut raw = Vec::new();
     if compressed {
@@ -65,9 +69,45 @@ pub(crate) fn decode(body: &[u8], compressed: bool) -> Result<(SchemaRef, Vec<Re
     } else {
         raw.extend_from_slice(body);
     }
-    let reader = StreamReader::try_new(raw.as_slice(), None)?;
-    let schema = reader.schema();
-    Ok((schema, reader.collect::<Result<Vec<RecordBatch>, ArrowError>>()?))
+    let mut rest = Buffer::from_vec(raw);
+    let mut schema = None;
+    let mut batches = Vec::new();
+    while let Some((header, body)) = next_message(&mut rest)? {
+        let message = root_as_message(&header).map_err(|error| ArrowError::ParseError(error.to_string()))?;
+        match (&schema, message.header_as_schema(), message.header_as_record_batch()) {
+            (None, Some(found), _) => schema = Some(SchemaRef::new(fb_to_schema(found))),
+            (Some(schema), _, Some(batch)) => {
+                let schema = SchemaRef::clone(schema);
+                batches.push(read_record_batch(&body, batch, schema, &HashMap::new(), None, &message.version())?);
+            }
+            _ => return Err(ArrowError::IpcError("no stream that was written here".to_owned())),
+        }
+    }
+    schema.map(|schema| (schema, batches)).ok_or_else(|| ArrowError::IpcError("no schema".to_owned()))
+}
+
+/// Cuts header and body of the next message off `rest`; `None` at the end.
+fn next_message(rest: &mut Buffer) -> Result<Option<(Buffer, Buffer)>, ArrowError> {
+    let early = || ArrowError::IpcError("the body ends early".to_owned());
+    let split = |rest: &mut Buffer, length: usize| {
+        let start = (length <= rest.len()).then(|| rest.slice_with_length(0, length)).ok_or_else(early)?;
+        rest.advance(length);
+        Ok::<Buffer, ArrowError>(start)
+    };
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    // The marker of a message, then its header's length; 0 ends the stream.
+    split(rest, 4)?;
+    let length = split(rest, 4)?.first_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize);
+    if length == 0 {
+        return Ok(None);
+    }
+    let header = split(rest, length)?;
+    let message = root_as_message(&header).map_err(|error| ArrowError::ParseError(error.to_string()))?;
+    let length = usize::try_from(message.bodyLength()).map_err(|_| early())?;
+    let body = split(rest, length)?;
+    Ok(Some((header, body)))
 }
 
 /// Where the IPC writer writes: it knows where messages end, and so where LZ4 frames end.

@@ -1,21 +1,23 @@
 //! Turning the engine's arrays into the Arrow types of the wire.
 //!
 //! A value either fits its declared SQL type exactly or is refused: a local warehouse that silently rounded would hide
-//! the very bugs it is there to show.
+//! the very bugs it is there to show. Only those conversions are here that the engine's results need, one by one: a
+//! general cast between any two Arrow types would be larger than the rest of the warehouse.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Decimal128Type, Float32Type, Float64Type, Int64Type, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    ArrowPrimitiveType, Decimal32Type, Decimal64Type, Decimal128Type, DecimalType, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{
-    Array, ArrayRef, Decimal128Array, Int64Array, ListArray, MapArray, PrimitiveArray, StringArray, StructArray,
-    TimestampMicrosecondArray, new_empty_array, new_null_array,
+    Array, ArrayRef, BinaryArray, Decimal128Array, Float64Array, ListArray, MapArray, PrimitiveArray, StringArray,
+    StructArray, TimestampMicrosecondArray, new_empty_array, new_null_array,
 };
-use arrow_cast::{CastOptions, cast_with_options};
+use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, TimeUnit};
 
 use crate::interval;
@@ -24,10 +26,16 @@ use crate::spark_type::{SparkType, element_field, entries_field, entry_fields, s
 /// Why an array cannot be sent as its declared type.
 pub(crate) type Mismatch = String;
 
+/// The powers of ten up to this one are exact doubles.
+const EXACT_POWERS: i8 = 22;
+
 /// Converts `array` to the wire type of `spark_type`; an array that has it already is passed through.
 pub(crate) fn conform(array: &ArrayRef, spark_type: &SparkType, zone: &Arc<str>) -> Result<ArrayRef, Mismatch> {
     let wire = spark_type.arrow_type(zone);
     if *array.data_type() == wire {
+        if let DataType::Decimal128(38, _) = wire {
+            check_38_digits(array.as_primitive::<Decimal128Type>())?;
+        }
         return Ok(Arc::clone(array));
     }
     if array.is_empty() {
@@ -36,16 +44,10 @@ pub(crate) fn conform(array: &ArrayRef, spark_type: &SparkType, zone: &Arc<str>)
     if array.logical_null_count() == array.len() {
         return Ok(new_null_array(&wire, array.len()));
     }
-    if let DataType::Dictionary(_, value) = array.data_type() {
-        return conform(&cast(array, value)?, spark_type, zone);
-    }
-    if let DataType::RunEndEncoded(_, value) = array.data_type() {
-        return conform(&cast(array, value.data_type())?, spark_type, zone);
-    }
     match spark_type {
         SparkType::Byte | SparkType::Short | SparkType::Int | SparkType::Long => integers(array, &wire),
         SparkType::Float => floats(array),
-        SparkType::Double => doubles(array),
+        SparkType::Double => Ok(Arc::new(doubles(array)?)),
         SparkType::Decimal { precision, scale } => decimals(array, *precision, *scale),
         SparkType::Text { .. } => texts(array),
         SparkType::Binary => binaries(array),
@@ -60,36 +62,39 @@ pub(crate) fn conform(array: &ArrayRef, spark_type: &SparkType, zone: &Arc<str>)
     }
 }
 
-/// A cast that fails on overflow instead of making nulls.
-pub(crate) fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Mismatch> {
-    let options = CastOptions { safe: false, ..CastOptions::default() };
-    cast_with_options(array, to, &options).map_err(|error| error.to_string())
-}
-
 /// The refusal of an Arrow type that does not stand for the SQL type.
-pub(crate) fn unfit(array: &ArrayRef) -> Mismatch {
+pub(crate) fn unfit(array: &dyn Array) -> Mismatch {
     format!("the engine delivered Arrow {}", array.data_type())
 }
 
 fn integers(array: &ArrayRef, wire: &DataType) -> Result<ArrayRef, Mismatch> {
-    if array.data_type().is_integer() {
-        return cast(array, wire);
+    let numbers = exact_numbers(array)?;
+    match wire {
+        DataType::Int8 => narrowed::<Int8Type>(&numbers, wire),
+        DataType::Int16 => narrowed::<Int16Type>(&numbers, wire),
+        DataType::Int32 => narrowed::<Int32Type>(&numbers, wire),
+        DataType::Int64 => narrowed::<Int64Type>(&numbers, wire),
+        _ => Err(unfit(array)),
     }
-    let decimals = whole_decimals(array)?;
-    let divisor = power_of_ten(decimals.scale())?;
-    let integers: Int64Array = decimals.try_unary::<_, Int64Type, Mismatch>(|value| match value % divisor {
-        0 => i64::try_from(value / divisor).map_err(|_| format!("the value {} does not fit", value / divisor)),
-        _ => Err("a value has a fraction".to_owned()),
+}
+
+fn narrowed<T>(numbers: &Decimal128Array, wire: &DataType) -> Result<ArrayRef, Mismatch>
+where
+    T: ArrowPrimitiveType<Native: TryFrom<i128>>,
+{
+    let divisor = power_of_ten(numbers.scale())?;
+    let integers: PrimitiveArray<T> = numbers.try_unary(|value| {
+        if value % divisor != 0 {
+            return Err("a value has a fraction".to_owned());
+        }
+        let value = value / divisor;
+        T::Native::try_from(value).map_err(|_| format!("Can't cast value {value} to type {wire}: it does not fit"))
     })?;
-    cast(&(Arc::new(integers) as ArrayRef), wire)
+    Ok(Arc::new(integers))
 }
 
 fn floats(array: &ArrayRef) -> Result<ArrayRef, Mismatch> {
-    if *array.data_type() == DataType::Float16 {
-        return cast(array, &DataType::Float32);
-    }
-    let doubles = doubles(array)?;
-    let floats = doubles.as_primitive::<Float64Type>().try_unary::<_, Float32Type, Mismatch>(|value| {
+    let floats = doubles(array)?.try_unary::<_, Float32Type, Mismatch>(|value| {
         let narrow = value as f32;
         if narrow.is_infinite() && value.is_finite() {
             Err(format!("the value {value} does not fit"))
@@ -100,28 +105,38 @@ fn floats(array: &ArrayRef) -> Result<ArrayRef, Mismatch> {
     Ok(Arc::new(floats))
 }
 
-fn doubles(array: &ArrayRef) -> Result<ArrayRef, Mismatch> {
+/// Numbers as doubles: those with a fraction as the nearest one, integers only where they are exact.
+fn doubles(array: &ArrayRef) -> Result<Float64Array, Mismatch> {
     match array.data_type() {
-        DataType::Float16 | DataType::Float32 | DataType::Float64 => cast(array, &DataType::Float64),
-        from if from.is_decimal() => cast(array, &DataType::Float64),
-        from if from.is_integer() => {
-            let integers = cast(array, &DataType::Int64)?;
-            let doubles = integers.as_primitive::<Int64Type>().try_unary::<_, Float64Type, Mismatch>(|value| {
-                let double = value as f64;
-                if double as i64 == value { Ok(double) } else { Err(format!("the value {value} is not exact")) }
-            })?;
-            Ok(Arc::new(doubles))
+        DataType::Float64 => Ok(array.as_primitive::<Float64Type>().clone()),
+        DataType::Float32 => Ok(array.as_primitive::<Float32Type>().unary(f64::from)),
+        DataType::FixedSizeBinary(_) => Err(unfit(array)),
+        from if from.is_integer() => exact_numbers(array)?.try_unary(|value| {
+            let double = value as f64;
+            if double as i128 == value { Ok(double) } else { Err(format!("the value {value} is not exact")) }
+        }),
+        _ => {
+            let numbers = exact_numbers(array)?;
+            let scale = numbers.scale();
+            let divisor = power_of_ten(scale)?;
+            numbers.try_unary(|value| {
+                // Where both are exact the division rounds once. Else the text does.
+                if scale <= EXACT_POWERS && value.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS {
+                    return Ok(value as f64 / divisor as f64);
+                }
+                let text = Decimal128Type::format_decimal(value, 38, scale);
+                text.parse::<f64>().map_err(|_| format!("the value {text} does not fit"))
+            })
         }
-        _ => Err(unfit(array)),
     }
 }
 
 fn decimals(array: &ArrayRef, precision: u8, scale: u8) -> Result<ArrayRef, Mismatch> {
-    let decimals = if array.data_type().is_integer() { integer_decimals(array)? } else { whole_decimals(array)? };
-    let shift = i32::from(scale) - i32::from(decimals.scale());
+    let numbers = exact_numbers(array)?;
+    let shift = i32::from(scale) - i32::from(numbers.scale());
     let factor = power_of_ten(i8::try_from(shift.abs()).map_err(|_| unfit(array))?)?;
     let limit = power_of_ten(precision.cast_signed())?;
-    let rescaled = decimals.try_unary::<_, Decimal128Type, Mismatch>(|value| {
+    let rescaled = numbers.try_unary::<_, Decimal128Type, Mismatch>(|value| {
         let rescaled = if shift >= 0 {
             value.checked_mul(factor)
         } else if value % factor == 0 {
@@ -138,30 +153,43 @@ fn decimals(array: &ArrayRef, precision: u8, scale: u8) -> Result<ArrayRef, Mism
     Ok(Arc::new(rescaled))
 }
 
-/// Any decimal array as 128-bit decimals of its own scale; `DuckDB`'s HUGEINT may come as 16 bytes, lowest first.
-fn whole_decimals(array: &ArrayRef) -> Result<Decimal128Array, Mismatch> {
-    match array.data_type() {
-        DataType::Decimal128(..) => Ok(array.as_primitive::<Decimal128Type>().clone()),
-        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
-            Ok(cast(array, &DataType::Decimal128(*precision, *scale))?.as_primitive::<Decimal128Type>().clone())
-        }
-        DataType::Decimal256(_, scale) => {
-            Ok(cast(array, &DataType::Decimal128(38, *scale))?.as_primitive::<Decimal128Type>().clone())
-        }
+/// Refuses what the engine's 128-bit integers can hold and decimals cannot.
+fn check_38_digits(decimals: &Decimal128Array) -> Result<(), Mismatch> {
+    let limit = power_of_ten(38)?.unsigned_abs();
+    if decimals.iter().flatten().all(|value| value.unsigned_abs() < limit) {
+        Ok(())
+    } else {
+        Err("a value has more than 38 digits".to_owned())
+    }
+}
+
+/// Integers and decimals as 128-bit decimals of their own scale; `DuckDB`'s HUGEINT may come as 16 bytes, lowest first.
+fn exact_numbers(array: &dyn Array) -> Result<Decimal128Array, Mismatch> {
+    let (numbers, scale) = match array.data_type() {
+        DataType::Int8 => (widened::<Int8Type>(array), 0),
+        DataType::Int16 => (widened::<Int16Type>(array), 0),
+        DataType::Int32 => (widened::<Int32Type>(array), 0),
+        DataType::Int64 => (widened::<Int64Type>(array), 0),
+        DataType::UInt8 => (widened::<UInt8Type>(array), 0),
+        DataType::UInt16 => (widened::<UInt16Type>(array), 0),
+        DataType::UInt32 => (widened::<UInt32Type>(array), 0),
+        DataType::UInt64 => (widened::<UInt64Type>(array), 0),
+        DataType::Decimal32(_, scale) => (widened::<Decimal32Type>(array), *scale),
+        DataType::Decimal64(_, scale) => (widened::<Decimal64Type>(array), *scale),
+        DataType::Decimal128(..) => return Ok(array.as_primitive::<Decimal128Type>().clone()),
         DataType::FixedSizeBinary(16) => {
             let values = array.as_fixed_size_binary().iter().map(|bytes| {
                 bytes.and_then(|bytes| bytes.first_chunk::<16>()).map(|bytes| i128::from_le_bytes(*bytes))
             });
-            let decimals: Decimal128Array = values.collect();
-            decimals.with_precision_and_scale(38, 0).map_err(|error| error.to_string())
+            (values.collect(), 0)
         }
-        _ => Err(unfit(array)),
-    }
+        _ => return Err(unfit(array)),
+    };
+    numbers.with_precision_and_scale(38, scale).map_err(|error| error.to_string())
 }
 
-fn integer_decimals(array: &ArrayRef) -> Result<Decimal128Array, Mismatch> {
-    let decimals = cast(array, &DataType::Decimal128(20, 0))?;
-    Ok(decimals.as_primitive::<Decimal128Type>().clone())
+fn widened<T: ArrowPrimitiveType<Native: Into<i128>>>(array: &dyn Array) -> Decimal128Array {
+    array.as_primitive::<T>().unary(Into::into)
 }
 
 fn power_of_ten(exponent: i8) -> Result<i128, Mismatch> {
@@ -173,14 +201,50 @@ fn power_of_ten(exponent: i8) -> Result<i128, Mismatch> {
 
 /// Strings of any layout; a UUID may come as 16 bytes.
 fn texts(array: &ArrayRef) -> Result<ArrayRef, Mismatch> {
-    match array.data_type() {
-        DataType::LargeUtf8 | DataType::Utf8View => cast(array, &DataType::Utf8),
+    let texts: Vec<Option<&str>> = match array.data_type() {
+        DataType::Utf8 => return Ok(Arc::clone(array)),
+        DataType::LargeUtf8 => array.as_string::<i64>().iter().collect(),
+        DataType::Utf8View => array.as_string_view().iter().collect(),
+        DataType::Dictionary(..) => return dictionary_texts(array),
         DataType::FixedSizeBinary(16) => {
             let texts: StringArray = array.as_fixed_size_binary().iter().map(|bytes| bytes.map(uuid_text)).collect();
-            Ok(Arc::new(texts))
+            return Ok(Arc::new(texts));
         }
-        _ => Err(unfit(array)),
+        _ => return Err(unfit(array)),
+    };
+    string_array(&texts)
+}
+
+fn dictionary_texts(array: &ArrayRef) -> Result<ArrayRef, Mismatch> {
+    let dictionary = array.as_any_dictionary_opt().ok_or_else(|| unfit(array))?;
+    if !matches!(dictionary.values().data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
+        return Err(unfit(array));
     }
+    let values = texts(dictionary.values())?;
+    let values: Vec<Option<&str>> = values.as_string::<i32>().iter().collect();
+    let text = |key: Option<i128>| match key {
+        None => Ok(None),
+        Some(key) => usize::try_from(key)
+            .ok()
+            .and_then(|key| values.get(key).copied())
+            .ok_or_else(|| "a dictionary has no value for a key".to_owned()),
+    };
+    let texts: Result<Vec<Option<&str>>, Mismatch> = exact_numbers(dictionary.keys())?.iter().map(text).collect();
+    string_array(&texts?)
+}
+
+fn string_array(texts: &[Option<&str>]) -> Result<ArrayRef, Mismatch> {
+    check_size(texts.iter().flatten().map(|text| text.len()))?;
+    Ok(Arc::new(StringArray::from_iter(texts)))
+}
+
+/// Refuses what 32-bit offsets cannot address.
+fn check_size(mut lengths: impl Iterator<Item = usize>) -> Result<(), Mismatch> {
+    let total = lengths.try_fold(0_usize, usize::checked_add);
+    total
+        .and_then(|total| i32::try_from(total).ok())
+        .map(drop)
+        .ok_or_else(|| "a batch of values is too large".to_owned())
 }
 
 fn uuid_text(bytes: &[u8]) -> String {
@@ -196,10 +260,14 @@ fn uuid_text(bytes: &[u8]) -> String {
 }
 
 fn binaries(array: &ArrayRef) -> Result<ArrayRef, Mismatch> {
-    match array.data_type() {
-        DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => cast(array, &DataType::Binary),
-        _ => Err(unfit(array)),
-    }
+    let values: Vec<Option<&[u8]>> = match array.data_type() {
+        DataType::LargeBinary => array.as_binary::<i64>().iter().collect(),
+        DataType::BinaryView => array.as_binary_view().iter().collect(),
+        DataType::FixedSizeBinary(_) => array.as_fixed_size_binary().iter().collect(),
+        _ => return Err(unfit(array)),
+    };
+    check_size(values.iter().flatten().map(|value| value.len()))?;
+    Ok(Arc::new(BinaryArray::from_iter(values)))
 }
 
 /// Instants (`zone` given) or wall-clock times, in microseconds.
@@ -235,20 +303,37 @@ pub(crate) fn is_utc(zone: &str) -> bool {
 }
 
 fn lists(array: &ArrayRef, element: &SparkType, zone: &Arc<str>) -> Result<ArrayRef, Mismatch> {
-    let (DataType::List(child)
-    | DataType::LargeList(child)
-    | DataType::ListView(child)
-    | DataType::LargeListView(child)
-    | DataType::FixedSizeList(child, _)) = array.data_type()
-    else {
-        return Err(unfit(array));
+    let (offsets, values) = match array.data_type() {
+        DataType::List(_) => {
+            let lists = array.as_list::<i32>();
+            (lists.offsets().clone(), lists.values())
+        }
+        DataType::LargeList(_) => {
+            let lists = array.as_list::<i64>();
+            (narrow_offsets(lists.offsets().iter().map(|offset| i32::try_from(*offset).ok()))?, lists.values())
+        }
+        DataType::FixedSizeList(_, size) => {
+            let lists = array.as_fixed_size_list();
+            let offset = |row: usize| i32::try_from(row).ok()?.checked_mul(*size);
+            (narrow_offsets((0..=lists.len()).map(offset))?, lists.values())
+        }
+        _ => return Err(unfit(array)),
     };
-    let list = cast(array, &DataType::List(Arc::clone(child)))?;
-    let (_, offsets, values, nulls) = list.as_list::<i32>().clone().into_parts();
-    let values = conform(&values, element, zone)?;
-    ListArray::try_new(Arc::new(element_field(element, zone)), offsets, values, nulls)
+    let values = conform(values, element, zone)?;
+    ListArray::try_new(Arc::new(element_field(element, zone)), offsets, values, array.nulls().cloned())
         .map(|list| Arc::new(list) as ArrayRef)
         .map_err(|error| error.to_string())
+}
+
+fn narrow_offsets(offsets: impl Iterator<Item = Option<i32>>) -> Result<OffsetBuffer<i32>, Mismatch> {
+    let offsets: Option<Vec<i32>> = offsets.collect();
+    match offsets {
+        // What `new` would panic on.
+        Some(offsets) if offsets.is_sorted() && offsets.first().is_some_and(|first| *first >= 0) => {
+            Ok(OffsetBuffer::new(offsets.into()))
+        }
+        _ => Err("a batch of lists is too large".to_owned()),
+    }
 }
 
 fn maps(array: &ArrayRef, key: &SparkType, value: &SparkType, zone: &Arc<str>) -> Result<ArrayRef, Mismatch> {
@@ -282,11 +367,12 @@ fn structs(array: &ArrayRef, fields: &[(String, SparkType)], zone: &Arc<str>) ->
 #[cfg(test)]
 mod tests {
     use arrow_array::builder::{ListBuilder, MapBuilder, StringBuilder};
-    use arrow_array::types::{Int8Type, Int32Type};
     use arrow_array::{
-        DictionaryArray, DurationMillisecondArray, FixedSizeBinaryArray, Float64Array, Int32Array,
-        IntervalMonthDayNanoArray, LargeStringArray, NullArray, StringViewArray, TimestampNanosecondArray,
-        TimestampSecondArray, UInt64Array, record_batch,
+        BinaryViewArray, Date64Array, Decimal64Array, DictionaryArray, DurationMillisecondArray, FixedSizeBinaryArray,
+        FixedSizeListArray, Float32Array, Int8Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray,
+        LargeBinaryArray, LargeListArray, LargeStringArray, NullArray, StringViewArray, TimestampMillisecondArray,
+        TimestampNanosecondArray, TimestampSecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+        record_batch,
     };
     use arrow_buffer::IntervalMonthDayNano;
 
@@ -380,6 +466,148 @@ mod tests {
             (texts_of(Int32Array::from(vec![1]), "ARRAY<INT>"), "the engine delivered"),
         ] {
             assert!(found.as_ref().is_err_and(|found| found.contains(reason)), "{found:?} instead of {reason}");
+        }
+    }
+
+    #[test]
+    fn every_width_of_integer_reaches_every_other_up_to_its_limits() {
+        let both = "9223372036854775807; -9223372036854775808";
+        for (found, expected) in [
+            (texts_of(Int8Array::from(vec![i8::MAX, i8::MIN]), "BIGINT"), "127; -128"),
+            (texts_of(Int8Array::from(vec![i8::MAX, i8::MIN]), "DECIMAL(3,0)"), "127; -128"),
+            (texts_of(Int16Array::from(vec![127, -128]), "TINYINT"), "127; -128"),
+            (texts_of(Int64Array::from(vec![32_767, -32_768]), "SMALLINT"), "32767; -32768"),
+            (texts_of(Int64Array::from(vec![2_147_483_647, -2_147_483_648]), "INT"), "2147483647; -2147483648"),
+            (texts_of(UInt8Array::from(vec![255]), "SMALLINT"), "255"),
+            (texts_of(UInt16Array::from(vec![u16::MAX]), "INT"), "65535"),
+            (texts_of(UInt32Array::from(vec![u32::MAX]), "BIGINT"), "4294967295"),
+            (texts_of(UInt64Array::from(vec![i64::MAX as u64]), "BIGINT"), "9223372036854775807"),
+            (texts_of(decimals(&[i128::from(i64::MAX), i128::from(i64::MIN)], 0), "BIGINT"), both),
+            (texts_of(Decimal64Array::from(vec![-4_200]).with_precision_and_scale(10, 2).unwrap(), "INT"), "-42"),
+            (texts_of(Int64Array::from(vec![1 << 53, -(1 << 53)]), "FLOAT"), "9.007199E15; -9.007199E15"),
+        ] {
+            assert_eq!(found.as_deref(), Ok(expected));
+        }
+        for (found, value) in [
+            (texts_of(Int16Array::from(vec![-129]), "TINYINT"), "-129"),
+            (texts_of(UInt8Array::from(vec![128]), "TINYINT"), "128"),
+            (texts_of(Int64Array::from(vec![32_768]), "SMALLINT"), "32768"),
+            (texts_of(Int64Array::from(vec![-32_769]), "SMALLINT"), "-32769"),
+            (texts_of(Int64Array::from(vec![2_147_483_648]), "INT"), "2147483648"),
+            (texts_of(UInt32Array::from(vec![2_147_483_648]), "INT"), "2147483648"),
+            (texts_of(Int64Array::from(vec![-2_147_483_649]), "INT"), "-2147483649"),
+            (texts_of(UInt64Array::from(vec![1 << 63]), "BIGINT"), "9223372036854775808"),
+            (texts_of(decimals(&[i128::from(i64::MIN) - 1], 0), "BIGINT"), "-9223372036854775809"),
+            (texts_of(decimals(&[i128::MIN], 0), "BIGINT"), "-170141183460469231731687303715884105728"),
+        ] {
+            assert!(found.as_ref().is_err_and(|found| found.contains(value)), "{found:?} instead of {value}");
+        }
+    }
+
+    #[test]
+    fn values_under_nulls_are_not_looked_at() {
+        let nulls = arrow_buffer::NullBuffer::from(vec![true, false]);
+        let integers = Int32Array::new(vec![1, 300].into(), Some(nulls.clone()));
+        assert_eq!(texts_of(integers, "TINYINT").unwrap(), "1; NULL");
+        let numbers = Decimal128Array::new(vec![10, i128::MAX].into(), Some(nulls.clone()));
+        assert_eq!(texts_of(numbers.with_precision_and_scale(38, 1).unwrap(), "INT").unwrap(), "1; NULL");
+        let doubles = Float64Array::new(vec![1.0, 1e300].into(), Some(nulls.clone()));
+        assert_eq!(texts_of(doubles, "FLOAT").unwrap(), "1.0; NULL");
+        let times = TimestampNanosecondArray::new(vec![0, 1].into(), Some(nulls));
+        assert_eq!(texts_of(times, "TIMESTAMP_NTZ").unwrap(), "1970-01-01T00:00:00.000; NULL");
+    }
+
+    #[test]
+    fn fractions_become_the_nearest_double() {
+        let far = "0.1234567890123456789012345678901234567";
+        for (found, expected) in [
+            (texts_of(decimals(&[1], 1), "DOUBLE"), "0.1".to_owned()),
+            (texts_of(decimals(&[1], 22), "DOUBLE"), "1.0E-22".to_owned()),
+            (texts_of(decimals(&[1], 38), "DOUBLE"), "1.0E-38".to_owned()),
+            (texts_of(decimals(&[-(1 << 53), (1 << 53) + 1], 0), "DOUBLE"), {
+                "-9.007199254740992E15; 9.007199254740992E15".to_owned()
+            }),
+            (
+                texts_of(decimals(&[1_234_567_890_123_456_789_012_345_678_901_234_567], 37), "DOUBLE"),
+                far.parse::<f64>().unwrap().to_string(),
+            ),
+            (
+                texts_of(Float32Array::from(vec![0.1, f32::NAN, -0.0]), "DOUBLE"),
+                "0.10000000149011612; NaN; -0.0".to_owned(),
+            ),
+            (texts_of(Float32Array::from(vec![0.1]), "FLOAT"), "0.1".to_owned()),
+        ] {
+            assert_eq!(found, Ok(expected));
+        }
+        assert!(texts_of(decimals(&[1], 0), "BOOLEAN").unwrap_err().contains("delivered"));
+        assert!(texts_of(Date64Array::from(vec![0]), "DATE").unwrap_err().contains("delivered"));
+    }
+
+    #[test]
+    fn decimals_are_rescaled_up_to_38_digits() {
+        let most = 10_i128.pow(38) - 1;
+        let nines = "9".repeat(38);
+        let (whole, fraction) = nines.split_at(20);
+        for (found, expected) in [
+            (texts_of(decimals(&[most, -most], 0), "DECIMAL(38,0)"), format!("{nines}; -{nines}")),
+            (texts_of(decimals(&[most], 18), "DECIMAL(38,18)"), format!("{whole}.{fraction}")),
+            (texts_of(decimals(&[1], 0), "DECIMAL(38,37)"), format!("1.{}", "0".repeat(37))),
+            (texts_of(decimals(&[-10_i128.pow(37)], 37), "DECIMAL(1,0)"), "-1".to_owned()),
+        ] {
+            assert_eq!(found, Ok(expected));
+        }
+        for (found, reason) in [
+            (texts_of(decimals(&[1], 0), "DECIMAL(38,38)"), "more than 38 digits"),
+            (texts_of(decimals(&[most], 0), "DECIMAL(37,0)"), "more than 37 digits"),
+            (texts_of(decimals(&[i128::MAX], 0), "DECIMAL(38,0)"), "more than 38 digits"),
+            (texts_of(decimals(&[i128::MIN], 0), "DECIMAL(38,0)"), "more than 38 digits"),
+            (texts_of(decimals(&[i128::MIN], 0), "DECIMAL(38,1)"), "more than 38 digits"),
+            (texts_of(decimals(&[11], 1), "DECIMAL(38,0)"), "more than 0 fraction digits"),
+            (texts_of(UInt64Array::from(vec![u64::MAX]), "DECIMAL(19,0)"), "more than 19 digits"),
+        ] {
+            assert!(found.as_ref().is_err_and(|found| found.contains(reason)), "{found:?} instead of {reason}");
+        }
+    }
+
+    #[test]
+    fn bytes_and_strings_of_every_layout() {
+        let keys = Int8Array::from(vec![Some(1), None, Some(0), Some(2)]);
+        let values = StringViewArray::from(vec![Some("a"), Some("longer than twelve bytes"), None]);
+        let dictionary = DictionaryArray::try_new(keys, Arc::new(values)).unwrap();
+        let numbers: DictionaryArray<Int8Type> =
+            DictionaryArray::try_new(Int8Array::from(vec![0]), Arc::new(Int32Array::from(vec![1]))).unwrap();
+        let long = LargeStringArray::from(vec![Some("cut"), None, Some("ü"), Some("")]).slice(1, 3);
+        let millis = TimestampMillisecondArray::from(vec![-1]);
+        for (found, expected) in [
+            (texts_of(dictionary.clone(), "STRING"), "longer than twelve bytes; NULL; a; NULL"),
+            (texts_of(dictionary.slice(1, 2), "STRING"), "NULL; a"),
+            (texts_of(long, "STRING"), "NULL; ü; "),
+            (texts_of(LargeBinaryArray::from(vec![Some(&b"\x01\x02"[..]), None]), "BINARY"), "AQI=; NULL"),
+            (texts_of(BinaryViewArray::from(vec![Some(&b"\xff"[..]), None]), "BINARY"), "/w==; NULL"),
+            (texts_of(FixedSizeBinaryArray::try_from_iter([[0_u8; 3]].into_iter()).unwrap(), "BINARY"), "AAAA"),
+            (texts_of(millis, "TIMESTAMP_NTZ"), "1969-12-31T23:59:59.999"),
+        ] {
+            assert_eq!(found.as_deref(), Ok(expected));
+        }
+        assert!(texts_of(numbers.clone(), "STRING").unwrap_err().contains("delivered"));
+        assert!(texts_of(numbers, "INT").unwrap_err().contains("delivered"));
+        assert!(texts_of(dictionary, "BINARY").unwrap_err().contains("delivered"));
+        assert!(check_size([i32::MAX as usize].into_iter()).is_ok());
+        assert!(check_size([i32::MAX as usize, 1].into_iter()).is_err());
+        assert!(check_size([usize::MAX, usize::MAX].into_iter()).is_err());
+    }
+
+    #[test]
+    fn lists_of_every_layout() {
+        let rows = [Some(vec![Some(1), None]), None, Some(vec![Some(3), Some(4)])];
+        let large = LargeListArray::from_iter_primitive::<Int32Type, _, _>(rows.clone());
+        let fixed = FixedSizeListArray::from_iter_primitive::<Int32Type, _, _>(rows, 2);
+        assert_eq!(texts_of(large.clone(), "ARRAY<BIGINT>").unwrap(), "[1,null]; NULL; [3,4]");
+        assert_eq!(texts_of(large.slice(1, 2), "ARRAY<BIGINT>").unwrap(), "NULL; [3,4]");
+        assert_eq!(texts_of(fixed.clone(), "ARRAY<INT>").unwrap(), "[1,null]; NULL; [3,4]");
+        assert_eq!(texts_of(fixed.slice(1, 2), "ARRAY<SMALLINT>").unwrap(), "NULL; [3,4]");
+        for offsets in [vec![], vec![None], vec![Some(1), Some(0)], vec![Some(-1), Some(0)]] {
+            assert!(narrow_offsets(offsets.into_iter()).is_err());
         }
     }
 

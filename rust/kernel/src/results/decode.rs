@@ -3,14 +3,18 @@
 //! A body is one or more LZ4 frames (or plain bytes) that hold one Arrow IPC stream. Frames are decoded straight into
 //! one 64-byte aligned buffer and the batches are slices of it; nothing is copied per column.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
-use arrow_ipc::reader::StreamDecoder;
-use arrow_schema::SchemaRef;
+use arrow_ipc::convert::fb_to_schema;
+use arrow_ipc::reader::read_record_batch;
+use arrow_ipc::{DictionaryBatch, MessageHeader, MetadataVersion, root_as_message};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use lz4_flex::block::DecompressError;
 use twox_hash::XxHash32;
 
@@ -28,7 +32,6 @@ const USUAL_EXPANSION: usize = 3;
 const ROOM_STEP_BYTES: usize = 1 << 20;
 /// Largest IPC message header accepted; those of wide tables stay far below.
 const MAX_METADATA_BYTES: usize = 16 << 20;
-const END_OF_STREAM: [u8; 8] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
 
 /// Why a body could not be decoded.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -315,68 +318,94 @@ pub fn ipc_streams(body: &Buffer) -> Result<Decoded, DecodeError> {
 }
 
 fn next_stream(rest: &mut Buffer) -> Result<Decoded, DecodeError> {
-    let arrow = |error| DecodeError(format!("the Arrow stream is damaged: {error}"));
-    let mut decoder = StreamDecoder::new();
+    let mut schema: Option<SchemaRef> = None;
+    let mut dictionaries = HashMap::new();
     let mut batches = Vec::new();
-    let mut ended = false;
-    while !rest.is_empty() && !ended {
-        // Whole messages only: the decoder would otherwise wait for more, and a cut-off body must not be completed by
-        // the end marker below.
-        let length = match message_length(rest)? {
-            Message::End(length) => {
-                ended = true;
-                length
+    while let Some(header) = next_header(rest)? {
+        let message = root_as_message(&header)
+            .map_err(|error| DecodeError(format!("the header of an Arrow message is damaged: {error}")))?;
+        let length = usize::try_from(message.bodyLength());
+        let body = split(rest, length.or_else(|_| broken("an Arrow message has a negative length"))?)?;
+        let kind = message.header_type();
+        if let Some(found) = message.header_as_schema() {
+            if schema.replace(Arc::new(fb_to_schema(found))).is_some() {
+                return broken("the Arrow stream has a second schema");
             }
-            Message::Whole(length) => length,
-        };
-        let mut message = rest.slice_with_length(0, length);
-        rest.advance(length);
-        while !message.is_empty() {
-            if let Some(batch) = decoder.decode(&mut message).map_err(arrow)? {
-                batches.push(batch);
-            }
-        }
-    }
-    if !ended {
-        // A last message without a body stays inside the decoder until something follows it.
-        let mut end = Buffer::from(END_OF_STREAM.as_slice());
-        while !end.is_empty() {
-            if let Some(batch) = decoder.decode(&mut end).map_err(arrow)? {
-                batches.push(batch);
+        } else if kind != MessageHeader::NONE {
+            let Some(schema) = &schema else { return broken("the Arrow stream does not start with its schema") };
+            let version = message.version();
+            if let Some(batch) = message.header_as_record_batch() {
+                let batch = read_record_batch(&body, batch, Arc::clone(schema), &dictionaries, None, &version);
+                batches.push(batch.map_err(|error| damaged(&error))?);
+            } else if let Some(batch) = message.header_as_dictionary_batch() {
+                let values = dictionary_values(&body, batch, schema, &dictionaries, version)?;
+                dictionaries.insert(batch.id(), values);
+            } else {
+                return broken(format!("the Arrow stream has a message of kind {kind:?}"));
             }
         }
     }
-    decoder.finish().map_err(arrow)?;
-    let Some(schema) = decoder.schema() else { return broken("the Arrow stream has no schema") };
+    let Some(schema) = schema else { return broken("the Arrow stream has no schema") };
     batches.retain(|batch| batch.num_rows() > 0);
     Ok(Decoded { schema, batches })
 }
 
-enum Message {
-    Whole(usize),
-    End(usize),
+fn damaged(error: &ArrowError) -> DecodeError {
+    DecodeError(format!("the Arrow stream is damaged: {error}"))
 }
 
-/// Returns the length of the first message in `bytes`: prefix, header and body.
-fn message_length(bytes: &[u8]) -> Result<Message, DecodeError> {
+/// Reads a whole dictionary; no warehouse sends one in pieces.
+fn dictionary_values(
+    body: &Buffer,
+    batch: DictionaryBatch<'_>,
+    schema: &Schema,
+    dictionaries: &HashMap<i64, ArrayRef>,
+    version: MetadataVersion,
+) -> Result<ArrayRef, DecodeError> {
+    if batch.isDelta() {
+        return broken("the Arrow stream adds to a dictionary");
+    }
+    #[expect(deprecated, reason = "nothing else knows which field a dictionary belongs to")]
+    let fields = schema.fields_with_dict_id(batch.id());
+    let (Some(DataType::Dictionary(_, values)), Some(data)) =
+        (fields.first().map(|field| field.data_type()), batch.data())
+    else {
+        return broken("the Arrow stream has a dictionary that no column uses");
+    };
+    let schema = Arc::new(Schema::new(vec![Field::new("", values.as_ref().clone(), true)]));
+    let batch = read_record_batch(body, data, schema, dictionaries, None, &version).map_err(|error| damaged(&error))?;
+    match batch.columns() {
+        [values] => Ok(Arc::clone(values)),
+        _ => broken("the Arrow stream has a dictionary without values"),
+    }
+}
+
+/// Cuts the header of the next message off `rest`; `None` at the end of the stream, with or without its marker.
+fn next_header(rest: &mut Buffer) -> Result<Option<Buffer>, DecodeError> {
+    if rest.is_empty() {
+        return Ok(None);
+    }
     let mut at = 0;
-    let mut size = read_u32(bytes, &mut at)?;
+    let mut size = read_u32(rest, &mut at)?;
     if size == u32::MAX {
-        size = read_u32(bytes, &mut at)?;
+        size = read_u32(rest, &mut at)?;
     }
-    if size == 0 {
-        return Ok(Message::End(at));
+    rest.advance(at);
+    match size as usize {
+        0 => Ok(None),
+        size if size > MAX_METADATA_BYTES => broken("the header of an Arrow message is larger than allowed"),
+        size => split(rest, size).map(Some),
     }
-    let size = size as usize;
-    if size > MAX_METADATA_BYTES {
-        return broken("the header of an Arrow message is larger than allowed");
+}
+
+/// Cuts `length` bytes off the start of `rest`.
+fn split(rest: &mut Buffer, length: usize) -> Result<Buffer, DecodeError> {
+    if length > rest.len() {
+        return broken("the body ends early");
     }
-    let header = take(bytes, &mut at, size)?;
-    let message = arrow_ipc::root_as_message(header)
-        .map_err(|error| DecodeError(format!("the header of an Arrow message is damaged: {error}")))?;
-    let body = usize::try_from(message.bodyLength()).or_else(|_| broken("an Arrow message has a negative length"))?;
-    take(bytes, &mut at, body)?;
-    Ok(Message::Whole(at))
+    let start = rest.slice_with_length(0, length);
+    rest.advance(length);
+    Ok(start)
 }
 
 /// Runs a decoder of other people's bytes; a panic inside (arrow-ipc has an `assert!` on this path) becomes an error.
@@ -406,11 +435,10 @@ fn read_u32(bytes: &[u8], at: &mut usize) -> Result<u32, DecodeError> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::sync::Arc;
 
-    use arrow_array::{Array, Int64Array, StringArray};
-    use arrow_ipc::writer::StreamWriter;
-    use arrow_schema::{DataType, Field, Schema};
+    use arrow_array::types::Int8Type;
+    use arrow_array::{Array, DictionaryArray, Int64Array, StringArray};
+    use arrow_ipc::writer::{DictionaryHandling, IpcWriteOptions, StreamWriter};
     use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 
     use super::*;
@@ -547,6 +575,42 @@ mod tests {
         for length in 1..body.len() {
             assert!(lz4_frames(&body[..length], MAX).is_err(), "{length}");
         }
+    }
+
+    #[test]
+    fn dictionaries_are_read_and_replaced() {
+        let batch = |texts: &[Option<&str>]| {
+            let column: DictionaryArray<Int8Type> = texts.iter().copied().collect();
+            RecordBatch::try_from_iter_with_nullable([("s", Arc::new(column) as ArrayRef, true)]).unwrap()
+        };
+        let batches = [batch(&[Some("a"), None, Some("b"), Some("a")]), batch(&[Some("c"), Some("b"), None])];
+        let mut writer = StreamWriter::try_new(Vec::new(), &batches[0].schema()).unwrap();
+        for batch in &batches {
+            writer.write(batch).unwrap();
+        }
+        let content = writer.into_inner().unwrap();
+        assert_eq!(ipc_stream(&Buffer::from(content.as_slice())).unwrap().batches, batches);
+
+        let options = IpcWriteOptions::default().with_dictionary_handling(DictionaryHandling::Delta);
+        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batches[0].schema(), options).unwrap();
+        writer.write(&batch(&[Some("a")])).unwrap();
+        writer.write(&batch(&[Some("a"), Some("b")])).unwrap();
+        let content = writer.into_inner().unwrap();
+        let error = ipc_stream(&Buffer::from(content.as_slice())).unwrap_err();
+        assert_eq!(error, DecodeError("the Arrow stream adds to a dictionary".to_owned()));
+    }
+
+    #[test]
+    fn messages_out_of_order_are_errors() {
+        let content = stream(&[batch(10)]);
+        let mut rest = Buffer::from(content.as_slice());
+        let header = next_header(&mut rest).unwrap().unwrap();
+        assert_eq!(root_as_message(&header).unwrap().header_type(), MessageHeader::Schema);
+        let error = ipc_stream(&rest).unwrap_err();
+        assert_eq!(error, DecodeError("the Arrow stream does not start with its schema".to_owned()));
+        let twice = [&content[..content.len() - rest.len()], &content].concat();
+        let error = ipc_stream(&Buffer::from(twice.as_slice())).unwrap_err();
+        assert_eq!(error, DecodeError("the Arrow stream has a second schema".to_owned()));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod link;
 mod links;
 mod memory;
 mod task;
+mod text;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
