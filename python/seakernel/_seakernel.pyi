@@ -105,6 +105,10 @@ class Statistics:
         """Requests to storage hosts."""
 
     @property
+    def range_requests(self) -> int:
+        """Those of them for a range of a file."""
+
+    @property
     def retries(self) -> int:
         """Requests repeated after a failure."""
 

@@ -58,6 +58,7 @@ pub(crate) struct PyStatistics {
     link_requests: u64,
     renewals: u64,
     download_requests: u64,
+    range_requests: u64,
     retries: u64,
     trimmed_rows: u64,
 }
@@ -67,7 +68,7 @@ impl PyStatistics {
     fn __repr__(&self) -> String {
         format!(
             "Statistics(chunks={}, rows={}, wire_bytes={}, decoded_bytes={}, link_requests={}, renewals={}, \
-             download_requests={}, retries={}, trimmed_rows={})",
+             download_requests={}, range_requests={}, retries={}, trimmed_rows={})",
             self.chunks,
             self.rows,
             self.wire_bytes,
@@ -75,6 +76,7 @@ impl PyStatistics {
             self.link_requests,
             self.renewals,
             self.download_requests,
+            self.range_requests,
             self.retries,
             self.trimmed_rows
         )
@@ -380,6 +382,7 @@ impl PyResultStream {
             link_requests: statistics.link_requests,
             renewals: statistics.renewals,
             download_requests: statistics.download_requests,
+            range_requests: statistics.range_requests,
             retries: statistics.retries,
             trimmed_rows: statistics.trimmed_rows,
         }

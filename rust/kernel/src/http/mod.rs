@@ -2,6 +2,8 @@
 
 pub(crate) mod retry;
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -12,10 +14,13 @@ use tracing::{debug, warn};
 use crate::auth::{Credentials, Secret};
 use crate::config::{RetryConfig, SessionConfig, is_loopback};
 use crate::error::{Error, ErrorKind, Result};
+use crate::results::PresignedUrl;
 use retry::{Failure, RequestClass, next_wait};
 
 /// Largest answer of the API that is read. An inline result is at most 25 MiB of data, a third more as base64.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// Storage hosts whose ways are remembered; a result has one or a few.
+const MAX_REMEMBERED_HOSTS: usize = 64;
 
 /// Talks to the API with the token, and to storage hosts without it.
 ///
@@ -25,6 +30,8 @@ const MAX_ANSWER_BYTES: usize = 256 << 20;
 pub(crate) struct HttpClient {
     api: reqwest::Client,
     storage: reqwest::Client,
+    /// Whether a storage host does ranges, as far as it has shown.
+    ranges: Mutex<HashMap<String, bool>>,
     config: SessionConfig,
 }
 
@@ -75,7 +82,7 @@ impl HttpClient {
         };
         let api = build(base().default_headers(headers).read_timeout(config.read_timeout))?;
         let storage = build(base().read_timeout(config.results.download_idle_timeout))?;
-        Ok(Self { api, storage, config })
+        Ok(Self { api, storage, ranges: Mutex::default(), config })
     }
 
     pub(crate) fn config(&self) -> &SessionConfig {
@@ -116,16 +123,37 @@ impl HttpClient {
         })
     }
 
-    /// Sends one GET to a storage host, without token, cookies or anything else of the session.
-    pub(crate) async fn storage_get(&self, url: &Url, headers: &HeaderMap) -> Result<reqwest::Response, Attempt> {
+    /// Tells whether the host of `url` does ranges; `None` until it has shown it.
+    pub(crate) fn does_ranges(&self, url: &PresignedUrl) -> Option<bool> {
+        self.ranges.lock().unwrap_or_else(PoisonError::into_inner).get(&url.host()).copied()
+    }
+
+    pub(crate) fn remember_ranges(&self, url: &PresignedUrl, done: bool) {
+        let mut hosts = self.ranges.lock().unwrap_or_else(PoisonError::into_inner);
+        if hosts.len() >= MAX_REMEMBERED_HOSTS {
+            hosts.clear();
+        }
+        let known = hosts.entry(url.host()).or_insert(done);
+        // What it has refused once is not asked for again.
+        *known &= done;
+    }
+
+    /// Sends one GET to a storage host, without token, cookies or anything else of the session. Where it is `ranged`, an
+    /// answer that the range cannot be had (416) is none of the failures.
+    pub(crate) async fn storage_get(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        ranged: bool,
+    ) -> Result<reqwest::Response, Attempt> {
         let response = self
             .storage
             .get(url.clone())
-            .headers(headers.clone())
+            .headers(headers)
             .send()
             .await
             .map_err(|error| transport_failure(RequestClass::Download, url, error))?;
-        if response.status().is_success() {
+        if response.status().is_success() || (ranged && response.status() == StatusCode::RANGE_NOT_SATISFIABLE) {
             return Ok(response);
         }
         let (status, retry_after) = (response.status(), retry_after(response.headers()));

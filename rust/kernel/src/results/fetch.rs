@@ -11,10 +11,11 @@ use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::debug;
 
 use super::budget::{ByteBudget, Permit};
+use super::download::{Arrived, Download, MAX_RANGES};
 use super::link::ChunkLink;
 use super::links::{LinkStream, Renewals, Renewer};
 use super::memory::ChunkMemory;
@@ -133,10 +134,15 @@ async fn pump(
         // The slot first, for it frees itself; then the bytes, which only the reader frees.
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
         let permit = budget.acquire(fetch.estimate(&link)).await;
+        // Slots that no chunk behind this one will need: with them it is fetched in ranges.
+        let spare = link.followers.map_or(0, |followers| slots.available_permits() / (followers + 1));
+        let spare = u32::try_from(spare.min(MAX_RANGES - 1)).unwrap_or(0);
+        let spare = Arc::clone(&slots).try_acquire_many_owned(spare).ok();
         let fetch = Arc::clone(&fetch);
         let task = Task::spawn(async move {
-            let chunk = fetch.chunk(link, permit).await;
-            drop(slot);
+            let connections = 1 + spare.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+            let chunk = fetch.chunk(link, permit, connections).await;
+            drop((slot, spare));
             chunk
         });
         if chunks.send(task).is_err() {
@@ -182,7 +188,7 @@ impl Fetch {
     }
 
     /// Downloads, decodes and checks one chunk, renewing its link and repeating what may be repeated.
-    async fn chunk(&self, mut link: ChunkLink, mut permit: Permit) -> Result<Chunk> {
+    async fn chunk(&self, mut link: ChunkLink, mut permit: Permit, connections: usize) -> Result<Chunk> {
         let started = Instant::now();
         let in_chunk = |error: Error, link: &ChunkLink, attempts: u32| {
             let outer = Error::new(error.kind(), format!("{} was not fetched", link.place()))
@@ -200,12 +206,13 @@ impl Fetch {
         };
         let mut attempts = self.client.http().attempts(RequestClass::Download);
         let (mut renewals, mut damaged) = (0, 0);
+        let mut arrived = Arrived::default();
         loop {
             if link.is_stale() && renewals < MAX_RENEWALS {
                 renewals += 1;
                 link = self.renewer.renew(&link).await.map_err(|error| in_chunk(error, &link, attempts.count()))?;
             }
-            let attempt = match self.body(&link).await {
+            let attempt = match self.body(&link, connections, &mut arrived).await {
                 Ok(body) => match self.decode(&link, body, &mut permit).await {
                     Ok(decode::Decoded { schema, batches }) => {
                         return Ok(Chunk { schema, batches: batches.into(), _permit: Some(permit) });
@@ -233,6 +240,7 @@ impl Fetch {
                     }
                     renewals += 1;
                     self.counters.retries.add(1);
+                    arrived = Arrived::default();
                     link = self.renewer.renew(&link).await.map_err(|error| in_chunk(error, &link, attempts.count()))?;
                     continue;
                 }
@@ -245,40 +253,37 @@ impl Fetch {
         }
     }
 
-    /// Downloads the body of `link`, once.
-    async fn body(&self, link: &ChunkLink) -> Result<Bytes, Attempt> {
-        self.counters.download_requests.add(1);
-        let limit = self.client.config().results.max_chunk_bytes;
-        let mut response = self.client.http().storage_get(link.url.expose(), &link.headers).await?;
-        let expected = response.content_length();
-        // Declared sizes are hints of a stranger: reserve what a usual chunk needs and grow beyond.
-        let mut body = Vec::with_capacity(expected.unwrap_or(0).min(limit.min(64 << 20) as u64) as usize);
-        loop {
-            match response.chunk().await {
-                Ok(Some(piece)) if body.len() + piece.len() > limit => {
-                    let text = format!("{}: the body is larger than {limit} bytes", link.url.host());
-                    return Err(Attempt {
-                        failure: Failure::Status { status: 400, retry_after: None },
-                        error: Error::new(ErrorKind::DataLoss, text),
-                    });
-                }
-                Ok(Some(piece)) => body.extend_from_slice(&piece),
-                Ok(None) => break,
-                Err(error) => {
-                    let kind = if error.is_timeout() { ErrorKind::Timeout } else { ErrorKind::Network };
-                    let text = format!(
-                        "{} sent {} of {} bytes and stopped",
-                        link.url.host(),
-                        body.len(),
-                        expected.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string())
-                    );
-                    let error = Error::new(kind, text).with_source(error.without_url());
-                    return Err(Attempt { failure: Failure::Broken, error });
-                }
-            }
-        }
+    /// Downloads the body of `link`, or goes on where the last attempt stopped.
+    async fn body(&self, link: &ChunkLink, connections: usize, arrived: &mut Arrived) -> Result<Bytes, Attempt> {
+        let requested = |ranged: bool| {
+            self.counters.download_requests.add(1);
+            self.counters.range_requests.add(u64::from(ranged));
+        };
+        let download = Download {
+            http: self.client.http(),
+            link,
+            connections,
+            expected: self.expected_body(link),
+            limit: self.client.config().results.max_chunk_bytes,
+            requested: &requested,
+        };
+        let body = download.run(arrived).await?;
         self.counters.wire_bytes.add(body.len() as u64);
-        Ok(body.into())
+        Ok(body)
+    }
+
+    /// Length of the body, if anything tells. A guess that is too short costs a second round of requests, one that is too
+    /// long costs some of the first.
+    fn expected_body(&self, link: &ChunkLink) -> Option<usize> {
+        let declared = link.byte_count.and_then(|bytes| usize::try_from(bytes).ok())?;
+        match (self.compression, self.size_hint(link)) {
+            (Compression::Lz4Frame, Some(content)) if content != declared => Some(declared),
+            // The service counts content here.
+            (Compression::Lz4Frame, _) => {
+                Some((declared as f64 / self.counters.expansion().unwrap_or(FIRST_EXPANSION)) as usize)
+            }
+            (Compression::None, _) => Some(declared),
+        }
     }
 
     /// Decodes `body` away from the I/O threads and holds it against what the link declares.

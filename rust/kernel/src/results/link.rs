@@ -65,6 +65,8 @@ pub(crate) struct ChunkLink {
     pub(crate) url: PresignedUrl,
     /// Sent along verbatim; sensitive, so it prints as such.
     pub(crate) headers: HeaderMap,
+    /// Links behind this one, where the chain is known to its end.
+    pub(crate) followers: Option<usize>,
     /// When to renew it; absent where the server names no end, or one that has passed: then the clocks differ.
     stale_at: Option<Instant>,
 }
@@ -97,6 +99,7 @@ impl ChunkLink {
             byte_count: link.byte_count,
             url: PresignedUrl::parse(link.url.expose()).map_err(in_chunk)?,
             headers,
+            followers: None,
             stale_at: link.expiration.as_deref().and_then(stale_at),
         })
     }

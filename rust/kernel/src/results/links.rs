@@ -132,7 +132,9 @@ impl LinkStream {
                 room = reserve(links.clone()), if !self.ready.is_empty() => match room {
                     Some(room) => {
                         self.refresh_head().await;
-                        if let Some(link) = self.ready.pop_front() {
+                        if let Some(mut link) = self.ready.pop_front() {
+                            let is_known_to_its_end = self.next_chunk_index.is_none() && self.calls.is_empty();
+                            link.followers = is_known_to_its_end.then_some(self.ready.len());
                             room.send(Ok(link));
                         }
                     }

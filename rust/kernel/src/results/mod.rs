@@ -2,6 +2,7 @@
 
 mod budget;
 pub mod decode;
+mod download;
 mod fetch;
 mod json;
 mod link;
@@ -26,6 +27,7 @@ use crate::execution::ServerStatement;
 use crate::schema::{self, Column};
 use crate::sea::wire::{ChunkInfo, Manifest, ResultData, StatementResponse};
 use fetch::{Chunk, ChunkQueue, Fetch};
+pub(crate) use link::PresignedUrl;
 use links::{LinkStream, Renewer};
 
 /// Largest inline result that is gathered. The platform's own limit is 25 MiB.
@@ -49,6 +51,8 @@ pub struct Statistics {
     pub renewals: u64,
     /// Requests to storage hosts.
     pub download_requests: u64,
+    /// Those of them for a range of a file.
+    pub range_requests: u64,
     /// Downloads repeated after a failure.
     pub retries: u64,
     /// Surplus rows cut from chunks that held more than their link declared.
@@ -67,6 +71,7 @@ pub(crate) struct Counters {
     link_requests: Counter,
     renewals: Counter,
     download_requests: Counter,
+    range_requests: Counter,
     retries: Counter,
     trimmed_rows: Counter,
 }
@@ -100,6 +105,7 @@ impl Counters {
             link_requests: self.link_requests.get(),
             renewals: self.renewals.get(),
             download_requests: self.download_requests.get(),
+            range_requests: self.range_requests.get(),
             retries: self.retries.get(),
             trimmed_rows: self.trimmed_rows.get(),
         }

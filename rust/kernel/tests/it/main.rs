@@ -4,6 +4,7 @@
 mod failures;
 mod links;
 mod memory;
+mod ranges;
 mod secrets;
 mod statements;
 mod warehouse;
