@@ -4,7 +4,7 @@ Every measurement is a process of its own, so that peak memory and CPU time are 
 process of its own too and serves encoded results from its cache after the first run. Rows and checksums are verified in
 every run, and a wrong result is kept and marked. Times are of execute plus fetch, without imports and connecting.
 
-    python benches/peers/fetch.py [--rounds 5] [--rows 1000000,10000000] [--save]
+    python benches/peers/fetch.py [--rounds 5] [--rows 1000000,10000000] [--settings loopback,cloud] [--links 8] [--save]
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CLIENTS = ("seakernel", "databricks-sql-kernel")
+# Runs by number of rows and client.
+Results = dict[int, dict[str, list[dict[str, object]]]]
 STATEMENT = """
 SELECT id,
        CAST(id % 50 AS INT) AS quantity,
@@ -38,10 +40,16 @@ SELECT id,
 FROM range({rows})
 """
 
+# How the server answers: at once, or as from a cloud (ms, and bytes per second for each connection).
+SETTINGS = {
+    "loopback": {},
+    "cloud": {"api_delay_ms": 30, "store_first_byte_ms": 50, "store_bytes_per_second": 50_000_000},
+}
+
 SERVER = """
-import sys
+import json, sys
 from seakernel.local import LocalWarehouse
-with LocalWarehouse(switches={"result_cache": True}) as warehouse:
+with LocalWarehouse(switches={"result_cache": True, **json.loads(sys.argv[1])}) as warehouse:
     print(warehouse.server_hostname, warehouse.http_path, warehouse.access_token, flush=True)
     sys.stdin.read()
 """
@@ -115,6 +123,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", default="1000000,10000000")
+    parser.add_argument("--settings", default="loopback", help="loopback, cloud, or both with a comma")
+    parser.add_argument("--links", type=int, help="links an answer; all of them by default")
     parser.add_argument("--save", action="store_true", help="write benches/results/fetch.json")
     parser.add_argument(
         "--measure", nargs=5, metavar=("CLIENT", "HOST", "PATH", "TOKEN", "ROWS"), help=argparse.SUPPRESS
@@ -125,16 +135,30 @@ def main() -> int:
         sys.stdout.write(json.dumps(measure(client, host, path, token, int(rows))))
         return 0
 
-    server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    results = {setting: compare(setting, options) for setting in options.settings.split(",")}
+    if options.save:
+        save(results)
+    correct = [run["correct"] for sizes in results.values() for runs in sizes.values() for run in runs["seakernel"]]
+    return 0 if all(correct) else 1
+
+
+def compare(setting: str, options: argparse.Namespace) -> Results:
+    """Measures all sizes and clients under one setting, with a server of its own."""
+    switches = dict(SETTINGS[setting])
+    if options.links:
+        switches["hybrid_links_per_response"] = switches["external_links_per_response"] = options.links
+    command = [sys.executable, "-c", SERVER, json.dumps(switches)]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        return compare(options, server.stdout.readline().split())
+        write(f"\n{setting}, {options.links or 'all'} links an answer")
+        return measure_all(options, server.stdout.readline().split())
     finally:
         server.stdin.close()
         server.wait(timeout=30)
 
 
-def compare(options: argparse.Namespace, place: list[str]) -> int:
-    results: dict[int, dict[str, list[dict[str, object]]]] = {}
+def measure_all(options: argparse.Namespace, place: list[str]) -> Results:
+    results: Results = {}
     for rows in (int(text) for text in options.rows.split(",")):
         runs: dict[str, list[dict[str, object]]] = {client: [] for client in CLIENTS}
         for number in range(options.rounds + 1):
@@ -150,17 +174,19 @@ def compare(options: argparse.Namespace, place: list[str]) -> int:
                     runs[client].append(run)
         results[rows] = runs
         report(rows, runs)
-    if options.save:
-        packages = ("databricks-sql-kernel", "duckdb", "pyarrow", "seakernel")
-        document = {
-            "date": datetime.now(timezone.utc).date().isoformat(),
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-            "versions": {package: version(package) for package in packages},
-            "results": results,
-        }
-        target = Path(__file__).parents[1] / "results" / "fetch.json"
-        target.write_text(json.dumps(document, indent=1) + "\n")
-    return 0 if all(run["correct"] for runs in results.values() for run in runs["seakernel"]) else 1
+    return results
+
+
+def save(results: dict[str, Results]) -> None:
+    packages = ("databricks-sql-kernel", "duckdb", "pyarrow", "seakernel")
+    document = {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "versions": {package: version(package) for package in packages},
+        "results": results,
+    }
+    target = Path(__file__).parents[1] / "results" / "fetch.json"
+    target.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def report(rows: int, runs: dict[str, list[dict[str, object]]]) -> None:
