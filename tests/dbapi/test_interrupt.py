@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 PROMPT_S = 0.2
 ENDLESS = "SELECT sum(sqrt(a.id + b.id)) FROM range(10000000) a CROSS JOIN range(10000000) b"
 PRELUDE = """
-import sys, time, seakernel
+import signal, sys, time, seakernel
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with Ctrl-C ignored
 host, path, token = sys.argv[1:]
 def ready():
     print("ready", flush=True)
