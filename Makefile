@@ -41,6 +41,11 @@ check-python: $(VENV)/wheel ## check the Python side
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest seakernel._seakernel --mypy-config-file pyproject.toml
 
+.PHONY: simulate
+SEEDS ?= 100000
+simulate: ## run SEEDS fault schedules (100000) from SIMULATION_FIRST (0); a failure names its seed
+	SIMULATION_SEEDS=$(SEEDS) cargo test --release -p seakernel --test it simulation -- --nocapture
+
 .PHONY: deny
 deny: ## install cargo-deny and check licences, sources and duplicates
 	command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --version $(CARGO_DENY_VERSION)

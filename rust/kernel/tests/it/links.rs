@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use seakernel::ErrorKind;
+use seakernel::{ErrorKind, Session};
 use seakernel_local::{
     Announced, ByteCount, Fault, FaultRule, LinkCount, Lz4Framing, ManifestChunks, NextChunkIndex, Operation, Origin,
     Switches,
@@ -231,4 +232,31 @@ async fn a_cancelled_read_loses_no_batch() {
     }
     assert_eq!(all, all_ids());
     assert!(cancelled.into_inner() > 0);
+}
+
+/// Found by simulation: the owner of the links waited for the reader to take those before the failure, and the reader
+/// for the owner to renew one.
+#[tokio::test]
+async fn links_are_renewed_after_discovery_has_failed() {
+    let warehouse = Warehouse::with(Switches { store_first_byte_ms: 50, ..links_per_answer(4) });
+    let refused = Fault::Status { code: 501, retry_after: None, error_code: None, body: None };
+    warehouse.server.set_faults(vec![
+        FaultRule::new(Operation::Chunk, refused).chunk(4).always(),
+        FaultRule::new(Operation::Download, Fault::Expire).chunk(0),
+    ]);
+    let mut config = warehouse.config();
+    config.results.memory_budget = 1;
+    let session = Session::open(config).await.unwrap();
+    let mut results = session.statement(NUMBERS).execute().await.unwrap().results().await.unwrap();
+    let mut rows = 0;
+    let read = async {
+        loop {
+            match results.next_batch().await {
+                Ok(batch) => rows += batch.unwrap().num_rows(),
+                Err(error) => return error,
+            }
+        }
+    };
+    let error = tokio::time::timeout(Duration::from_secs(10), read).await.unwrap();
+    assert_eq!((error.http_status(), rows), (Some(501), 4000), "{error}");
 }

@@ -6,5 +6,6 @@ mod links;
 mod memory;
 mod ranges;
 mod secrets;
+mod simulation;
 mod statements;
 mod warehouse;
