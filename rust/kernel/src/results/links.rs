@@ -119,6 +119,7 @@ impl LinkStream {
     /// A failure is sent as the last item, after the links before it.
     pub(crate) async fn run(mut self, links: mpsc::Sender<Result<ChunkLink>>, mut renewals: Renewals) {
         let mut links = Some(links);
+        let mut failure = None;
         loop {
             if links.is_some() {
                 self.call_ahead();
@@ -129,13 +130,18 @@ impl LinkStream {
                     Some(renewal) => self.serve(renewal, &mut renewals).await,
                     None => return,
                 },
-                room = reserve(links.clone()), if !self.ready.is_empty() => match room {
+                // Renewals are served all the while: the reader of the links may wait for one.
+                room = reserve(links.clone()), if !self.ready.is_empty() || failure.is_some() => match room {
                     Some(room) => {
                         self.refresh_head().await;
                         if let Some(mut link) = self.ready.pop_front() {
-                            let is_known_to_its_end = self.next_chunk_index.is_none() && self.calls.is_empty();
+                            let is_known_to_its_end =
+                                self.next_chunk_index.is_none() && self.calls.is_empty() && failure.is_none();
                             link.followers = is_known_to_its_end.then_some(self.ready.len());
                             room.send(Ok(link));
+                        } else if let Some(error) = failure.take() {
+                            room.send(Err(error));
+                            links = None;
                         }
                     }
                     None => links = None,
@@ -144,17 +150,11 @@ impl LinkStream {
                     if let Err(error) = self.take_answer(answer) {
                         self.calls.clear();
                         self.next_chunk_index = None;
-                        if let Some(links) = links.take() {
-                            // The links before the failure go first; nothing else happens until they are taken.
-                            for link in self.ready.drain(..) {
-                                drop(links.send(Ok(link)).await);
-                            }
-                            drop(links.send(Err(error)).await);
-                        }
+                        failure = Some(error);
                     }
                 }
             }
-            if self.ready.is_empty() && self.calls.is_empty() && self.next_chunk_index.is_none() {
+            if self.ready.is_empty() && self.calls.is_empty() && self.next_chunk_index.is_none() && failure.is_none() {
                 links = None;
             }
         }

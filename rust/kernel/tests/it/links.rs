@@ -247,9 +247,9 @@ async fn links_are_renewed_after_discovery_has_failed() {
     let mut config = warehouse.config();
     config.results.memory_budget = 1;
     let session = Session::open(config).await.unwrap();
-    let mut results = session.statement(NUMBERS).execute().await.unwrap().results().await.unwrap();
     let mut rows = 0;
     let read = async {
+        let mut results = session.statement(NUMBERS).execute().await.unwrap().results().await.unwrap();
         loop {
             match results.next_batch().await {
                 Ok(batch) => rows += batch.unwrap().num_rows(),
