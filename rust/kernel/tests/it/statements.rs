@@ -165,6 +165,7 @@ async fn a_canceller_works_from_another_task_once_the_statement_is_known() {
     let session = warehouse.session().await;
     let executed = session.statement(SLOW).submit().await.unwrap();
     let id = executed.statement_id().to_owned();
+    assert!(warehouse.eventually(|w| !w.engine.statements().is_empty()).await, "it runs");
     executed.cancel().await.unwrap();
     let error = executed.wait().await.unwrap_err();
     assert_eq!((error.kind(), error.statement_id()), (ErrorKind::Cancelled, Some(id.as_str())));
