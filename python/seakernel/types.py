@@ -46,6 +46,9 @@ class ResultOptions(TypedDict, total=False):
     """Longest silence of a storage host during a download, in seconds. Default 30. The whole download has no limit."""
     max_chunk_bytes: int
     """Largest decoded chunk accepted, in bytes. Default 2 GiB."""
+    private_storage_addresses: bool
+    """Whether result links may name private, link-local or loopback addresses. Default False, unless the warehouse has
+    such an address itself. Names that resolve to private addresses are always fine."""
 
 
 class RetryOptions(TypedDict, total=False):

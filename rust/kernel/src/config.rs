@@ -1,6 +1,7 @@
 //! Options of a session; every default says why it is what it is.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use url::Url;
@@ -51,6 +52,10 @@ pub struct ResultConfig {
     pub download_idle_timeout: Duration,
     /// Largest decoded chunk accepted. Default 2 GiB: a hostile body must not fill the memory.
     pub max_chunk_bytes: usize,
+    /// Whether links may name private, link-local or loopback addresses: a server of the open network that does so would
+    /// make us talk to an inner one. Default false; a warehouse that has such an address itself may always. Names that
+    /// resolve to private addresses are fine: that is how private links to storage work.
+    pub private_storage_addresses: bool,
 }
 
 impl Default for ResultConfig {
@@ -61,6 +66,7 @@ impl Default for ResultConfig {
             compression: true,
             download_idle_timeout: Duration::from_secs(30),
             max_chunk_bytes: 2 << 30,
+            private_storage_addresses: false,
         }
     }
 }
@@ -116,6 +122,34 @@ impl SessionConfig {
             read_timeout: Duration::from_secs(900),
         })
     }
+}
+
+/// Tells whether `url` names, by address or as `localhost`, a place that only an inner network reaches.
+pub(crate) fn is_internal(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => is_internal_v4(address),
+        Some(url::Host::Ipv6(address)) => match address.to_ipv4_mapped() {
+            Some(address) => is_internal_v4(address),
+            None => {
+                address.is_loopback()
+                    || address.is_unspecified()
+                    || address.is_unique_local()
+                    || address.is_unicast_link_local()
+            }
+        },
+        _ => is_loopback(url),
+    }
+}
+
+fn is_internal_v4(address: Ipv4Addr) -> bool {
+    // 100.64.0.0/10 is shared by carriers, and clouds use it for their own services.
+    let is_shared = address.octets()[0] == 100 && address.octets()[1] & 0xC0 == 64;
+    address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_unspecified()
+        || address.is_broadcast()
+        || is_shared
 }
 
 /// Tells whether `url` names this machine by a loopback address or `localhost`.

@@ -11,12 +11,13 @@ use crate::error;
 
 /// Reads the `results` option.
 pub(crate) fn result_config(options: &Bound<'_, PyDict>) -> PyResult<ResultConfig> {
-    const KEYS: [&str; 5] = [
+    const KEYS: [&str; 6] = [
         "memory_budget_bytes",
         "max_concurrent_downloads",
         "compression",
         "download_idle_timeout_s",
         "max_chunk_bytes",
+        "private_storage_addresses",
     ];
     let mut config = ResultConfig::default();
     for (key, value) in options.iter() {
@@ -27,6 +28,7 @@ pub(crate) fn result_config(options: &Bound<'_, PyDict>) -> PyResult<ResultConfi
             "compression" => config.compression = value.extract()?,
             "download_idle_timeout_s" => config.download_idle_timeout = seconds(&key, &value)?,
             "max_chunk_bytes" => config.max_chunk_bytes = positive(&key, &value)?,
+            "private_storage_addresses" => config.private_storage_addresses = value.extract()?,
             _ => return Err(error::unknown_key(options.py(), "results", &key, &KEYS)),
         }
     }

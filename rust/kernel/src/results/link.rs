@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::config::is_loopback;
+use crate::config::{SessionConfig, is_internal, is_loopback};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::host_and_port;
 use crate::sea::wire::ExternalLink;
@@ -21,7 +21,7 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
 pub(crate) struct PresignedUrl(Url);
 
 impl PresignedUrl {
-    fn parse(text: &str) -> Result<Self> {
+    fn parse(text: &str, may_be_internal: bool) -> Result<Self> {
         let unusable = |why: &str| Error::new(ErrorKind::Protocol, format!("a presigned link {why}"));
         // The parser's own message could repeat parts of the text.
         let url = Url::parse(text).map_err(|_| unusable("is not a URL"))?;
@@ -32,6 +32,11 @@ impl PresignedUrl {
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(unusable("names a user"));
+        }
+        if !may_be_internal && is_internal(&url) {
+            let why =
+                format!("points to {}, a private address; `private_storage_addresses` allows it", host_and_port(&url));
+            return Err(unusable(&why));
         }
         Ok(Self(url))
     }
@@ -72,7 +77,8 @@ pub(crate) struct ChunkLink {
 }
 
 impl ChunkLink {
-    pub(crate) fn from_wire(link: &ExternalLink) -> Result<Self> {
+    pub(crate) fn from_wire(link: &ExternalLink, config: &SessionConfig) -> Result<Self> {
+        let may_be_internal = config.results.private_storage_addresses || is_internal(&config.host);
         let in_chunk = |error: Error| error.with_chunk_index(link.chunk_index);
         let mut headers = HeaderMap::new();
         for (name, value) in &link.http_headers {
@@ -97,7 +103,7 @@ impl ChunkLink {
             row_offset: link.row_offset,
             row_count: link.row_count,
             byte_count: link.byte_count,
-            url: PresignedUrl::parse(link.url.expose()).map_err(in_chunk)?,
+            url: PresignedUrl::parse(link.url.expose(), may_be_internal).map_err(in_chunk)?,
             headers,
             followers: None,
             stale_at: link.expiration.as_deref().and_then(stale_at),
@@ -154,11 +160,44 @@ mod tests {
     #[test]
     fn links_must_be_safe_and_stay_secret() {
         for text in ["http://store.example/a", "ftp://127.0.0.1/a", "https://user:canary@store.example/a", "canary"] {
-            let error = PresignedUrl::parse(text).unwrap_err();
+            let error = PresignedUrl::parse(text, true).unwrap_err();
             assert!(!format!("{error:?}").contains("canary"), "{text}");
         }
-        let url = PresignedUrl::parse("https://store.example/a%3Ab?sig=canary%2B").unwrap();
+        let url = PresignedUrl::parse("https://store.example/a%3Ab?sig=canary%2B", false).unwrap();
         assert_eq!(format!("{url:?}"), "store.example:443/a%3Ab?...");
         assert_eq!(url.expose().as_str(), "https://store.example/a%3Ab?sig=canary%2B", "sent byte for byte");
+    }
+
+    #[test]
+    fn links_to_inner_networks_need_leave() {
+        for (host, internal) in [
+            ("10.1.2.3", true),
+            ("172.31.0.1", true),
+            ("192.168.1.1", true),
+            ("127.0.0.1", true),
+            ("169.254.169.254", true),
+            ("100.100.100.200", true),
+            ("0.0.0.0", true),
+            ("0x7f.1", true),
+            ("localhost", true),
+            ("[::1]", true),
+            ("[fd00::1]", true),
+            ("[fe80::1]", true),
+            ("[::ffff:10.0.0.1]", true),
+            ("8.8.8.8", false),
+            ("100.128.0.1", false),
+            ("[2001:4860:4860::8888]", false),
+            ("bucket.s3.amazonaws.com", false),
+        ] {
+            let text = format!("https://{host}/a?sig=canary");
+            assert!(PresignedUrl::parse(&text, true).is_ok(), "{host}");
+            match PresignedUrl::parse(&text, false) {
+                Ok(_) => assert!(!internal, "{host}"),
+                Err(error) => {
+                    assert!(internal && !format!("{error:?}").contains("canary"), "{error:?}");
+                    assert!(error.message().contains("private_storage_addresses"), "says what to do: {error}");
+                }
+            }
+        }
     }
 }

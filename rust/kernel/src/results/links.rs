@@ -11,7 +11,7 @@ use super::task::Task;
 use super::{ChunkHint, Counters};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sea::SeaClient;
-use crate::sea::wire::ResultData;
+use crate::sea::wire::{ExternalLink, ResultData};
 
 /// Links known and not yet admitted to download. More would only grow old: they live 15 minutes at most.
 const LINK_WINDOW: usize = 64;
@@ -234,7 +234,7 @@ impl LinkStream {
             if last.is_none_or(|(index, _)| link.chunk_index >= index) {
                 last = Some((link.chunk_index, link.next_chunk_index));
             }
-            links.push(ChunkLink::from_wire(&link).map_err(|error| error.with_statement_id(&self.statement_id))?);
+            links.push(self.link(&link)?);
         }
         links.sort_by_key(|link| (link.row_offset, link.chunk_index));
         for link in links {
@@ -327,7 +327,7 @@ impl LinkStream {
         });
         let mut handed_over = Vec::new();
         for link in &old {
-            let link = ChunkLink::from_wire(link).map_err(|error| error.with_statement_id(&self.statement_id))?;
+            let link = self.link(link)?;
             match self.ready.iter_mut().find(|waiting| waiting.is_same_place(&link)) {
                 Some(waiting) => *waiting = same_rows(waiting, link)?,
                 None => handed_over.push(link),
@@ -340,6 +340,10 @@ impl LinkStream {
             self.accept(answer)?;
         }
         Ok(handed_over)
+    }
+
+    fn link(&self, link: &ExternalLink) -> Result<ChunkLink> {
+        ChunkLink::from_wire(link, self.client.config()).map_err(|error| error.with_statement_id(&self.statement_id))
     }
 
     fn error(&self, text: String, chunk_index: i64) -> Error {
