@@ -51,9 +51,10 @@ deny: ## install cargo-deny and check licences, sources and duplicates
 	command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --version $(CARGO_DENY_VERSION)
 	cargo deny check bans licenses sources
 
-bench: $(VENV)/wheel ## decode (criterion) and fetch beside databricks-sql-kernel, interleaved
+bench: $(VENV)/wheel ## decode (criterion) and fetch beside the peers, interleaved
+	$(BIN)/python -m pip install --quiet --group bench
 	cargo bench -p seakernel-benches
-	$(BIN)/python benches/peers/fetch.py
+	$(BIN)/python benches/peers/fetch.py $(BENCH)
 
 wheel: dist/.built ## build the wheel into dist/
 

@@ -1,10 +1,11 @@
-"""Fetching whole results as Arrow: ours beside databricks-sql-kernel, interleaved in one run.
+"""Fetching whole results as Arrow: ours beside its peers, interleaved in one run.
 
 Every measurement is a process of its own, so that peak memory and CPU time are the client's alone; the server is a
 process of its own too and serves encoded results from its cache after the first run. Rows and checksums are verified in
 every run, and a wrong result is kept and marked. Times are of execute plus fetch, without imports and connecting.
 
-    python benches/peers/fetch.py [--rounds 5] [--rows 1000000,10000000] [--settings loopback,cloud] [--links 8] [--save]
+    python benches/peers/fetch.py [--rounds 5] [--rows 1000000,10000000] [--settings loopback,cloud] [--links 8]
+        [--clients seakernel,databricks-sql-kernel,arrowbricks,connector-kernel,connector-sea,plain] [--save]
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CLIENTS = ("seakernel", "databricks-sql-kernel")
 # Runs by number of rows and client.
 Results = dict[int, dict[str, list[dict[str, object]]]]
 STATEMENT = """
@@ -78,19 +78,127 @@ def fetch_databricks_sql_kernel(host: str, path: str, token: str, statement: str
     session.close()
 
 
+def fetch_connector(host: str, path: str, token: str, statement: str, **options: Any) -> Iterator[Any]:
+    from databricks import sql
+
+    connection = sql.connect(http_path=path, access_token=token, **options)
+    cursor = connection.cursor()
+    yield
+    cursor.execute(statement)
+    yield cursor.fetchall_arrow()
+    connection.close()
+
+
+def fetch_connector_sea(host: str, path: str, token: str, statement: str) -> Iterator[Any]:
+    # The SEA backend takes the port apart from the name, and with telemetry on it asks port 80 for half a minute.
+    name, _, port = host.rpartition(":")
+    place = {"server_hostname": name, "_port": int(port)}
+    return fetch_connector(host, path, token, statement, use_sea=True, enable_telemetry=False, **place)
+
+
+def fetch_connector_kernel(host: str, path: str, token: str, statement: str) -> Iterator[Any]:
+    return fetch_connector(host, path, token, statement, use_kernel=True, server_hostname=host)
+
+
+def fetch_arrowbricks(host: str, path: str, token: str, statement: str) -> Iterator[Any]:
+    import asyncio
+
+    import arrowbricks
+
+    loop = asyncio.new_event_loop()
+    connection = arrowbricks.connect(host, path.rpartition("/")[2], token=token, protocol="sea")
+    cursor = connection.cursor()
+    yield
+
+    async def fetch() -> Any:
+        await cursor.execute(arrowbricks.unsafe_sql(statement))
+        return await cursor.fetchall_arrow()
+
+    yield loop.run_until_complete(fetch())
+
+
+def fetch_plain(host: str, path: str, token: str, statement: str) -> Iterator[Any]:
+    """What a plain program does: 8 connections, liblz4, pyarrow over the decoded bytes; no check and no retry."""
+    import http.client
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+    from urllib.parse import urlsplit
+
+    import lz4.frame
+    import pyarrow as pa
+
+    local = threading.local()
+
+    def ask(method: str, url: str, body: object = None) -> bytes:
+        place = urlsplit(url)
+        connections = local.__dict__.setdefault("connections", {})
+        connection = connections.setdefault(place.netloc, http.client.HTTPConnection(place.netloc))
+        headers = {"authorization": f"Bearer {token}"} if url.startswith(host) else {}
+        connection.request(
+            method, f"{place.path}?{place.query}", body=json.dumps(body) if body else None, headers=headers
+        )
+        return connection.getresponse().read()
+
+    def download(link: dict[str, Any]) -> list[pa.RecordBatch]:
+        body = ask("GET", link["external_link"])
+        content = []
+        while body:
+            frame = lz4.frame.LZ4FrameDecompressor()
+            content.append(frame.decompress(body))
+            body = frame.unused_data
+        return pa.ipc.open_stream(pa.py_buffer(b"".join(content))).read_all()
+
+    submission = {
+        "warehouse_id": path.rpartition("/")[2],
+        "statement": statement,
+        "disposition": "EXTERNAL_LINKS",
+        "format": "ARROW_STREAM",
+        "result_compression": "LZ4_FRAME",
+        "wait_timeout": "50s",
+    }
+    with ThreadPoolExecutor(8) as pool:
+        yield
+        answer = json.loads(ask("POST", f"{host}/api/2.0/sql/statements", submission))
+        statement_url = f"{host}/api/2.0/sql/statements/{answer['statement_id']}"
+        running, result = [], answer["result"]
+        while True:
+            links = result["external_links"]
+            running += [pool.submit(download, link) for link in links]
+            last = links[-1]
+            if last.get("next_chunk_index") is None:
+                break
+            offset = last["row_offset"] + last["row_count"]
+            result = json.loads(
+                ask("GET", f"{statement_url}/result/chunks/{last['next_chunk_index']}?row_offset={offset}")
+            )
+        yield pa.concat_tables([future.result() for future in running])
+
+
+FETCH = {
+    "seakernel": fetch_seakernel,
+    "databricks-sql-kernel": fetch_databricks_sql_kernel,
+    "arrowbricks": fetch_arrowbricks,
+    "connector-kernel": fetch_connector_kernel,
+    "connector-sea": fetch_connector_sea,
+    "plain": fetch_plain,
+}
+# The one that ratios are of, and everybody in turn.
+PEER = "databricks-sql-kernel"
+
+
 def measure(client: str, host: str, path: str, token: str, rows: int) -> dict[str, object]:
     """Runs one fetch in this process and returns what it took."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    fetch = {"seakernel": fetch_seakernel, "databricks-sql-kernel": fetch_databricks_sql_kernel}[client]
-    steps = fetch(host, path, token, STATEMENT.format(rows=rows))
+    steps = FETCH[client](host, path, token, STATEMENT.format(rows=rows))
     next(steps)
     before = resource.getrusage(resource.RUSAGE_SELF)
     started = time.perf_counter()
-    table: pa.Table = next(steps)
+    fetched = next(steps)
     wall = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_SELF)
+    table = fetched if isinstance(fetched, pa.Table) else pa.RecordBatchReader.from_stream(fetched).read_all()
     expected_ids = rows * (rows - 1) // 2
     quantities = sum(range(50)) * (rows // 50)
     correct = (
@@ -124,6 +232,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", default="1000000,10000000")
     parser.add_argument("--settings", default="loopback", help="loopback, cloud, or both with a comma")
+    parser.add_argument("--clients", default=f"seakernel,{PEER}", help=f"of {', '.join(FETCH)}")
     parser.add_argument("--links", type=int, help="links an answer; all of them by default")
     parser.add_argument("--save", action="store_true", help="write benches/results/fetch.json")
     parser.add_argument(
@@ -160,10 +269,11 @@ def compare(setting: str, options: argparse.Namespace) -> Results:
 def measure_all(options: argparse.Namespace, place: list[str]) -> Results:
     results: Results = {}
     for rows in (int(text) for text in options.rows.split(",")):
-        runs: dict[str, list[dict[str, object]]] = {client: [] for client in CLIENTS}
+        clients = options.clients.split(",")
+        runs: dict[str, list[dict[str, object]]] = {client: [] for client in clients}
         for number in range(options.rounds + 1):
             # Who goes first alternates, so that neither always finds the warmer server.
-            for client in CLIENTS if number % 2 else reversed(CLIENTS):
+            for client in clients if number % 2 else reversed(clients):
                 command = [sys.executable, __file__, "--measure", client, *place, str(rows)]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode != 0:
@@ -178,7 +288,7 @@ def measure_all(options: argparse.Namespace, place: list[str]) -> Results:
 
 
 def save(results: dict[str, Results]) -> None:
-    packages = ("databricks-sql-kernel", "duckdb", "pyarrow", "seakernel")
+    packages = ("databricks-sql-kernel", "databricks-sql-connector", "arrowbricks", "duckdb", "pyarrow", "seakernel")
     document = {
         "date": datetime.now(timezone.utc).date().isoformat(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
@@ -190,8 +300,8 @@ def save(results: dict[str, Results]) -> None:
 
 
 def report(rows: int, runs: dict[str, list[dict[str, object]]]) -> None:
-    peer = runs["databricks-sql-kernel"]
-    write(f"\n{rows:,} rows, {len(peer)} rounds (median, min..max)")
+    peer = runs.get(PEER, [])
+    write(f"\n{rows:,} rows, {len(next(iter(runs.values())))} rounds (median, min..max)")
     write(
         f"  {'client':24} {'wall s':>22} {'cpu s':>8} {'peak growth':>12} {'ratio wall':>11} {'ratio cpu':>10}  result"
     )
