@@ -106,7 +106,8 @@ def test_dropping_a_parents_handles_in_the_child_disturbs_nobody(chunked: LocalW
 
     in_child(check)
     sent = [request["operation"] for request in chunked.requests()[before:]]
-    assert sorted(set(sent)) == ["close_session", "close_statement", "download", "execute", "open_session"]
+    # A statement is closed in the background, which the child's end may cut short; its session's end closes it too.
+    assert set(sent) - {"close_statement"} == {"close_session", "download", "execute", "open_session"}
     assert sent.count("close_session") == 1
     assert len(handles[1].fetchall()) == 5000  # type: ignore[attr-defined]
 
