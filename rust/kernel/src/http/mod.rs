@@ -130,10 +130,11 @@ impl HttpClient {
 
     pub(crate) fn remember_ranges(&self, url: &PresignedUrl, done: bool) {
         let mut hosts = self.ranges.lock().unwrap_or_else(PoisonError::into_inner);
-        if hosts.len() >= MAX_REMEMBERED_HOSTS {
+        let host = url.host();
+        if hosts.len() >= MAX_REMEMBERED_HOSTS && !hosts.contains_key(&host) {
             hosts.clear();
         }
-        let known = hosts.entry(url.host()).or_insert(done);
+        let known = hosts.entry(host).or_insert(done);
         // What it has refused once is not asked for again.
         *known &= done;
     }

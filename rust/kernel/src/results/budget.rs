@@ -48,6 +48,13 @@ impl ByteBudget {
 }
 
 impl Permit {
+    /// Raises the estimate to what is known to be held already.
+    pub(crate) fn grow(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            self.resize(bytes);
+        }
+    }
+
     /// Replaces the estimate by what is really held. Never waits: what is in memory is in memory.
     pub(crate) fn resize(&mut self, bytes: usize) {
         let mut used = self.budget.used();

@@ -20,6 +20,10 @@ use twox_hash::XxHash32;
 
 /// Alignment that Arrow recommends for buffers.
 const ALIGNMENT: usize = 64;
+/// Most frames of a body: writers start one per batch.
+const MAX_FRAMES: usize = 1 << 18;
+/// Most blocks of a frame; the smallest usual block holds 64 KiB.
+const MAX_BLOCKS: usize = 1 << 18;
 /// Largest block of a frame; the format knows no larger.
 const MAX_BLOCK_BYTES: usize = 4 << 20;
 /// Linked blocks refer back this far at most.
@@ -171,6 +175,9 @@ fn scan_frames(body: &[u8]) -> Result<Vec<Frame>, DecodeError> {
     while at < body.len() {
         let magic = read_u32(body, &mut at)?;
         match magic {
+            0x184D_2204 if frames.len() == MAX_FRAMES => {
+                return broken("the body has more LZ4 frames than any writer makes");
+            }
             0x184D_2204 => frames.push(scan_frame(body, &mut at)?),
             0x184D_2A50..=0x184D_2A5F => {
                 let length = read_u32(body, &mut at)? as usize;
@@ -217,6 +224,9 @@ fn scan_frame(body: &[u8], at: &mut usize) -> Result<Frame, DecodeError> {
         let checksum = if flags & 0x10 != 0 { Some(read_u32(body, at)?) } else { None };
         let block = Block { data: start..start + length, compressed, checksum };
         decoded_bound = decoded_bound.saturating_add(block.decoded_bound(block_bytes));
+        if blocks.len() == MAX_BLOCKS {
+            return broken("an LZ4 frame has more blocks than any writer makes");
+        }
         blocks.push(block);
     }
     let content_checksum = if flags & 4 != 0 { Some(read_u32(body, at)?) } else { None };

@@ -47,12 +47,12 @@ struct Version {
 impl Version {
     /// Takes over what another range has told; false where that contradicts.
     fn join(&mut self, other: Self) -> bool {
-        let same_length = self.length.is_none() || self.length == other.length;
+        let same_length = self.length.is_none() || other.length.is_none() || self.length == other.length;
         let same_entity = match (&self.entity_tag, &other.entity_tag) {
             (Some(known), Some(told)) => known == told,
             _ => true,
         };
-        self.length = other.length;
+        self.length = other.length.or(self.length);
         self.entity_tag = other.entity_tag.or(self.entity_tag.take());
         same_length && same_entity
     }
@@ -60,8 +60,10 @@ impl Version {
 
 /// How a request for a range failed.
 enum RangeFailure {
-    /// The store answers ranges with something else, or the file has changed.
-    NotUsable,
+    /// The store answers ranges with something else.
+    Unsupported,
+    /// What came does not fit what came before: another file, or another part of it.
+    Unfit,
     Failed(Attempt),
 }
 
@@ -87,6 +89,10 @@ impl Arrived {
     /// The byte behind the last range.
     fn end(&self) -> usize {
         self.ranges.last().and_then(|range| range.end).unwrap_or(usize::MAX)
+    }
+
+    fn received(&self) -> usize {
+        self.ranges.iter().map(|range| range.content.len()).sum()
     }
 
     fn is_split(&self) -> bool {
@@ -124,16 +130,19 @@ impl Download<'_> {
         loop {
             match self.fetch(arrived).await {
                 Ok(()) => {}
-                Err(RangeFailure::NotUsable) => {
+                // Only what asked for a range ends so, hence not the request that follows.
+                Err(failure @ (RangeFailure::Unsupported | RangeFailure::Unfit)) => {
                     debug!(host = self.link.url.host(), "ranges of a file cannot be used; it is fetched whole");
-                    self.http.remember_ranges(&self.link.url, false);
+                    if matches!(failure, RangeFailure::Unsupported) {
+                        self.http.remember_ranges(&self.link.url, false);
+                    }
                     *arrived = Arrived::whole();
                     continue;
                 }
                 // A signature that does not cover a range, or a link that has expired: the whole file tells.
                 Err(RangeFailure::Failed(attempt)) => {
-                    let refused = attempt.error.kind() == ErrorKind::LinkExpired && arrived.is_split();
-                    if refused && self.http.does_ranges(&self.link.url).is_none() {
+                    let ranged = arrived.is_split() || arrived.ranges.iter().any(|range| !range.content.is_empty());
+                    if attempt.error.kind() == ErrorKind::LinkExpired && ranged && !suspected {
                         suspected = true;
                         *arrived = Arrived::whole();
                         continue;
@@ -153,6 +162,8 @@ impl Download<'_> {
                         Arriving::new(start, Some(end), BytesMut::with_capacity((end - start).min(MAX_RESERVED_BYTES)))
                     }));
                 }
+                // Ranges end with the file, or it was another one.
+                length if arrived.is_split() && length != Some(arrived.received()) => *arrived = Arrived::whole(),
                 _ => return Ok(std::mem::take(arrived).join().freeze()),
             }
         }
@@ -186,7 +197,7 @@ impl Download<'_> {
         try_join_all(arrived.ranges.iter_mut().map(|range| self.range(range))).await?;
         for range in &arrived.ranges {
             if !arrived.version.join(range.version.clone()) {
-                return Err(RangeFailure::NotUsable);
+                return Err(RangeFailure::Unfit);
             }
         }
         self.http.remember_ranges(&self.link.url, true);
@@ -211,15 +222,27 @@ impl Download<'_> {
             self.http.remember_ranges(&self.link.url, true);
         }
         let length = match response.status() {
-            StatusCode::PARTIAL_CONTENT => match content_range(told) {
-                Some((first, end, length)) if first == file.reached() && end == length => Some(length),
-                _ => return Err(RangeFailure::NotUsable),
+            StatusCode::PARTIAL_CONTENT if resumed => match content_range(told) {
+                Some((first, end, length))
+                    if first == file.reached()
+                        && end == length
+                        && version.join(Version { length: Some(length), entity_tag: entity_tag(told) }) =>
+                {
+                    Some(length)
+                }
+                _ => return Err(RangeFailure::Unfit),
             },
-            StatusCode::RANGE_NOT_SATISFIABLE => return Err(RangeFailure::NotUsable),
+            StatusCode::PARTIAL_CONTENT => {
+                let text = format!("{} sent a part of a file that was asked for whole", self.link.url.host());
+                let error = Error::new(ErrorKind::Protocol, text);
+                return Err(RangeFailure::Failed(Attempt { failure: Failure::Broken, error }));
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE => return Err(RangeFailure::Unfit),
             _ => {
                 file.content.clear();
-                *version = Version { length: None, entity_tag: entity_tag(told) };
-                response.content_length().and_then(|length| usize::try_from(length).ok())
+                let length = response.content_length().and_then(|length| usize::try_from(length).ok());
+                *version = Version { length, entity_tag: entity_tag(told) };
+                length
             }
         };
         // A new allocation, unless the last attempt left one of this size.
@@ -232,6 +255,8 @@ impl Download<'_> {
 
     /// Fetches one range, from where the last attempt broke off.
     async fn range(&self, range: &mut Arriving) -> Result<(), RangeFailure> {
+        let end = range.version.length.map(|length| range.end.unwrap_or(length).min(length));
+        range.complete |= end.is_some_and(|end| range.reached() >= end);
         if range.complete {
             return Ok(());
         }
@@ -241,39 +266,35 @@ impl Download<'_> {
         let response =
             self.http.storage_get(self.link.url.expose(), headers, true).await.map_err(RangeFailure::Failed)?;
         let told = response.headers();
-        let version = |length| Version { length: Some(length), entity_tag: entity_tag(told) };
+        let version = |length| Version { length, entity_tag: entity_tag(told) };
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {
-                let Some((first, end, length)) = content_range(told) else { return Err(RangeFailure::NotUsable) };
+                let Some((first, end, length)) = content_range(told) else { return Err(RangeFailure::Unsupported) };
                 if length > self.limit {
                     return Err(RangeFailure::Failed(self.too_long()));
                 }
                 let wanted = range.end.unwrap_or(length).min(length);
-                if first != range.reached() || end != wanted {
-                    return Err(RangeFailure::NotUsable);
-                }
-                if !range.version.join(version(length)) {
-                    return Err(RangeFailure::NotUsable);
+                if first != range.reached() || end != wanted || !range.version.join(version(Some(length))) {
+                    return Err(RangeFailure::Unfit);
                 }
                 self.read(response, range, Some(end - range.start)).await?;
                 range.complete = true;
                 Ok(())
             }
-            // The file ends before this range.
+            // The file ends before this range; not every store says where.
             StatusCode::RANGE_NOT_SATISFIABLE if range.content.is_empty() => {
-                let length = told
-                    .get(CONTENT_RANGE)
-                    .and_then(|value| value.to_str().ok()?.strip_prefix("bytes */")?.parse().ok());
-                match length {
-                    Some(length) if length <= range.start => {
-                        range.version = version(length);
-                        range.complete = true;
-                        Ok(())
-                    }
-                    _ => Err(RangeFailure::NotUsable),
+                let told = told.get(CONTENT_RANGE).and_then(|value| value.to_str().ok()?.strip_prefix("bytes */"));
+                let length = told.and_then(|length| length.parse().ok());
+                if length.is_some_and(|length| length > range.start) {
+                    return Err(RangeFailure::Unfit);
                 }
+                range.version = version(length);
+                range.complete = true;
+                Ok(())
             }
-            _ => Err(RangeFailure::NotUsable),
+            // With If-Range, the whole file says that it is another one.
+            StatusCode::OK if range.version.entity_tag.is_some() => Err(RangeFailure::Unfit),
+            _ => Err(RangeFailure::Unsupported),
         }
     }
 
@@ -292,7 +313,7 @@ impl Download<'_> {
                         return Err(RangeFailure::Failed(self.too_long()));
                     }
                     if length.is_some_and(|length| held > length) {
-                        return Err(RangeFailure::NotUsable);
+                        return Err(RangeFailure::Failed(self.stopped(into, length, None)));
                     }
                     into.content.extend_from_slice(&piece);
                     continue;
@@ -301,23 +322,27 @@ impl Download<'_> {
                 Ok(None) => None,
                 Err(error) => Some(error),
             };
-            let kind = match &cause {
-                Some(error) if error.is_timeout() => ErrorKind::Timeout,
-                _ => ErrorKind::Network,
-            };
-            let text = format!(
-                "{} sent {} of {} bytes and stopped",
-                self.link.url.host(),
-                into.content.len(),
-                length.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string())
-            );
-            let error = Error::new(kind, text);
-            let error = match cause {
-                Some(cause) => error.with_source(cause.without_url()),
-                None => error,
-            };
-            return Err(RangeFailure::Failed(Attempt { failure: Failure::Broken, error }));
+            return Err(RangeFailure::Failed(self.stopped(into, length, cause)));
         }
+    }
+
+    fn stopped(&self, into: &Arriving, length: Option<usize>, cause: Option<reqwest::Error>) -> Attempt {
+        let kind = match &cause {
+            Some(error) if error.is_timeout() => ErrorKind::Timeout,
+            _ => ErrorKind::Network,
+        };
+        let text = format!(
+            "{} sent {} of {} bytes and stopped",
+            self.link.url.host(),
+            into.content.len(),
+            length.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string())
+        );
+        let error = Error::new(kind, text);
+        let error = match cause {
+            Some(cause) => error.with_source(cause.without_url()),
+            None => error,
+        };
+        Attempt { failure: Failure::Broken, error }
     }
 
     fn too_long(&self) -> Attempt {

@@ -210,6 +210,8 @@ impl Fetch {
         loop {
             if link.is_stale() && renewals < MAX_RENEWALS {
                 renewals += 1;
+                // The new link may lead to other bytes.
+                arrived = Arrived::default();
                 link = self.renewer.renew(&link).await.map_err(|error| in_chunk(error, &link, attempts.count()))?;
             }
             let attempt = match self.body(&link, connections, &mut arrived).await {
@@ -290,6 +292,7 @@ impl Fetch {
     async fn decode(&self, link: &ChunkLink, body: Bytes, permit: &mut Permit) -> Result<decode::Decoded> {
         let (compression, limit) = (self.compression, self.client.config().results.max_chunk_bytes);
         let wire_bytes = body.len();
+        permit.grow(wire_bytes);
         let expected = self.expected_content(link, wire_bytes);
         let home = Arc::clone(&self.memory);
         let work = move || -> Result<(decode::Decoded, usize), decode::DecodeError> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use reqwest::Url;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -90,7 +90,10 @@ impl ChunkLink {
                 )));
             };
             value.set_sensitive(true);
-            headers.insert(name, value);
+            // Which bytes are asked for is ours to say.
+            if name != RANGE && name != IF_RANGE {
+                headers.insert(name, value);
+            }
         }
         if link.row_offset < 0 || link.row_count.is_some_and(|rows| rows < 0) || link.chunk_index < 0 {
             return Err(in_chunk(Error::new(

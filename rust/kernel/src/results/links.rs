@@ -131,7 +131,7 @@ impl LinkStream {
                     None => return,
                 },
                 // Renewals are served all the while: the reader of the links may wait for one.
-                room = reserve(links.clone()), if !self.ready.is_empty() || failure.is_some() => match room {
+                room = reserve(links.clone()), if links.is_some() && (!self.ready.is_empty() || failure.is_some()) => match room {
                     Some(room) => {
                         self.refresh_head().await;
                         if let Some(mut link) = self.ready.pop_front() {

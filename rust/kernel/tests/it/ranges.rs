@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
-use seakernel::{Credentials, Result, Session, SessionConfig, Statistics};
+use seakernel::{Credentials, ErrorKind, Result, Session, SessionConfig, Statistics};
 use seakernel_local::{
     ByteCount, CannedEngine, Fault, FaultRule, LocalServer, Operation, RequestRecord, ServerOptions, Switches,
 };
@@ -38,6 +38,7 @@ impl Large {
         let credentials = Credentials::access_token(self.0.access_token());
         let mut config = SessionConfig::new(self.0.address(), &self.0.http_path(), credentials).unwrap();
         config.retry.min_wait = std::time::Duration::from_millis(1);
+        config.retry.max_wait = std::time::Duration::from_millis(10);
         Session::open(config).await.unwrap()
     }
 
@@ -133,4 +134,18 @@ async fn a_whole_file_goes_on_from_the_byte_reached_too() {
     assert_eq!((statistics.retries, statistics.range_requests), (1, 1));
     let ranges: Vec<Option<String>> = large.downloads().drain(before..).map(|request| request.range).collect();
     assert_eq!(ranges.into_iter().flatten().collect::<Vec<_>>(), ["bytes=50000-"]);
+}
+
+#[tokio::test]
+async fn a_part_that_nobody_asked_for_is_an_error_after_a_few_attempts() {
+    for chunk_rows in [ROWS / 2, ROWS / 40] {
+        let large = Large::in_chunks_of(chunk_rows, Switches::default());
+        let part = Fault::Status { code: 206, retry_after: None, error_code: None, body: Some("part".to_owned()) };
+        large.0.set_faults(vec![FaultRule::new(Operation::Download, part).chunk(0).always()]);
+        let session = large.session().await;
+        let fetch = tokio::time::timeout(std::time::Duration::from_secs(60), large.fetch(&session));
+        let error = fetch.await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.chunk_index()), (ErrorKind::Protocol, Some(0)), "{error}");
+        assert!(error.attempts() > 1, "{error}");
+    }
 }
