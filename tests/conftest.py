@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +15,6 @@ if TYPE_CHECKING:
     from seakernel import Connection, Cursor
 
 
-# Warehouses of a parent, in a child of `--forked`: DuckDB cannot be freed there, for its threads did not come along.
-_OF_PARENTS: list[LocalWarehouse] = []
-
-
-def serve(**options: Any) -> Iterator[LocalWarehouse]:
-    """Yields a warehouse and closes it, in the process that started it."""
-    process_id = os.getpid()
-    warehouse = LocalWarehouse(**options)
-    yield warehouse
-    if os.getpid() == process_id:
-        warehouse.close()
-    else:
-        _OF_PARENTS.append(warehouse)
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Lets `--forked` run: pytest-forked leaves files open in its children, which are errors here otherwise."""
     for item in items:
@@ -42,13 +26,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def warehouse() -> Iterator[LocalWarehouse]:
     """A warehouse that answers small results inline, as real ones do. Tests that disturb it start their own."""
-    yield from serve()
+    with LocalWarehouse() as warehouse:
+        yield warehouse
 
 
 @pytest.fixture(scope="session")
 def chunked() -> Iterator[LocalWarehouse]:
     """A warehouse that sends every result as files of 1000 rows in batches of 300."""
-    yield from serve(chunk_rows=1000, batch_rows=300, inline_bytes=0)
+    with LocalWarehouse(chunk_rows=1000, batch_rows=300, inline_bytes=0) as warehouse:
+        yield warehouse
 
 
 @pytest.fixture

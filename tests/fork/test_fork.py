@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import seakernel
+from seakernel.local import LocalWarehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from seakernel.local import LocalWarehouse
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system"),
@@ -148,3 +147,15 @@ def test_multiprocessing_pool(chunked: LocalWarehouse) -> None:
 @pytest.mark.forked
 def test_a_whole_test_in_a_child(chunked: LocalWarehouse) -> None:
     count(chunked)
+
+
+def test_closing_a_parents_warehouse_in_the_child_disturbs_nobody() -> None:
+    with LocalWarehouse() as warehouse:
+        count(warehouse, 10)
+
+        def check() -> None:
+            warehouse.close()
+            gc.collect()
+
+        in_child(check)
+        count(warehouse, 10)

@@ -84,6 +84,7 @@ class LocalWarehouse:
         if data is not None:
             _add_folder(engine, data)
         self._engine: DuckDbEngine | None = engine
+        self._process_id = os.getpid()
         try:
             self._server = LocalServer(
                 engine,
@@ -108,7 +109,7 @@ class LocalWarehouse:
             if cls._shared is None or cls._shared[0] != process_id:
                 warehouse = cls()
                 cls._shared = (process_id, warehouse)
-                atexit.register(warehouse._close_in, process_id)
+                atexit.register(warehouse.close)
             return cls._shared[1]
 
     @property
@@ -168,7 +169,12 @@ class LocalWarehouse:
         return counters
 
     def close(self) -> None:
-        """Stops listening; running statements are cancelled. Closing twice does nothing."""
+        """Stops listening; running statements are cancelled.
+
+        Closing twice does nothing, and so does closing a parent's warehouse in a forked child.
+        """
+        if os.getpid() != self._process_id:
+            return
         self._server.stop()
         if self._engine is not None:
             self._engine.close()
@@ -197,10 +203,6 @@ class LocalWarehouse:
         """
         for kept in (*cls._running, *cls._engines):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
-
-    def _close_in(self, process_id: int) -> None:
-        if os.getpid() == process_id:
-            self.close()
 
 
 if hasattr(os, "register_at_fork"):
