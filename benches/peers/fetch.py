@@ -246,7 +246,7 @@ def main() -> int:
 
     results = {setting: compare(setting, options) for setting in options.settings.split(",")}
     if options.save:
-        save(results)
+        save(results, options.links)
     correct = [run["correct"] for sizes in results.values() for runs in sizes.values() for run in runs["seakernel"]]
     return 0 if all(correct) else 1
 
@@ -287,12 +287,13 @@ def measure_all(options: argparse.Namespace, place: list[str]) -> Results:
     return results
 
 
-def save(results: dict[str, Results]) -> None:
+def save(results: dict[str, Results], links: int | None) -> None:
     packages = ("databricks-sql-kernel", "databricks-sql-connector", "arrowbricks", "duckdb", "pyarrow", "seakernel")
     document = {
         "date": datetime.now(timezone.utc).date().isoformat(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "versions": {package: version(package) for package in packages},
+        "links_an_answer": links or "all",
         "results": results,
     }
     target = Path(__file__).parents[1] / "results" / "fetch.json"
