@@ -248,9 +248,7 @@ impl Download<'_> {
         // A new allocation, unless the last attempt left one of this size.
         file.content
             .reserve(length.unwrap_or(0).min(self.limit.min(MAX_RESERVED_BYTES)).saturating_sub(file.content.len()));
-        self.read(response, file, length).await?;
-        file.complete = true;
-        Ok(())
+        self.read(response, file, length).await
     }
 
     /// Fetches one range, from where the last attempt broke off.
