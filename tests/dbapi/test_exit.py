@@ -27,6 +27,14 @@ SCRIPTS = {
         "threading.Thread(target=loop, daemon=True).start(); time.sleep(0.5)"
     ),
     "logging everything": "import logging; logging.basicConfig(level=1, filename='/dev/null'); c = connect().cursor(); c.execute(Q)",
+    "slow log handler in the I/O threads": (
+        "import logging, threading, time\n"
+        "class Slow(logging.Handler):\n"
+        "    def emit(self, record):\n"
+        "        if threading.current_thread() is not threading.main_thread(): time.sleep(0.3)\n"
+        "logging.basicConfig(level=1, handlers=[Slow()])\n"
+        "for _ in range(3): c = connect().cursor(); c.execute(Q)"
+    ),
     "embedded warehouse": "c = seakernel.connect('local').cursor(); c.execute('SELECT 1')",
 }
 

@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
 use tokio::time;
 
-use crate::error;
+use crate::{error, logging};
 
 /// How often a waiting call looks for signals: Ctrl-C then feels immediate and costs 3 ms of CPU per second.
 const SIGNAL_TICK: Duration = Duration::from_millis(50);
@@ -69,7 +69,10 @@ impl Home {
             return Ok((Self { pid, handle: existing.runtime.handle().clone() }, false));
         }
         // The parent's runtime has no threads here: dropping it would wait for them forever.
-        mem::forget(slot.take());
+        if let Some(parents) = slot.take() {
+            mem::forget(parents);
+            logging::forget_threads();
+        }
         // Two at least: a thread that waits for the GIL to write a log line must not stop all I/O.
         let threads = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
         let runtime =
@@ -199,6 +202,7 @@ fn shutdown(py: Python<'_>) {
             }
             // A server that does not answer must not keep the interpreter from exiting.
             let _ = time::timeout(EXIT_GRACE, closing.join_all()).await;
+            logging::close(EXIT_GRACE).await;
         });
         runtime.shutdown_background();
     });
