@@ -109,6 +109,10 @@ class Statistics:
         """Those of them for a range of a file."""
 
     @property
+    def hedged_requests(self) -> int:
+        """Downloads requested a second time because the first was slow, while the reader waited for them."""
+
+    @property
     def retries(self) -> int:
         """Requests repeated after a failure."""
 

@@ -59,6 +59,7 @@ pub(crate) struct PyStatistics {
     renewals: u64,
     download_requests: u64,
     range_requests: u64,
+    hedged_requests: u64,
     retries: u64,
     trimmed_rows: u64,
 }
@@ -68,7 +69,7 @@ impl PyStatistics {
     fn __repr__(&self) -> String {
         format!(
             "Statistics(chunks={}, rows={}, wire_bytes={}, decoded_bytes={}, link_requests={}, renewals={}, \
-             download_requests={}, range_requests={}, retries={}, trimmed_rows={})",
+             download_requests={}, range_requests={}, hedged_requests={}, retries={}, trimmed_rows={})",
             self.chunks,
             self.rows,
             self.wire_bytes,
@@ -77,6 +78,7 @@ impl PyStatistics {
             self.renewals,
             self.download_requests,
             self.range_requests,
+            self.hedged_requests,
             self.retries,
             self.trimmed_rows
         )
@@ -383,6 +385,7 @@ impl PyResultStream {
             renewals: statistics.renewals,
             download_requests: statistics.download_requests,
             range_requests: statistics.range_requests,
+            hedged_requests: statistics.hedged_requests,
             retries: statistics.retries,
             trimmed_rows: statistics.trimmed_rows,
         }

@@ -1,73 +1,167 @@
-//! The byte budget of one result.
+//! The byte budget of one result, and who may decode next.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use tokio::sync::Notify;
 
+/// Chunks that decode at once: more than there are cores would only take turns.
+static DECODERS: LazyLock<usize> =
+    LazyLock::new(|| thread::available_parallelism().map_or(2, |cores| cores.get().max(2)));
+
 /// Bytes of chunks that may be held at once: compressed, being decoded, or decoded and not yet taken.
 ///
-/// Chunks are admitted in consumption order by one task, and a chunk is always admitted when no other holds anything:
-/// one that is larger than the whole budget passes alone, and the head of the line cannot starve.
+/// A chunk takes room for its body when it is admitted to download, and room for its content when its body is there.
+/// Content is several times as large, so that far more files can be on their way than could be held decoded.
+///
+/// The budget cannot lock up: bodies are admitted in the order of consumption by one task, and one is always admitted when
+/// nothing else is held; the chunk that the reader asks for may always decode. The budget is exceeded by the content of
+/// that one chunk at most, and by a body larger than the whole budget, which passes alone.
 #[derive(Debug)]
 pub(crate) struct ByteBudget {
     limit: usize,
-    used: Mutex<usize>,
-    released: Notify,
+    state: Mutex<State>,
+    changed: Notify,
 }
 
-/// A share of the budget, returned when dropped.
+#[derive(Debug, Default)]
+struct State {
+    used: usize,
+    /// Chunks the reader has asked for so far; the last of them is the one it waits for.
+    asked: u64,
+    decoding: usize,
+    /// Places of the chunks that wait to be decoded.
+    waiting: BTreeSet<u64>,
+}
+
+/// One chunk's share of the budget, returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     budget: Arc<ByteBudget>,
+    /// Place of the chunk in the order of consumption.
+    place: u64,
     bytes: usize,
+    decoding: bool,
 }
 
 impl ByteBudget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, used: Mutex::new(0), released: Notify::new() })
+        Arc::new(Self { limit, state: Mutex::default(), changed: Notify::new() })
     }
 
-    /// Waits until `bytes` fit. Called by one task at a time, in the order in which chunks are consumed.
-    pub(crate) async fn acquire(self: &Arc<Self>, bytes: usize) -> Permit {
-        loop {
-            {
-                let mut used = self.used();
-                if *used == 0 || used.saturating_add(bytes) <= self.limit {
-                    *used = used.saturating_add(bytes);
-                    return Permit { budget: Arc::clone(self), bytes };
-                }
+    /// Waits until a body of `body` bytes fits, beside what it takes to keep the decoders busy with chunks of `content`
+    /// bytes: bodies that fill the whole budget would have to be decoded one by one.
+    ///
+    /// Called by one task, with places that count up in the order in which chunks are consumed.
+    pub(crate) async fn admit(self: &Arc<Self>, place: u64, body: usize, content: usize) -> Permit {
+        let spare = content.saturating_mul(*DECODERS).min(self.limit / 2);
+        self.when(|state| {
+            let admitted = state.used == 0 || state.used.saturating_add(body).saturating_add(spare) <= self.limit;
+            if admitted {
+                state.used = state.used.saturating_add(body);
             }
-            // A release between the check and this line has stored a permit, so it is not missed.
-            self.released.notified().await;
+            admitted
+        })
+        .await;
+        Permit { budget: Arc::clone(self), place, bytes: body, decoding: false }
+    }
+
+    /// The reader asks for the next chunk, having done with all before it.
+    pub(crate) fn ask_for(&self, place: u64) {
+        let mut state = self.state();
+        if state.asked <= place {
+            state.asked = place + 1;
+            drop(state);
+            self.changed.notify_waiters();
         }
     }
 
-    fn used(&self) -> std::sync::MutexGuard<'_, usize> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until `take` agrees, looking again after each change.
+    async fn when(&self, mut take: impl FnMut(&mut State) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Before looking, so that no change between looking and waiting is missed.
+            changed.as_mut().enable();
+            if take(&mut self.state()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Permit {
-    /// Raises the estimate to what is known to be held already.
-    pub(crate) fn grow(&mut self, bytes: usize) {
-        if bytes > self.bytes {
-            self.resize(bytes);
+    /// Waits until the body may be decoded to about `content` bytes, and takes room for them.
+    ///
+    /// Of those that wait the first in the order of consumption goes first.
+    pub(crate) async fn decode(&mut self, content: usize) {
+        let budget = Arc::clone(&self.budget);
+        let decoding = &mut self.decoding;
+        budget
+            .when(|state| {
+                state.waiting.insert(self.place);
+                let fits = state.used.saturating_add(content) <= budget.limit && state.decoding < *DECODERS;
+                let turn = state.asked > self.place || (fits && state.waiting.first() == Some(&self.place));
+                if turn {
+                    state.waiting.remove(&self.place);
+                    state.used = state.used.saturating_add(content);
+                    state.decoding += 1;
+                    *decoding = true;
+                }
+                turn
+            })
+            .await;
+        self.bytes = self.bytes.saturating_add(content);
+        // The next in line may fit as well.
+        budget.changed.notify_waiters();
+    }
+
+    /// Decoding has ended, and `bytes` are what is held now.
+    pub(crate) fn settle(&mut self, bytes: usize) {
+        let mut state = self.budget.state();
+        state.decoding -= usize::from(std::mem::take(&mut self.decoding));
+        state.used = state.used.saturating_sub(self.bytes).saturating_add(bytes);
+        self.bytes = bytes;
+        drop(state);
+        self.budget.changed.notify_waiters();
+    }
+
+    /// Raises the estimate of the body to what has arrived. Never waits: what is in memory is in memory.
+    pub(crate) fn grow(&mut self, body: usize) {
+        if body > self.bytes {
+            let mut state = self.budget.state();
+            state.used = state.used.saturating_add(body - self.bytes);
+            self.bytes = body;
         }
     }
 
-    /// Replaces the estimate by what is really held. Never waits: what is in memory is in memory.
-    pub(crate) fn resize(&mut self, bytes: usize) {
-        let mut used = self.budget.used();
-        *used = used.saturating_sub(self.bytes).saturating_add(bytes);
-        self.bytes = bytes;
-        drop(used);
-        self.budget.released.notify_one();
+    /// Takes `bytes` more if they fit just now.
+    pub(crate) fn try_grow(&mut self, bytes: usize) -> bool {
+        let mut state = self.budget.state();
+        let fits = state.used.saturating_add(bytes) <= self.budget.limit;
+        if fits {
+            state.used += bytes;
+            self.bytes += bytes;
+        }
+        fits
+    }
+
+    /// Waits until the reader asks for this chunk.
+    pub(crate) async fn asked_for(&self) {
+        self.budget.when(|state| state.asked > self.place).await;
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.resize(0);
+        self.budget.state().waiting.remove(&self.place);
+        self.settle(0);
     }
 }
 
@@ -75,24 +169,26 @@ impl Drop for Permit {
 mod tests {
     use std::time::Duration;
 
+    use tokio::time::timeout;
+
     use super::*;
 
-    async fn is_refused(budget: &Arc<ByteBudget>, bytes: usize) -> bool {
-        tokio::time::timeout(Duration::from_millis(20), budget.acquire(bytes)).await.is_err()
+    async fn waits(future: impl Future) -> bool {
+        timeout(Duration::from_millis(20), future).await.is_err()
     }
 
     #[tokio::test]
-    async fn admits_up_to_the_limit_and_after_a_release() {
+    async fn admits_bodies_up_to_the_limit_and_after_a_release() {
         let budget = ByteBudget::new(100);
-        let first = budget.acquire(60).await;
-        assert!(is_refused(&budget, 60).await);
-        let mut second = budget.acquire(40).await;
-        assert!(is_refused(&budget, 1).await);
-        second.resize(10);
-        drop(budget.acquire(30).await);
+        let first = budget.admit(0, 60, 0).await;
+        assert!(waits(budget.admit(1, 60, 0)).await);
+        let mut second = budget.admit(1, 40, 0).await;
+        assert!(waits(budget.admit(2, 1, 0)).await);
+        second.settle(10);
+        drop(budget.admit(2, 30, 0).await);
         let waiting = tokio::spawn({
             let budget = Arc::clone(&budget);
-            async move { budget.acquire(60).await.bytes }
+            async move { budget.admit(2, 60, 0).await.bytes }
         });
         tokio::task::yield_now().await;
         drop(first);
@@ -100,12 +196,87 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_chunk_larger_than_the_budget_passes_alone() {
+    async fn a_body_larger_than_the_budget_passes_alone() {
         let budget = ByteBudget::new(100);
-        let large = budget.acquire(1000).await;
-        assert!(is_refused(&budget, 1).await);
+        let large = budget.admit(0, 1000, 4000).await;
+        assert!(waits(budget.admit(1, 1, 0)).await);
         drop(large);
-        drop(budget.acquire(1).await);
-        assert_eq!(*budget.used(), 0);
+        drop(budget.admit(1, 1, 0).await);
+        assert_eq!(budget.state().used, 0);
+    }
+
+    #[tokio::test]
+    async fn bodies_leave_room_for_the_decoders() {
+        let budget = ByteBudget::new(100);
+        let _first = budget.admit(0, 10, 20).await;
+        assert!(waits(budget.admit(1, 70, 50)).await, "half of the budget is kept for content");
+        drop(budget.admit(1, 40, 50).await);
+    }
+
+    #[tokio::test]
+    async fn the_chunk_asked_for_is_decoded_even_where_nothing_fits() {
+        let budget = ByteBudget::new(100);
+        let mut first = budget.admit(0, 45, 10).await;
+        let mut second = budget.admit(1, 40, 0).await;
+        assert!(waits(first.decode(80)).await);
+        assert!(waits(second.decode(80)).await);
+        budget.ask_for(0);
+        first.decode(80).await;
+        assert!(waits(second.asked_for()).await);
+        assert_eq!(budget.state().used, 165);
+        first.settle(80);
+        drop(first);
+        assert!(waits(second.decode(80)).await, "still does not fit");
+        budget.ask_for(1);
+        second.asked_for().await;
+        second.decode(80).await;
+        drop(second);
+        let state = budget.state();
+        assert_eq!((state.used, state.decoding, state.waiting.len()), (0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn of_the_waiting_the_first_in_order_is_decoded_first() {
+        let budget = ByteBudget::new(100);
+        let mut permits = Vec::new();
+        for place in 0..4 {
+            permits.push(budget.admit(place, 10, 0).await);
+        }
+        let mut blocker = budget.admit(4, 0, 0).await;
+        blocker.decode(60).await;
+        let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
+        for mut permit in permits.into_iter().rev() {
+            let done = done.clone();
+            tokio::spawn(async move {
+                permit.decode(60).await;
+                done.send(permit.place).unwrap();
+                permit.settle(0);
+            });
+            tokio::task::yield_now().await;
+        }
+        blocker.settle(0);
+        for expected in 0..4 {
+            assert_eq!(order.recv().await, Some(expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_gives_up_waiting_lets_the_next_one_pass() {
+        let budget = ByteBudget::new(100);
+        let mut first = budget.admit(0, 30, 0).await;
+        let mut second = budget.admit(1, 30, 0).await;
+        assert!(waits(first.decode(60)).await);
+        drop(first);
+        second.decode(60).await;
+    }
+
+    #[tokio::test]
+    async fn a_second_download_takes_only_what_is_free() {
+        let budget = ByteBudget::new(100);
+        let mut permit = budget.admit(0, 40, 0).await;
+        assert!(permit.try_grow(60));
+        assert!(!permit.try_grow(1));
+        drop(permit);
+        assert_eq!(budget.state().used, 0);
     }
 }

@@ -5,13 +5,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{self, Instant};
 use tracing::debug;
 
 use super::budget::{ByteBudget, Permit};
@@ -36,6 +37,11 @@ const FIRST_EXPANSION: f64 = 4.0;
 const MORE_THAN_AVERAGE: f64 = 1.1;
 /// What a chunk of unknown size is taken for: results are cut near 20 MiB.
 const UNKNOWN_CHUNK_BYTES: usize = 20 << 20;
+/// Downloads that must have come to their end before one counts as slow; of that many, one may be requested twice.
+const HEDGE_SAMPLES: u64 = 8;
+/// A download is slow when it takes this many times the mean, and at least [`LEAST_LATENESS`].
+const LATE: u32 = 4;
+const LEAST_LATENESS: Duration = Duration::from_millis(500);
 /// A body below this is decoded where it is; a hand-over to another thread would take longer.
 const SMALL_BODY_BYTES: usize = 64 << 10;
 
@@ -72,6 +78,9 @@ pub(crate) struct Fetch {
 pub(crate) struct ChunkQueue {
     pending: mpsc::UnboundedReceiver<Task<Result<Chunk>>>,
     head: Option<Task<Result<Chunk>>>,
+    budget: Arc<ByteBudget>,
+    /// Chunks handed over.
+    taken: u64,
     /// Taken when it has ended.
     pump: Option<Task<Result<()>>>,
     links: Task<()>,
@@ -82,12 +91,14 @@ impl ChunkQueue {
         let (sender, discovered) = mpsc::channel(1);
         let links = Task::spawn(links.run(sender, renewals));
         let (sender, pending) = mpsc::unbounded_channel();
-        let pump = Some(Task::spawn(pump(Arc::new(fetch), discovered, sender)));
-        Self { pending, head: None, pump, links }
+        let budget = ByteBudget::new(fetch.client.config().results.memory_budget.max(1));
+        let pump = Some(Task::spawn(pump(Arc::new(fetch), Arc::clone(&budget), discovered, sender)));
+        Self { pending, head: None, budget, taken: 0, pump, links }
     }
 
     /// Returns the next chunk in row order, or `None` after the last. Cancel-safe: a dropped call loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Option<Chunk>> {
+        self.budget.ask_for(self.taken);
         if self.head.is_none() {
             self.head = self.pending.recv().await;
         }
@@ -100,6 +111,7 @@ impl ChunkQueue {
         };
         let chunk = head.outcome().await;
         self.head = None;
+        self.taken += 1;
         chunk.map(Some)
     }
 
@@ -122,29 +134,25 @@ impl ChunkQueue {
 /// Admits chunks in row order and starts their downloads.
 async fn pump(
     fetch: Arc<Fetch>,
+    budget: Arc<ByteBudget>,
     mut discovered: mpsc::Receiver<Result<ChunkLink>>,
     chunks: mpsc::UnboundedSender<Task<Result<Chunk>>>,
 ) -> Result<()> {
-    let options = &fetch.client.config().results;
-    let budget = ByteBudget::new(options.memory_budget.max(1));
-    let slots = Arc::new(Semaphore::new(options.max_concurrent_downloads.clamp(1, 1024)));
-    while let Some(link) = discovered.recv().await {
+    let slots = Arc::new(Semaphore::new(fetch.client.config().results.max_concurrent_downloads.clamp(1, 1024)));
+    for place in 0.. {
+        let Some(link) = discovered.recv().await else { break };
         // A failed discovery is reported after the chunks before it, as the reader would meet it.
         let link = link?;
         // The slot first, for it frees itself; then the bytes, which only the reader frees.
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
-        let permit = budget.acquire(fetch.estimate(&link)).await;
+        let (body, content) = fetch.estimate(&link);
+        let permit = budget.admit(place, body, content).await;
         // Slots that no chunk behind this one will need: with them it is fetched in ranges.
         let spare = link.followers.map_or(0, |followers| slots.available_permits() / (followers + 1));
         let spare = u32::try_from(spare.min(MAX_RANGES - 1)).unwrap_or(0);
         let spare = Arc::clone(&slots).try_acquire_many_owned(spare).ok();
         let fetch = Arc::clone(&fetch);
-        let task = Task::spawn(async move {
-            let connections = 1 + spare.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-            let chunk = fetch.chunk(link, permit, connections).await;
-            drop((slot, spare));
-            chunk
-        });
+        let task = Task::spawn(async move { fetch.chunk(link, permit, Connections { slot, spare }).await });
         if chunks.send(task).is_err() {
             break;
         }
@@ -152,21 +160,34 @@ async fn pump(
     Ok(())
 }
 
+/// What one chunk may open connections with, given back when its body is there.
+struct Connections {
+    #[expect(dead_code, reason = "held")]
+    slot: OwnedSemaphorePermit,
+    spare: Option<OwnedSemaphorePermit>,
+}
+
+impl Connections {
+    fn count(&self) -> usize {
+        1 + self.spare.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+}
+
 impl Fetch {
-    /// Bytes a chunk will take: its body and what comes out of it, for both are in memory while it is decoded.
-    fn estimate(&self, link: &ChunkLink) -> usize {
+    /// Bytes a body is likely to have, and what comes out of it beside.
+    fn estimate(&self, link: &ChunkLink) -> (usize, usize) {
         let declared = link.byte_count.and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
+        let expansion = self.counters.expansion().unwrap_or(FIRST_EXPANSION);
         match (self.compression, declared, self.size_hint(link)) {
-            (Compression::None, Some(bytes), _) | (Compression::None, None, Some(bytes)) => bytes,
-            // Where both are told they are body and content; if equal, the service still counts content in both.
-            (Compression::Lz4Frame, Some(body), Some(content)) => body.min(content).saturating_add(content.max(body)),
-            (Compression::Lz4Frame, Some(body), None) => {
-                let expansion = self.counters.expansion().unwrap_or(FIRST_EXPANSION);
-                (body as f64 * (1.0 + expansion)) as usize
+            (Compression::None, declared, hint) => (declared.or(hint).unwrap_or(UNKNOWN_CHUNK_BYTES), 0),
+            // Where both are told they are body and content.
+            (Compression::Lz4Frame, Some(body), Some(content)) if body != content => {
+                (body.min(content), body.max(content))
             }
-            (Compression::Lz4Frame, None, Some(content)) => content.saturating_mul(2),
-            (Compression::None, None, None) => UNKNOWN_CHUNK_BYTES,
-            (Compression::Lz4Frame, None, None) => 2 * UNKNOWN_CHUNK_BYTES,
+            (Compression::Lz4Frame, Some(body), None) => (body, (body as f64 * expansion) as usize),
+            // If equal, the service still counts content in both.
+            (Compression::Lz4Frame, _, Some(content)) => ((content as f64 / expansion) as usize, content),
+            (Compression::Lz4Frame, None, None) => (UNKNOWN_CHUNK_BYTES, UNKNOWN_CHUNK_BYTES),
         }
     }
 
@@ -188,7 +209,7 @@ impl Fetch {
     }
 
     /// Downloads, decodes and checks one chunk, renewing its link and repeating what may be repeated.
-    async fn chunk(&self, mut link: ChunkLink, mut permit: Permit, connections: usize) -> Result<Chunk> {
+    async fn chunk(&self, mut link: ChunkLink, mut permit: Permit, connections: Connections) -> Result<Chunk> {
         let started = Instant::now();
         let in_chunk = |error: Error, link: &ChunkLink, attempts: u32| {
             let outer = Error::new(error.kind(), format!("{} was not fetched", link.place()))
@@ -207,6 +228,7 @@ impl Fetch {
         let mut attempts = self.client.http().attempts(RequestClass::Download);
         let (mut renewals, mut damaged) = (0, 0);
         let mut arrived = Arrived::default();
+        let mut connections = Some(connections);
         loop {
             if link.is_stale() && renewals < MAX_RENEWALS {
                 renewals += 1;
@@ -214,19 +236,24 @@ impl Fetch {
                 arrived = Arrived::default();
                 link = self.renewer.renew(&link).await.map_err(|error| in_chunk(error, &link, attempts.count()))?;
             }
-            let attempt = match self.body(&link, connections, &mut arrived).await {
-                Ok(body) => match self.decode(&link, body, &mut permit).await {
-                    Ok(decode::Decoded { schema, batches }) => {
-                        return Ok(Chunk { schema, batches: batches.into(), _permit: Some(permit) });
-                    }
-                    Err(error) => {
-                        damaged += 1;
-                        if damaged > MAX_DAMAGED_BODIES {
-                            return Err(in_chunk(error, &link, attempts.count() + 1));
+            let count = connections.as_ref().map_or(1, Connections::count);
+            let attempt = match self.body(&link, count, &mut arrived, &mut permit).await {
+                Ok(body) => {
+                    // Decoding may have to wait for the reader; the connections are free for other chunks.
+                    connections = None;
+                    match self.decode(&link, body, &mut permit).await {
+                        Ok(decode::Decoded { schema, batches }) => {
+                            return Ok(Chunk { schema, batches: batches.into(), _permit: Some(permit) });
                         }
-                        Attempt { failure: Failure::Broken, error }
+                        Err(error) => {
+                            damaged += 1;
+                            if damaged > MAX_DAMAGED_BODIES {
+                                return Err(in_chunk(error, &link, attempts.count() + 1));
+                            }
+                            Attempt { failure: Failure::Broken, error }
+                        }
                     }
-                },
+                }
                 Err(attempt) if attempt.error.kind() == ErrorKind::LinkExpired => {
                     if renewals >= MAX_RENEWALS {
                         let text = format!(
@@ -256,7 +283,77 @@ impl Fetch {
     }
 
     /// Downloads the body of `link`, or goes on where the last attempt stopped.
-    async fn body(&self, link: &ChunkLink, connections: usize, arrived: &mut Arrived) -> Result<Bytes, Attempt> {
+    ///
+    /// While the reader waits for just this chunk and its download takes far longer than others did, it is requested a
+    /// second time and the faster one counts: stores have slow servers and slow connections, and a new one is likely not.
+    async fn body(
+        &self,
+        link: &ChunkLink,
+        connections: usize,
+        arrived: &mut Arrived,
+        permit: &mut Permit,
+    ) -> Result<Bytes, Attempt> {
+        let started = Instant::now();
+        let first = self.request(link, connections, arrived);
+        tokio::pin!(first);
+        let outcome = tokio::select! {
+            biased;
+            outcome = &mut first => outcome,
+            () = self.is_late(permit, started) => {
+                let length = self.expected_body(link).unwrap_or(UNKNOWN_CHUNK_BYTES);
+                if permit.try_grow(length) {
+                    self.counters.hedged_requests.add(1);
+                    debug!(statement_id = self.statement_id, chunk = link.chunk_index, "slow download is requested again");
+                    let mut again = Arrived::default();
+                    let second = self.request(link, 1, &mut again);
+                    tokio::pin!(second);
+                    tokio::select! {
+                        biased;
+                        outcome = &mut first => match outcome {
+                            Ok(body) => Ok(body),
+                            Err(attempt) => second.await.map_err(|_| attempt),
+                        },
+                        outcome = &mut second => match outcome {
+                            Ok(body) => Ok(body),
+                            Err(_) => first.await,
+                        },
+                    }
+                } else {
+                    first.await
+                }
+            }
+        };
+        let body = outcome?;
+        self.counters.downloads.add(1);
+        self.counters.download_microseconds.add(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        self.counters.wire_bytes.add(body.len() as u64);
+        Ok(body)
+    }
+
+    /// Waits until the reader waits for this chunk and its download has taken far longer than those of the result took so
+    /// far. Not where too little is known of them or too much was requested twice: a slow network must not carry all things
+    /// twice.
+    async fn is_late(&self, permit: &Permit, started: Instant) {
+        permit.asked_for().await;
+        loop {
+            let downloads = self.counters.downloads.get();
+            let is_known = downloads >= HEDGE_SAMPLES
+                && self.counters.hedged_requests.get().saturating_mul(HEDGE_SAMPLES) < downloads;
+            let due = if is_known {
+                let mean = Duration::from_micros(self.counters.download_microseconds.get() / downloads);
+                started + (mean * LATE).max(LEAST_LATENESS)
+            } else {
+                // Other downloads go on meanwhile.
+                Instant::now() + LEAST_LATENESS
+            };
+            time::sleep_until(due).await;
+            if is_known {
+                return;
+            }
+        }
+    }
+
+    async fn request(&self, link: &ChunkLink, connections: usize, arrived: &mut Arrived) -> Result<Bytes, Attempt> {
         let requested = |ranged: bool| {
             self.counters.download_requests.add(1);
             self.counters.range_requests.add(u64::from(ranged));
@@ -269,9 +366,7 @@ impl Fetch {
             limit: self.client.config().results.max_chunk_bytes,
             requested: &requested,
         };
-        let body = download.run(arrived).await?;
-        self.counters.wire_bytes.add(body.len() as u64);
-        Ok(body)
+        download.run(arrived).await
     }
 
     /// Length of the body, if anything tells. A guess that is too short costs a second round of requests, one that is too
@@ -294,9 +389,12 @@ impl Fetch {
         let wire_bytes = body.len();
         permit.grow(wire_bytes);
         let expected = self.expected_content(link, wire_bytes);
+        let compressed = compression.applies_to(&body);
+        let content = if compressed { expected.unwrap_or((wire_bytes as f64 * FIRST_EXPANSION) as usize) } else { 0 };
+        permit.decode(content).await;
         let home = Arc::clone(&self.memory);
         let work = move || -> Result<(decode::Decoded, usize), decode::DecodeError> {
-            let content = if compression.applies_to(&body) {
+            let content = if compressed {
                 let memory = expected.map_or_else(Vec::new, |bytes| home.take(bytes));
                 let (memory, content) = decode::lz4_frames_into(memory, expected, &body, limit)?;
                 drop(body);
@@ -313,10 +411,11 @@ impl Fetch {
                 Error::new(ErrorKind::Internal, "the decoder ended without a result").with_source(error)
             })?
         };
+        // The body is gone, whatever came out of it.
+        permit.settle(decoded.as_ref().map_or(0, |(_, content_bytes)| *content_bytes));
         let (mut decoded, content_bytes) = decoded.map_err(|error| {
             Error::new(ErrorKind::DataLoss, format!("{} is damaged", link.place())).with_source(error)
         })?;
-        permit.resize(content_bytes);
         self.counters.decoded_wire_bytes.add(wire_bytes as u64);
         self.counters.decoded_bytes.add(content_bytes as u64);
         let rows: usize = decoded.batches.iter().map(RecordBatch::num_rows).sum();

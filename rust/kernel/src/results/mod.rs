@@ -53,6 +53,8 @@ pub struct Statistics {
     pub download_requests: u64,
     /// Those of them for a range of a file.
     pub range_requests: u64,
+    /// Downloads requested a second time because the first was slow, while the reader waited for them.
+    pub hedged_requests: u64,
     /// Downloads repeated after a failure.
     pub retries: u64,
     /// Surplus rows cut from chunks that held more than their link declared.
@@ -72,6 +74,10 @@ pub(crate) struct Counters {
     renewals: Counter,
     download_requests: Counter,
     range_requests: Counter,
+    hedged_requests: Counter,
+    /// Files that arrived, and the time they took from their first request on.
+    downloads: Counter,
+    download_microseconds: Counter,
     retries: Counter,
     trimmed_rows: Counter,
 }
@@ -106,6 +112,7 @@ impl Counters {
             renewals: self.renewals.get(),
             download_requests: self.download_requests.get(),
             range_requests: self.range_requests.get(),
+            hedged_requests: self.hedged_requests.get(),
             retries: self.retries.get(),
             trimmed_rows: self.trimmed_rows.get(),
         }
@@ -317,6 +324,7 @@ impl ResultStream {
                     wire_bytes = statistics.wire_bytes,
                     decoded_bytes = statistics.decoded_bytes,
                     link_requests = statistics.link_requests,
+                    hedged_requests = statistics.hedged_requests,
                     retries = statistics.retries,
                     trimmed_rows = statistics.trimmed_rows,
                     truncated = self.truncated,

@@ -7,8 +7,10 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
-use seakernel::{Credentials, Result, ResultStream, RetryConfig, Session, SessionConfig};
-use seakernel_local::{CannedEngine, FaultRule, LocalServer, Operation, ServerOptions, SqlError, Switches};
+use seakernel::{Credentials, Result, ResultStream, RetryConfig, Session, SessionConfig, Statistics};
+use seakernel_local::{
+    CannedEngine, FaultRule, LocalServer, Operation, RequestRecord, ServerOptions, SqlError, Switches,
+};
 
 /// The statement that answers with [`ROWS`] rows in [`CHUNKS`] chunks.
 pub(crate) const NUMBERS: &str = "SELECT id, name FROM numbers";
@@ -101,6 +103,53 @@ impl Warehouse {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         false
+    }
+}
+
+/// A warehouse with one large result of numbers that do not compress: 8 MB.
+pub(crate) struct Large(LocalServer);
+
+impl Large {
+    pub(crate) const ROWS: u64 = 1_000_000;
+    const STATEMENT: &str = "SELECT id FROM large";
+
+    pub(crate) fn in_chunks(chunks: u64, switches: Switches) -> Self {
+        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
+        let batch =
+            RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from_iter_values(Self::numbers()))]).unwrap();
+        let engine = CannedEngine::new().table(Self::STATEMENT, [("id", "BIGINT")], vec![batch]);
+        let chunk_rows = Some(Self::ROWS / chunks);
+        let options = ServerOptions { chunk_rows, inline_bytes: 0, switches, ..ServerOptions::default() };
+        Self(LocalServer::start(options, Arc::new(engine)).unwrap())
+    }
+
+    pub(crate) fn server(&self) -> &LocalServer {
+        &self.0
+    }
+
+    pub(crate) async fn session(&self) -> Session {
+        let credentials = Credentials::access_token(self.0.access_token());
+        let mut config = SessionConfig::new(self.0.address(), &self.0.http_path(), credentials).unwrap();
+        config.retry.min_wait = Duration::from_millis(1);
+        config.retry.max_wait = Duration::from_millis(10);
+        Session::open(config).await.unwrap()
+    }
+
+    /// Reads the whole result and checks every row of it.
+    pub(crate) async fn fetch(&self, session: &Session) -> Result<Statistics> {
+        let mut results = session.statement(Self::STATEMENT).execute().await?.results().await?;
+        let rows = ids(&mut results).await?;
+        assert!(rows.into_iter().eq(Self::numbers()), "other rows");
+        Ok(results.statistics())
+    }
+
+    pub(crate) fn downloads(&self) -> Vec<RequestRecord> {
+        let is_download = |request: &RequestRecord| request.operation == Some(Operation::Download);
+        self.0.requests().into_iter().filter(is_download).collect()
+    }
+
+    fn numbers() -> impl Iterator<Item = i64> {
+        (0..Self::ROWS).map(|row| (row.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (row << 31)) as i64)
     }
 }
 
