@@ -39,7 +39,7 @@ class ResultOptions(TypedDict, total=False):
     """Bytes of result chunks held at once: being downloaded, decoded, or waiting to be read. Default 256 MiB. A single
     chunk that is larger is still let through, alone."""
     max_concurrent_downloads: int
-    """Downloads under way at once. Default 16."""
+    """Downloads under way at once. Default 32."""
     compression: bool
     """Whether to ask for LZ4. Default True. The server may answer uncompressed all the same."""
     download_idle_timeout_s: float

@@ -43,7 +43,8 @@ pub struct ResultConfig {
     /// Bytes of chunks (compressed, being decoded, decoded and not yet taken) held at once. Default 256 MiB. One chunk
     /// larger than this is still let through, alone.
     pub memory_budget: usize,
-    /// Downloads under way at once. Default 16: more gained nothing below 64 on the links measured by peers.
+    /// Downloads under way at once. Default 32: where one connection brings 50 MB/s, ten million rows come in two thirds of
+    /// the time that 16 take (measured); what the memory budget has no room for is not started.
     pub max_concurrent_downloads: usize,
     /// Asks for LZ4. Default true: it about halves the fetch time over a network. The manifest says what was done.
     pub compression: bool,
@@ -62,7 +63,7 @@ impl Default for ResultConfig {
     fn default() -> Self {
         Self {
             memory_budget: 256 << 20,
-            max_concurrent_downloads: 16,
+            max_concurrent_downloads: 32,
             compression: true,
             download_idle_timeout: Duration::from_secs(30),
             max_chunk_bytes: 2 << 30,

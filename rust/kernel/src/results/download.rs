@@ -14,7 +14,7 @@ use crate::http::{Attempt, HttpClient};
 /// Most ranges that one file is fetched in at a time.
 pub(crate) const MAX_RANGES: usize = 8;
 /// Ranges are no shorter than this: a request has its price.
-const MIN_RANGE_BYTES: usize = 1 << 20;
+pub(crate) const MIN_RANGE_BYTES: usize = 1 << 20;
 /// Declared sizes are hints of a stranger: no more than this is reserved on their word.
 const MAX_RESERVED_BYTES: usize = 64 << 20;
 

@@ -16,7 +16,7 @@ use tokio::time::{self, Instant};
 use tracing::debug;
 
 use super::budget::{ByteBudget, Permit};
-use super::download::{Arrived, Download, MAX_RANGES};
+use super::download::{Arrived, Download, MAX_RANGES, MIN_RANGE_BYTES};
 use super::link::ChunkLink;
 use super::links::{LinkStream, Renewals, Renewer};
 use super::memory::ChunkMemory;
@@ -27,6 +27,8 @@ use crate::http::Attempt;
 use crate::http::retry::{Failure, RequestClass};
 use crate::sea::SeaClient;
 
+/// Most downloads at once, whatever is configured.
+const MAX_CONNECTIONS: usize = 1024;
 /// How often one chunk's link is renewed. A fresh link that is refused again means that the network blocks the store.
 const MAX_RENEWALS: u32 = 3;
 /// How often a body that arrived whole but cannot be right is fetched again.
@@ -138,7 +140,11 @@ async fn pump(
     mut discovered: mpsc::Receiver<Result<ChunkLink>>,
     chunks: mpsc::UnboundedSender<Task<Result<Chunk>>>,
 ) -> Result<()> {
-    let slots = Arc::new(Semaphore::new(fetch.client.config().results.max_concurrent_downloads.clamp(1, 1024)));
+    let most = fetch.client.config().results.max_concurrent_downloads.clamp(1, MAX_CONNECTIONS);
+    // Until the first file is there, half of the connections are enough: the reader waits for just that one, and where
+    // the network is the limit, each of the others takes its share of it.
+    let at_first = most.div_ceil(2);
+    let slots = Arc::new(Semaphore::new(at_first));
     for place in 0.. {
         let Some(link) = discovered.recv().await else { break };
         // A failed discovery is reported after the chunks before it, as the reader would meet it.
@@ -147,12 +153,17 @@ async fn pump(
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
         let (body, content) = fetch.estimate(&link);
         let permit = budget.admit(place, body, content).await;
-        // Slots that no chunk behind this one will need: with them it is fetched in ranges.
-        let spare = link.followers.map_or(0, |followers| slots.available_permits() / (followers + 1));
-        let spare = u32::try_from(spare.min(MAX_RANGES - 1)).unwrap_or(0);
-        let spare = Arc::clone(&slots).try_acquire_many_owned(spare).ok();
+        let spare = match (place, link.followers) {
+            (0, _) => slots.available_permits().div_ceil(2),
+            // Slots that no chunk behind this one will need.
+            (_, Some(followers)) => slots.available_permits() / (followers + 1),
+            (_, None) => 0,
+        };
+        let spare = spare.min(fetch.useful_ranges(&link) - 1);
+        let spare = Arc::clone(&slots).try_acquire_many_owned(u32::try_from(spare).unwrap_or(0)).ok();
+        let later = (place == 0).then(|| Later { slots: Arc::clone(&slots), count: most - at_first });
         let fetch = Arc::clone(&fetch);
-        let task = Task::spawn(async move { fetch.chunk(link, permit, Connections { slot, spare }).await });
+        let task = Task::spawn(async move { fetch.chunk(link, permit, Connections { slot, spare, later }).await });
         if chunks.send(task).is_err() {
             break;
         }
@@ -164,7 +175,22 @@ async fn pump(
 struct Connections {
     #[expect(dead_code, reason = "held")]
     slot: OwnedSemaphorePermit,
+    /// With these it is fetched in ranges.
     spare: Option<OwnedSemaphorePermit>,
+    #[expect(dead_code, reason = "held")]
+    later: Option<Later>,
+}
+
+/// Slots that there are only when this is dropped.
+struct Later {
+    slots: Arc<Semaphore>,
+    count: usize,
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        self.slots.add_permits(self.count);
+    }
 }
 
 impl Connections {
@@ -367,6 +393,14 @@ impl Fetch {
             requested: &requested,
         };
         download.run(arrived).await
+    }
+
+    /// Ranges that are worth fetching this file in, 1 at least.
+    fn useful_ranges(&self, link: &ChunkLink) -> usize {
+        if self.client.http().does_ranges(&link.url) == Some(false) {
+            return 1;
+        }
+        self.expected_body(link).unwrap_or(0).div_ceil(MIN_RANGE_BYTES).clamp(1, MAX_RANGES)
     }
 
     /// Length of the body, if anything tells. A guess that is too short costs a second round of requests, one that is too

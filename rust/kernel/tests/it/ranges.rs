@@ -1,7 +1,9 @@
 //! Files fetched in ranges while connections would be idle.
 
+use std::num::NonZeroUsize;
+
 use seakernel::ErrorKind;
-use seakernel_local::{ByteCount, Fault, FaultRule, Operation, Switches};
+use seakernel_local::{ByteCount, Fault, FaultRule, LinkCount, Operation, Switches};
 
 use crate::warehouse::Large;
 
@@ -100,4 +102,18 @@ async fn a_part_that_nobody_asked_for_is_an_error_after_a_few_attempts() {
         assert_eq!((error.kind(), error.chunk_index()), (ErrorKind::Protocol, Some(0)), "{error}");
         assert!(error.attempts() > 1, "{error}");
     }
+}
+
+#[tokio::test]
+async fn the_first_file_is_fetched_in_ranges_although_many_follow() {
+    let one_link_an_answer =
+        Switches { hybrid_links_per_response: LinkCount::AtMost(NonZeroUsize::MIN), ..Switches::default() };
+    let large = Large::in_chunks(4, one_link_an_answer);
+    let statistics = large.fetch(&large.session().await).await.unwrap();
+    assert!(statistics.range_requests >= 2, "{statistics:?}");
+    let downloads = large.downloads();
+    let ranged = |chunk| {
+        downloads.iter().filter(|request| request.chunk_index == Some(chunk)).all(|request| request.range.is_some())
+    };
+    assert!(ranged(0), "{downloads:?}");
 }
