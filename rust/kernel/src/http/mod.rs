@@ -1,9 +1,10 @@
 //! HTTP: one retry loop, one place that turns an answer into an error.
 
 pub(crate) mod retry;
+mod retry_budget;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use crate::config::{RetryConfig, SessionConfig, is_loopback};
 use crate::error::{Error, ErrorKind, Result};
 use crate::results::PresignedUrl;
 use retry::{Failure, RequestClass, next_wait};
+use retry_budget::{RetryBudget, RetryBudgets};
 
 /// Largest answer of the API that is read. An inline result is at most 25 MiB of data, a third more as base64.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
@@ -32,6 +34,7 @@ pub(crate) struct HttpClient {
     storage: reqwest::Client,
     /// Whether a storage host does ranges, as far as it has shown.
     ranges: Mutex<HashMap<String, bool>>,
+    retry_budgets: RetryBudgets,
     config: SessionConfig,
 }
 
@@ -82,7 +85,7 @@ impl HttpClient {
         };
         let api = build(base().default_headers(headers).read_timeout(config.read_timeout))?;
         let storage = build(base().read_timeout(config.results.download_idle_timeout))?;
-        Ok(Self { api, storage, ranges: Mutex::default(), config })
+        Ok(Self { api, storage, ranges: Mutex::default(), retry_budgets: RetryBudgets::default(), config })
     }
 
     pub(crate) fn config(&self) -> &SessionConfig {
@@ -96,11 +99,14 @@ impl HttpClient {
         if !request.query.is_empty() {
             url.query_pairs_mut().extend_pairs(request.query);
         }
-        let mut attempts = self.attempts(request.class);
+        let mut attempts = self.attempts(request.class, &url);
         loop {
             match self.api_once(request, &url).await {
-                Ok(body) => return Ok(body),
-                Err(attempt) => attempts.failed(attempt).await?,
+                Ok(body) => {
+                    attempts.succeeded();
+                    return Ok(body);
+                }
+                Err(attempt) => tokio::time::sleep(attempts.failed(attempt)?).await,
             }
         }
     }
@@ -169,9 +175,19 @@ impl HttpClient {
         })
     }
 
-    /// Starts counting the attempts of one request.
-    pub(crate) fn attempts(&self, class: RequestClass) -> Attempts<'_> {
-        Attempts { class, config: &self.config.retry, started: Instant::now(), failed: 0 }
+    /// Starts counting the attempts of one request to the host of `url`.
+    pub(crate) fn attempts(&self, class: RequestClass, url: &Url) -> Attempts<'_> {
+        let host = host_and_port(url);
+        Attempts {
+            class,
+            config: &self.config.retry,
+            budget: self.retry_budgets.of(&host),
+            host,
+            started: Instant::now(),
+            sent: 0,
+            in_a_row: 0,
+            paid: false,
+        }
     }
 }
 
@@ -179,36 +195,61 @@ impl HttpClient {
 pub(crate) struct Attempts<'a> {
     class: RequestClass,
     config: &'a RetryConfig,
+    host: String,
+    budget: Arc<RetryBudget>,
     started: Instant,
-    failed: u32,
+    sent: u32,
+    /// Failures since the last progress.
+    in_a_row: u32,
+    /// The attempt under way was paid for from the budget.
+    paid: bool,
 }
 
 impl Attempts<'_> {
     /// Returns how many attempts have failed so far.
     pub(crate) fn count(&self) -> u32 {
-        self.failed
+        self.sent
     }
 
-    /// Waits until the next attempt may be made, or returns the error with what it took.
-    pub(crate) async fn failed(&mut self, attempt: Attempt) -> Result<()> {
-        self.failed += 1;
+    /// Records that the request is done.
+    pub(crate) fn succeeded(&mut self) {
+        if std::mem::take(&mut self.paid) {
+            self.budget.give_back();
+        } else {
+            self.budget.reward();
+        }
+    }
+
+    /// Returns how long to wait before the next attempt, or the error with what it took.
+    pub(crate) fn failed(&mut self, attempt: Attempt) -> Result<Duration> {
+        self.sent += 1;
+        self.in_a_row += 1;
         let Attempt { failure, error } = attempt;
         let elapsed = self.started.elapsed();
-        let Some(wait) = next_wait(self.class, failure, self.failed, elapsed, rand::random(), self.config) else {
+        let Some(wait) = next_wait(self.class, failure, self.in_a_row, elapsed, rand::random(), self.config) else {
             // What may not be repeated by us may not be advertised as repeatable either.
             let sent = self.class == RequestClass::Execute && failure == Failure::Broken;
             let retryable = error.is_retryable() && !sent;
-            return Err(error.with_attempts(self.failed, elapsed).with_retryable(retryable));
+            return Err(error.with_attempts(self.sent, elapsed).with_retryable(retryable));
         };
+        // What never reached the host costs it nothing: a network that is away for a while does not use up the budget.
+        self.paid = failure != Failure::NotSent;
+        if self.paid && !self.budget.take() {
+            let text = format!(
+                "{}: not repeated, for too many requests to {} have failed of late (its retry budget is empty)",
+                self.class.name(),
+                self.host
+            );
+            return Err(error.within(text).with_attempts(self.sent, elapsed).with_retryable(true));
+        }
         warn!(
             request = self.class.name(),
-            attempts = self.failed,
+            attempts = self.sent,
             wait_ms = wait.as_millis() as u64,
             cause = %error,
             "request failed and is repeated"
         );
-        tokio::time::sleep(wait).await;
-        Ok(())
+        Ok(wait)
     }
 }
 

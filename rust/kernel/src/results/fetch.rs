@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
@@ -65,6 +65,9 @@ pub(crate) struct Fetch {
     pub(crate) renewer: Renewer,
     pub(crate) hints: Arc<[ChunkHint]>,
     pub(crate) memory: Arc<ChunkMemory>,
+    /// Has no permits, and is closed when a chunk has failed for good: without it there is no whole result, so nothing is
+    /// begun or repeated any more.
+    pub(crate) failed: Semaphore,
 }
 
 /// Chunks in row order, downloaded ahead.
@@ -133,6 +136,9 @@ async fn pump(
         let link = link?;
         // The slot first, for it frees itself; then the bytes, which only the reader frees.
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        if fetch.failed.is_closed() {
+            break;
+        }
         let permit = budget.acquire(fetch.estimate(&link)).await;
         // Slots that no chunk behind this one will need: with them it is fetched in ranges.
         let spare = link.followers.map_or(0, |followers| slots.available_permits() / (followers + 1));
@@ -142,6 +148,9 @@ async fn pump(
         let task = Task::spawn(async move {
             let connections = 1 + spare.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
             let chunk = fetch.chunk(link, permit, connections).await;
+            if chunk.is_err() {
+                fetch.failed.close();
+            }
             drop((slot, spare));
             chunk
         });
@@ -191,20 +200,13 @@ impl Fetch {
     async fn chunk(&self, mut link: ChunkLink, mut permit: Permit, connections: usize) -> Result<Chunk> {
         let started = Instant::now();
         let in_chunk = |error: Error, link: &ChunkLink, attempts: u32| {
-            let outer = Error::new(error.kind(), format!("{} was not fetched", link.place()))
-                .with_retryable(error.is_retryable())
-                .with_error_code(error.error_code().map(str::to_owned))
+            error
+                .within(format!("{} was not fetched", link.place()))
                 .with_statement_id(&self.statement_id)
                 .with_chunk_index(link.chunk_index)
-                .with_attempts(attempts.max(1), started.elapsed());
-            let outer = match error.http_status() {
-                Some(status) => outer.with_http_status(status),
-                None => outer,
-            };
-            // The attempts are told once, by the outer error.
-            outer.with_source(error.with_attempts(0, Duration::ZERO))
+                .with_attempts(attempts.max(1), started.elapsed())
         };
-        let mut attempts = self.client.http().attempts(RequestClass::Download);
+        let mut attempts = self.client.http().attempts(RequestClass::Download, link.url.expose());
         let (mut renewals, mut damaged) = (0, 0);
         let mut arrived = Arrived::default();
         loop {
@@ -217,6 +219,7 @@ impl Fetch {
             let attempt = match self.body(&link, connections, &mut arrived).await {
                 Ok(body) => match self.decode(&link, body, &mut permit).await {
                     Ok(decode::Decoded { schema, batches }) => {
+                        attempts.succeeded();
                         return Ok(Chunk { schema, batches: batches.into(), _permit: Some(permit) });
                     }
                     Err(error) => {
@@ -233,12 +236,7 @@ impl Fetch {
                             "{} refuses fresh links too: this network, or the store's own rules, may block it",
                             link.url.host()
                         );
-                        let error = Error::new(ErrorKind::LinkExpired, text).with_source(attempt.error.clone());
-                        let error = match attempt.error.http_status() {
-                            Some(status) => error.with_http_status(status),
-                            None => error,
-                        };
-                        return Err(in_chunk(error, &link, attempts.count() + renewals + 1));
+                        return Err(in_chunk(attempt.error.within(text), &link, attempts.count() + renewals + 1));
                     }
                     renewals += 1;
                     self.counters.retries.add(1);
@@ -248,10 +246,13 @@ impl Fetch {
                 }
                 Err(attempt) => attempt,
             };
-            self.counters.retries.add(1);
-            if let Err(error) = attempts.failed(attempt).await {
+            let cause = attempt.error.clone();
+            let wait = attempts.failed(attempt).map_err(|error| in_chunk(error, &link, attempts.count() + renewals))?;
+            if tokio::time::timeout(wait, self.failed.acquire()).await.is_ok() {
+                let error = cause.within("not repeated, for another chunk of the result has failed");
                 return Err(in_chunk(error, &link, attempts.count() + renewals));
             }
+            self.counters.retries.add(1);
         }
     }
 

@@ -20,6 +20,7 @@ use arrow_buffer::Buffer;
 use arrow_schema::{Schema, SchemaRef};
 use base64::Engine;
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tracing::info;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -235,6 +236,7 @@ impl ResultStream {
                 renewer,
                 hints,
                 memory: Arc::default(),
+                failed: Semaphore::new(0),
             };
             let mut chunks = ChunkQueue::start(fetch, links, renewals);
             // The session's time zone, and so the schema, is known only from the first body.

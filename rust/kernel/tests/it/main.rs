@@ -5,6 +5,7 @@ mod failures;
 mod links;
 mod memory;
 mod ranges;
+mod retries;
 mod secrets;
 mod simulation;
 mod statements;
