@@ -12,7 +12,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATIO
 use reqwest::{Method, StatusCode, Url};
 use tracing::{debug, warn};
 
-use crate::auth::{Credentials, Secret};
+use crate::auth::{Credentials, Secret, Tokens};
 use crate::config::{RetryConfig, SessionConfig, is_loopback};
 use crate::error::{Error, ErrorKind, Result};
 use crate::results::PresignedUrl;
@@ -26,8 +26,9 @@ const MAX_REMEMBERED_HOSTS: usize = 64;
 
 /// Talks to the API with the token, and to storage hosts without it.
 ///
-/// The two are separate clients, so that no default header of one can reach the other. Neither follows redirects: an
-/// API that redirects is a routing mistake or a login page, and a signed URL is valid for one host only.
+/// The two are separate clients, so that nothing of one can reach the other; the token is set on each request to the API.
+/// Neither follows redirects: an API that redirects is a routing mistake or a login page, and a signed URL is valid for
+/// one host only.
 #[derive(Debug)]
 pub(crate) struct HttpClient {
     api: reqwest::Client,
@@ -35,6 +36,7 @@ pub(crate) struct HttpClient {
     /// Whether a storage host does ranges, as far as it has shown.
     ranges: Mutex<HashMap<String, bool>>,
     retry_budgets: RetryBudgets,
+    tokens: Tokens,
     config: SessionConfig,
 }
 
@@ -59,9 +61,11 @@ impl HttpClient {
     pub(crate) fn new(config: SessionConfig) -> Result<Self> {
         // Several crates may race to install it; any provider will do.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let Credentials::AccessToken(token) = &config.credentials;
+        if let Credentials::AccessToken(token) = &config.credentials {
+            bearer(token)?;
+        }
+        let tokens = Tokens::new(&config.credentials);
         let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, bearer(token)?);
         headers.insert(USER_AGENT, user_agent(config.user_agent_entry.as_deref())?);
         if let Some(organization_id) = &config.organization_id {
             let value =
@@ -85,7 +89,7 @@ impl HttpClient {
         };
         let api = build(base().default_headers(headers).read_timeout(config.read_timeout))?;
         let storage = build(base().read_timeout(config.results.download_idle_timeout))?;
-        Ok(Self { api, storage, ranges: Mutex::default(), retry_budgets: RetryBudgets::default(), config })
+        Ok(Self { api, storage, ranges: Mutex::default(), retry_budgets: RetryBudgets::default(), tokens, config })
     }
 
     pub(crate) fn config(&self) -> &SessionConfig {
@@ -100,19 +104,40 @@ impl HttpClient {
             url.query_pairs_mut().extend_pairs(request.query);
         }
         let mut attempts = self.attempts(request.class, &url);
+        let (mut rejected, mut renewed) = (None, false);
         loop {
-            match self.api_once(request, &url).await {
+            let token = self.tokens.token(rejected.take()).await.map_err(|error| attempts.without_token(error))?;
+            match self.api_once(request, &url, bearer(&token)?).await {
                 Ok(body) => {
                     attempts.succeeded();
                     return Ok(body);
                 }
-                Err(attempt) => tokio::time::sleep(attempts.failed(attempt)?).await,
+                Err(mut attempt) => {
+                    if attempt.error.kind() == ErrorKind::Unauthenticated {
+                        if renewed {
+                            let text = format!("{}: the renewed token was refused too", request.class.name());
+                            attempt.error = attempt.error.within(text);
+                        } else if self.tokens.are_renewed() {
+                            // Refused before any work was done, so even a statement may be sent again.
+                            debug!(request = request.class.name(), "the token was refused and is renewed");
+                            attempts.refused();
+                            (rejected, renewed) = (Some(token), true);
+                            continue;
+                        }
+                    }
+                    tokio::time::sleep(attempts.failed(attempt)?).await;
+                }
             }
         }
     }
 
-    async fn api_once(&self, request: &ApiRequest<'_>, url: &Url) -> Result<Bytes, Attempt> {
-        let mut builder = self.api.request(request.method.clone(), url.clone());
+    async fn api_once(
+        &self,
+        request: &ApiRequest<'_>,
+        url: &Url,
+        authorization: HeaderValue,
+    ) -> Result<Bytes, Attempt> {
+        let mut builder = self.api.request(request.method.clone(), url.clone()).header(AUTHORIZATION, authorization);
         if let Some(body) = &request.body {
             builder = builder.header("content-type", "application/json").body(body.clone());
         }
@@ -211,6 +236,16 @@ impl Attempts<'_> {
         self.sent
     }
 
+    /// Records an attempt that failed for its token alone.
+    fn refused(&mut self) {
+        self.sent += 1;
+    }
+
+    /// Completes the error that no token for the next attempt could be had.
+    fn without_token(&self, error: Error) -> Error {
+        error.with_attempts(self.sent, self.started.elapsed())
+    }
+
     /// Records that the request is done.
     pub(crate) fn succeeded(&mut self) {
         if std::mem::take(&mut self.paid) {
@@ -255,12 +290,12 @@ impl Attempts<'_> {
 
 fn bearer(token: &Secret) -> Result<HeaderValue> {
     if token.expose().is_empty() {
-        return Err(Error::new(ErrorKind::InvalidArgument, "access_token is empty"));
+        return Err(Error::new(ErrorKind::InvalidArgument, "the access token is empty"));
     }
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {
         Error::new(
             ErrorKind::InvalidArgument,
-            "access_token contains characters that no token has, perhaps a line break",
+            "the access token contains characters that no token has, perhaps a line break",
         )
     })?;
     value.set_sensitive(true);

@@ -9,4 +9,5 @@ mod retries;
 mod secrets;
 mod simulation;
 mod statements;
+mod tokens;
 mod warehouse;
