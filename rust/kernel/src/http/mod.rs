@@ -21,6 +21,9 @@ use retry_budget::{RetryBudget, RetryBudgets};
 
 /// Largest answer of the API that is read. An inline result is at most 25 MiB of data, a third more as base64.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// Longest wait for the start of an error's body. It comes along with the head; a store that lets it drip must not hold a
+/// chunk and its place.
+const ERROR_BODY_DEADLINE: Duration = Duration::from_secs(2);
 /// Storage hosts whose ways are remembered; a result has one or a few.
 const MAX_REMEMBERED_HOSTS: usize = 64;
 
@@ -190,10 +193,7 @@ impl HttpClient {
         }
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
         // The start of the body names the cause; the rest of it is of no use.
-        let body = match read_prefix(response, 2048).await {
-            Some(body) => body,
-            None => Bytes::new(),
-        };
+        let body = read_prefix(response, 2048).await;
         Err(Attempt {
             failure: Failure::Status { status: status.as_u16(), retry_after },
             error: storage_error(url, status, &body),
@@ -252,6 +252,15 @@ impl Attempts<'_> {
             self.budget.give_back();
         } else {
             self.budget.reward();
+        }
+    }
+
+    /// Records that the attempt under way brings the request nearer to its end although it fails: the attempts are counted
+    /// afresh, and it was of use.
+    pub(crate) fn progressed(&mut self) {
+        self.in_a_row = 0;
+        if std::mem::take(&mut self.paid) {
+            self.budget.give_back();
         }
     }
 
@@ -362,17 +371,20 @@ async fn read_body(class: RequestClass, url: &Url, mut response: reqwest::Respon
     }
 }
 
-async fn read_prefix(mut response: reqwest::Response, limit: usize) -> Option<Bytes> {
+/// Reads the first `limit` bytes of a body, or what comes of them in time.
+async fn read_prefix(mut response: reqwest::Response, limit: usize) -> Vec<u8> {
     let mut prefix = Vec::new();
-    while prefix.len() < limit {
-        match response.chunk().await {
-            Ok(Some(piece)) => prefix.extend_from_slice(&piece),
-            Ok(None) => break,
-            Err(_) => return None,
+    let read = async {
+        while prefix.len() < limit
+            && let Ok(Some(piece)) = response.chunk().await
+        {
+            prefix.extend_from_slice(&piece);
         }
-    }
+    };
+    // Late or not, what has come is enough to look for the cause.
+    drop(tokio::time::timeout(ERROR_BODY_DEADLINE, read).await);
     prefix.truncate(limit);
-    Some(prefix.into())
+    prefix
 }
 
 /// Reads `Retry-After`: seconds, as the platform sends it, or an HTTP date.
@@ -463,6 +475,8 @@ fn clean(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     #[test]
@@ -519,5 +533,30 @@ mod tests {
         let error = storage_error(&url, StatusCode::FORBIDDEN, body);
         assert_eq!(error.to_string(), "storage host store.example:443 answered HTTP 403 AccessDenied");
         assert!(!format!("{error:?}").contains("canary"));
+    }
+
+    #[tokio::test]
+    async fn behaviour_8_an_error_body_that_drips_does_not_hold_a_chunk() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let store = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            assert!(connection.read(&mut [0; 4096]).await.unwrap() > 0);
+            let head = "HTTP/1.1 403 Forbidden\r\ncontent-length: 2000\r\n\r\n<Error><Code>AccessDenied</Code>";
+            connection.write_all(head.as_bytes()).await.unwrap();
+            while connection.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let credentials = Credentials::access_token("token");
+        let client =
+            HttpClient::new(SessionConfig::new(&address, "/sql/1.0/warehouses/w", credentials).unwrap()).unwrap();
+        let url = Url::parse(&format!("{address}/file?sig=canary")).unwrap();
+        let started = Instant::now();
+        let attempt = client.storage_get(&url, HeaderMap::new(), false).await.err().unwrap();
+        assert!(started.elapsed() < 2 * ERROR_BODY_DEADLINE, "{:?}", started.elapsed());
+        assert_eq!((attempt.error.http_status(), attempt.error.error_code()), (Some(403), Some("AccessDenied")));
+        // The connection is given up with the rest of the body.
+        tokio::time::timeout(Duration::from_secs(5), store).await.unwrap().unwrap();
     }
 }

@@ -30,6 +30,9 @@ use crate::sea::SeaClient;
 const MAX_RENEWALS: u32 = 3;
 /// How often a body that arrived whole but cannot be right is fetched again.
 const MAX_DAMAGED_BODIES: u32 = 2;
+/// What an attempt must have added for the next one to count as the first again. A store that sends a few bytes an attempt
+/// would keep us for long.
+const PROGRESS_BYTES: usize = 64 << 10;
 /// Assumed expansion of LZ4 until the first chunk shows it.
 const FIRST_EXPANSION: f64 = 4.0;
 /// Room for a chunk that expands more than those before it: to run out of room costs a copy.
@@ -216,6 +219,7 @@ impl Fetch {
                 arrived = Arrived::default();
                 link = self.renewer.renew(&link).await.map_err(|error| in_chunk(error, &link, attempts.count()))?;
             }
+            let kept = arrived.kept(self.client.http().does_ranges(&link.url));
             let attempt = match self.body(&link, connections, &mut arrived).await {
                 Ok(body) => match self.decode(&link, body, &mut permit).await {
                     Ok(decode::Decoded { schema, batches }) => {
@@ -244,7 +248,13 @@ impl Fetch {
                     link = self.renewer.renew(&link).await.map_err(|error| in_chunk(error, &link, attempts.count()))?;
                     continue;
                 }
-                Err(attempt) => attempt,
+                Err(attempt) => {
+                    let now_kept = arrived.kept(self.client.http().does_ranges(&link.url));
+                    if now_kept >= kept.saturating_add(PROGRESS_BYTES) {
+                        attempts.progressed();
+                    }
+                    attempt
+                }
             };
             let cause = attempt.error.clone();
             let wait = attempts.failed(attempt).map_err(|error| in_chunk(error, &link, attempts.count() + renewals))?;
