@@ -61,6 +61,8 @@ pub(crate) struct PyStatistics {
     range_requests: u64,
     retries: u64,
     trimmed_rows: u64,
+    reader_wait_s: f64,
+    memory_wait_s: f64,
 }
 
 #[pymethods]
@@ -68,7 +70,8 @@ impl PyStatistics {
     fn __repr__(&self) -> String {
         format!(
             "Statistics(chunks={}, rows={}, wire_bytes={}, decoded_bytes={}, link_requests={}, renewals={}, \
-             download_requests={}, range_requests={}, retries={}, trimmed_rows={})",
+             download_requests={}, range_requests={}, retries={}, trimmed_rows={}, reader_wait_s={:.3}, \
+             memory_wait_s={:.3})",
             self.chunks,
             self.rows,
             self.wire_bytes,
@@ -78,7 +81,9 @@ impl PyStatistics {
             self.download_requests,
             self.range_requests,
             self.retries,
-            self.trimmed_rows
+            self.trimmed_rows,
+            self.reader_wait_s,
+            self.memory_wait_s
         )
     }
 }
@@ -385,6 +390,8 @@ impl PyResultStream {
             range_requests: statistics.range_requests,
             retries: statistics.retries,
             trimmed_rows: statistics.trimmed_rows,
+            reader_wait_s: statistics.reader_wait.as_secs_f64(),
+            memory_wait_s: statistics.memory_wait.as_secs_f64(),
         }
     }
 

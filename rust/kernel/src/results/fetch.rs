@@ -142,7 +142,9 @@ async fn pump(
         if fetch.failed.is_closed() {
             break;
         }
+        let waiting = fetch.counters.memory_wait.start();
         let permit = budget.acquire(fetch.estimate(&link)).await;
+        drop(waiting);
         // Slots that no chunk behind this one will need: with them it is fetched in ranges.
         let spare = link.followers.map_or(0, |followers| slots.available_permits() / (followers + 1));
         let spare = u32::try_from(spare.min(MAX_RANGES - 1)).unwrap_or(0);
@@ -243,9 +245,9 @@ impl Fetch {
                         return Err(in_chunk(attempt.error.within(text), &link, attempts.count() + renewals + 1));
                     }
                     renewals += 1;
-                    self.counters.retries.add(1);
                     arrived = Arrived::default();
                     link = self.renewer.renew(&link).await.map_err(|error| in_chunk(error, &link, attempts.count()))?;
+                    self.counters.retries.add(1);
                     continue;
                 }
                 Err(attempt) => {
@@ -328,14 +330,14 @@ impl Fetch {
             Error::new(ErrorKind::DataLoss, format!("{} is damaged", link.place())).with_source(error)
         })?;
         permit.resize(content_bytes);
-        self.counters.decoded_wire_bytes.add(wire_bytes as u64);
-        self.counters.decoded_bytes.add(content_bytes as u64);
         let rows: usize = decoded.batches.iter().map(RecordBatch::num_rows).sum();
         let declared = usize::try_from(link.rows()).unwrap_or(usize::MAX);
         if rows < declared || (link.row_count.is_none() && rows > 0) {
             let text = format!("{} holds {rows} rows and its link declares {declared}", link.place());
             return Err(Error::new(ErrorKind::DataLoss, text));
         }
+        self.counters.decoded_wire_bytes.add(wire_bytes as u64);
+        self.counters.decoded_bytes.add(content_bytes as u64);
         if rows > declared {
             // A result file may hold more rows than were asked for, typically the last one of a LIMIT; the first count.
             self.counters.trimmed_rows.add((rows - declared) as u64);

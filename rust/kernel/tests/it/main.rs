@@ -9,5 +9,6 @@ mod retries;
 mod secrets;
 mod simulation;
 mod statements;
+mod statistics;
 mod tokens;
 mod warehouse;

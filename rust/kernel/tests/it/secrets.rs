@@ -94,6 +94,25 @@ async fn no_secret_appears_in_any_log_error_or_debug_text() {
     texts.push(String::from_utf8_lossy(&log.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned());
     let all = texts.join("\n");
     assert!(all.contains("result read") && all.contains("chunk fetched"), "the log is there");
+    let line = all.lines().find(|line| line.contains("result read")).unwrap();
+    for field in [
+        "statement_id",
+        "rows",
+        "chunks",
+        "wire_bytes",
+        "decoded_bytes",
+        "link_requests",
+        "renewals",
+        "download_requests",
+        "range_requests",
+        "retries",
+        "trimmed_rows",
+        "reader_wait_ms",
+        "memory_wait_ms",
+        "truncated",
+    ] {
+        assert!(line.contains(&format!("{field}=")), "{field} in {line}");
+    }
     for secret in [token.as_str(), "Signature=", "parameter-canary", "dapi-canary-wrong", "dapi-canary-renewed"] {
         let line = all.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "`{secret}` leaked");
