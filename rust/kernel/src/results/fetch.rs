@@ -215,7 +215,7 @@ impl Fetch {
                 .with_attempts(attempts.max(1), started.elapsed())
         };
         let mut attempts = self.client.http().attempts(RequestClass::Download, link.url.expose());
-        let (mut renewals, mut damaged) = (0, 0);
+        let (mut renewals, mut damaged, mut repeated) = (0, 0, false);
         let mut arrived = Arrived::default();
         loop {
             if link.is_stale() && renewals < MAX_RENEWALS {
@@ -224,6 +224,8 @@ impl Fetch {
                 arrived = Arrived::default();
                 link = self.renewer.renew(&link).await.map_err(|error| in_chunk(error, &link, attempts.count()))?;
             }
+            self.counters.retries.add(u64::from(repeated));
+            repeated = true;
             let kept = arrived.kept(self.client.http().does_ranges(&link.url));
             let attempt = match self.body(&link, connections, &mut arrived).await {
                 Ok(body) => match self.decode(&link, body, &mut permit).await {
@@ -250,7 +252,6 @@ impl Fetch {
                     renewals += 1;
                     arrived = Arrived::default();
                     link = self.renewer.renew(&link).await.map_err(|error| in_chunk(error, &link, attempts.count()))?;
-                    self.counters.retries.add(1);
                     continue;
                 }
                 Err(attempt) => {
@@ -267,7 +268,6 @@ impl Fetch {
                 let error = cause.within("not repeated, for another chunk of the result has failed");
                 return Err(in_chunk(error, &link, attempts.count() + renewals));
             }
-            self.counters.retries.add(1);
         }
     }
 

@@ -129,7 +129,7 @@ async fn behaviour_8_many_401_at_once_make_one_renewal() {
     let results = join_all((0..20).map(|_| read(&session, FEW))).await;
     assert!(results.into_iter().all(|rows| rows.unwrap().len() == 10));
     assert_eq!(source.renewals(), 1);
-    assert_eq!(with_status(&warehouse, Operation::Execute, 401), 20);
+    assert!(with_status(&warehouse, Operation::Execute, 401) > 1, "the test shows nothing");
 }
 
 #[tokio::test]
