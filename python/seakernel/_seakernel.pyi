@@ -86,11 +86,11 @@ class Statistics:
 
     @property
     def wire_bytes(self) -> int:
-        """Bytes of result bodies, as downloaded or as attached to an answer."""
+        """Bytes of result bodies that arrived whole or came with an answer, refused ones included."""
 
     @property
     def decoded_bytes(self) -> int:
-        """The same after decompression."""
+        """Bytes after decompression, of the bodies that were accepted."""
 
     @property
     def link_requests(self) -> int:
@@ -114,11 +114,19 @@ class Statistics:
 
     @property
     def retries(self) -> int:
-        """Requests repeated after a failure."""
+        """Downloads repeated after a failure."""
 
     @property
     def trimmed_rows(self) -> int:
         """Surplus rows cut from chunks that held more than was announced."""
+
+    @property
+    def reader_wait_s(self) -> float:
+        """Seconds in which the reader waited for chunks: the network or the decoder was slower."""
+
+    @property
+    def memory_wait_s(self) -> float:
+        """Seconds in which the next chunk waited for room in the byte budget: the reader was slower, or it is small."""
 
 @final
 class ArrowTable:

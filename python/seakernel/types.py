@@ -52,10 +52,14 @@ class ResultOptions(TypedDict, total=False):
 
 
 class RetryOptions(TypedDict, total=False):
-    """How requests are repeated. A statement that the server may have taken is never sent twice."""
+    """How requests are repeated. A statement that the server may have taken is never sent twice.
+
+    All requests of a connection to one host share 40 retries, of which five successes bring one back, as does a retry
+    that succeeds: a host that fails everything gets few requests more than without retries.
+    """
 
     max_attempts: int
-    """Total attempts of one request. Default 6."""
+    """Total attempts of one request. Default 6, counted afresh after one that has added 64 KiB or more to a download."""
     min_wait_s: float
     """First pause, in seconds; doubles per attempt. Default 1."""
     max_wait_s: float

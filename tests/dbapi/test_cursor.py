@@ -176,6 +176,21 @@ def test_statement_id_and_statistics(chunked_cursor: Cursor) -> None:
     assert statistics.decoded_bytes >= 5000 * 8
 
 
+def test_statistics_tell_what_was_waited_for() -> None:
+    with (
+        LocalWarehouse(chunk_rows=1000, inline_bytes=0, switches={"store_first_byte_ms": 200}) as warehouse,
+        warehouse.connect() as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(NUMBERS)
+        cursor.fetchall()
+        statistics = cursor.statistics
+    assert statistics is not None
+    assert statistics.reader_wait_s >= 0.15
+    assert 0 <= statistics.memory_wait_s < statistics.reader_wait_s
+    assert f"reader_wait_s={statistics.reader_wait_s:.3f}, memory_wait_s=" in repr(statistics)
+
+
 def test_closing_a_cursor_twice_is_fine_and_final(connection: Connection) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")

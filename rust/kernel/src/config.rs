@@ -73,9 +73,14 @@ impl Default for ResultConfig {
 }
 
 /// How requests are repeated; what may be repeated at all is fixed per request class.
+///
+/// Beside these limits of one request, all requests of a session to one host share a retry budget: 40 retries, of which
+/// five successes bring one back, as does a retry that succeeds. A host that fails everything thus costs few requests
+/// more than it would without retries; an error says so where the budget was empty, and may be tried again later.
 #[derive(Clone, Debug)]
 pub struct RetryConfig {
-    /// Total attempts of one request. Default 6.
+    /// Total attempts of one request. Default 6. They are counted afresh after an attempt that has added 64 KiB or more to a
+    /// download: a file that comes in pieces arrives, within [`RetryConfig::max_elapsed`].
     pub max_attempts: u32,
     /// First backoff. Default 1 s.
     pub min_wait: Duration,

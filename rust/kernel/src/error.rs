@@ -163,6 +163,15 @@ impl Error {
         self
     }
 
+    /// Returns an error of the same kind, status and code that says `message` and has this one as its cause.
+    pub(crate) fn within(self, message: impl Into<String>) -> Self {
+        let mut outer = Self::new(self.kind(), message).with_retryable(self.is_retryable());
+        outer.0.http_status = self.0.http_status;
+        outer.0.error_code.clone_from(&self.0.error_code);
+        // The attempts are told once, by the outer error.
+        outer.with_source(self.with_attempts(0, Duration::ZERO))
+    }
+
     pub(crate) fn with_sql_state(mut self, sql_state: Option<String>) -> Self {
         self.0.sql_state = sql_state;
         self

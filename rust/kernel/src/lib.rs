@@ -37,7 +37,7 @@ mod sea;
 mod session;
 mod statement;
 
-pub use auth::{Credentials, Secret};
+pub use auth::{Credentials, Secret, TokenSource};
 pub use config::{ResultConfig, RetryConfig, SessionConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use execution::{ExecutedStatement, StatementCanceller, StatementState};

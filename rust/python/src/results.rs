@@ -62,6 +62,8 @@ pub(crate) struct PyStatistics {
     hedged_requests: u64,
     retries: u64,
     trimmed_rows: u64,
+    reader_wait_s: f64,
+    memory_wait_s: f64,
 }
 
 #[pymethods]
@@ -69,7 +71,8 @@ impl PyStatistics {
     fn __repr__(&self) -> String {
         format!(
             "Statistics(chunks={}, rows={}, wire_bytes={}, decoded_bytes={}, link_requests={}, renewals={}, \
-             download_requests={}, range_requests={}, hedged_requests={}, retries={}, trimmed_rows={})",
+             download_requests={}, range_requests={}, hedged_requests={}, retries={}, trimmed_rows={}, reader_wait_s={:.3}, \
+             memory_wait_s={:.3})",
             self.chunks,
             self.rows,
             self.wire_bytes,
@@ -80,7 +83,9 @@ impl PyStatistics {
             self.range_requests,
             self.hedged_requests,
             self.retries,
-            self.trimmed_rows
+            self.trimmed_rows,
+            self.reader_wait_s,
+            self.memory_wait_s
         )
     }
 }
@@ -388,6 +393,8 @@ impl PyResultStream {
             hedged_requests: statistics.hedged_requests,
             retries: statistics.retries,
             trimmed_rows: statistics.trimmed_rows,
+            reader_wait_s: statistics.reader_wait.as_secs_f64(),
+            memory_wait_s: statistics.memory_wait.as_secs_f64(),
         }
     }
 

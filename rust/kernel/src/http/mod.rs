@@ -1,9 +1,10 @@
 //! HTTP: one retry loop, one place that turns an answer into an error.
 
 pub(crate) mod retry;
+mod retry_budget;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -11,27 +12,34 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATIO
 use reqwest::{Method, StatusCode, Url};
 use tracing::{debug, warn};
 
-use crate::auth::{Credentials, Secret};
+use crate::auth::{Credentials, Secret, Tokens};
 use crate::config::{RetryConfig, SessionConfig, is_loopback};
 use crate::error::{Error, ErrorKind, Result};
 use crate::results::PresignedUrl;
 use retry::{Failure, RequestClass, next_wait};
+use retry_budget::{RetryBudget, RetryBudgets};
 
 /// Largest answer of the API that is read. An inline result is at most 25 MiB of data, a third more as base64.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// Longest wait for the start of an error's body. It comes along with the head; a store that lets it drip must not hold a
+/// chunk and its place.
+const ERROR_BODY_DEADLINE: Duration = Duration::from_secs(2);
 /// Storage hosts whose ways are remembered; a result has one or a few.
 const MAX_REMEMBERED_HOSTS: usize = 64;
 
 /// Talks to the API with the token, and to storage hosts without it.
 ///
-/// The two are separate clients, so that no default header of one can reach the other. Neither follows redirects: an
-/// API that redirects is a routing mistake or a login page, and a signed URL is valid for one host only.
+/// The two are separate clients, so that nothing of one can reach the other; the token is set on each request to the API.
+/// Neither follows redirects: an API that redirects is a routing mistake or a login page, and a signed URL is valid for
+/// one host only.
 #[derive(Debug)]
 pub(crate) struct HttpClient {
     api: reqwest::Client,
     storage: reqwest::Client,
     /// Whether a storage host does ranges, as far as it has shown.
     ranges: Mutex<HashMap<String, bool>>,
+    retry_budgets: RetryBudgets,
+    tokens: Tokens,
     config: SessionConfig,
 }
 
@@ -56,9 +64,11 @@ impl HttpClient {
     pub(crate) fn new(config: SessionConfig) -> Result<Self> {
         // Several crates may race to install it; any provider will do.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let Credentials::AccessToken(token) = &config.credentials;
+        if let Credentials::AccessToken(token) = &config.credentials {
+            bearer(token)?;
+        }
+        let tokens = Tokens::new(&config.credentials);
         let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, bearer(token)?);
         headers.insert(USER_AGENT, user_agent(config.user_agent_entry.as_deref())?);
         if let Some(organization_id) = &config.organization_id {
             let value =
@@ -82,7 +92,7 @@ impl HttpClient {
         };
         let api = build(base().default_headers(headers).read_timeout(config.read_timeout))?;
         let storage = build(base().read_timeout(config.results.download_idle_timeout))?;
-        Ok(Self { api, storage, ranges: Mutex::default(), config })
+        Ok(Self { api, storage, ranges: Mutex::default(), retry_budgets: RetryBudgets::default(), tokens, config })
     }
 
     pub(crate) fn config(&self) -> &SessionConfig {
@@ -96,17 +106,41 @@ impl HttpClient {
         if !request.query.is_empty() {
             url.query_pairs_mut().extend_pairs(request.query);
         }
-        let mut attempts = self.attempts(request.class);
+        let mut attempts = self.attempts(request.class, &url);
+        let (mut rejected, mut renewed) = (None, false);
         loop {
-            match self.api_once(request, &url).await {
-                Ok(body) => return Ok(body),
-                Err(attempt) => attempts.failed(attempt).await?,
+            let token = self.tokens.token(rejected.take()).await.map_err(|error| attempts.without_token(error))?;
+            match self.api_once(request, &url, bearer(&token)?).await {
+                Ok(body) => {
+                    attempts.succeeded();
+                    return Ok(body);
+                }
+                Err(mut attempt) => {
+                    if attempt.error.kind() == ErrorKind::Unauthenticated {
+                        if renewed {
+                            let text = format!("{}: the renewed token was refused too", request.class.name());
+                            attempt.error = attempt.error.within(text);
+                        } else if self.tokens.are_renewed() {
+                            // Refused before any work was done, so even a statement may be sent again.
+                            debug!(request = request.class.name(), "the token was refused and is renewed");
+                            attempts.refused();
+                            (rejected, renewed) = (Some(token), true);
+                            continue;
+                        }
+                    }
+                    tokio::time::sleep(attempts.failed(attempt)?).await;
+                }
             }
         }
     }
 
-    async fn api_once(&self, request: &ApiRequest<'_>, url: &Url) -> Result<Bytes, Attempt> {
-        let mut builder = self.api.request(request.method.clone(), url.clone());
+    async fn api_once(
+        &self,
+        request: &ApiRequest<'_>,
+        url: &Url,
+        authorization: HeaderValue,
+    ) -> Result<Bytes, Attempt> {
+        let mut builder = self.api.request(request.method.clone(), url.clone()).header(AUTHORIZATION, authorization);
         if let Some(body) = &request.body {
             builder = builder.header("content-type", "application/json").body(body.clone());
         }
@@ -159,19 +193,26 @@ impl HttpClient {
         }
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
         // The start of the body names the cause; the rest of it is of no use.
-        let body = match read_prefix(response, 2048).await {
-            Some(body) => body,
-            None => Bytes::new(),
-        };
+        let body = read_prefix(response, 2048).await;
         Err(Attempt {
             failure: Failure::Status { status: status.as_u16(), retry_after },
             error: storage_error(url, status, &body),
         })
     }
 
-    /// Starts counting the attempts of one request.
-    pub(crate) fn attempts(&self, class: RequestClass) -> Attempts<'_> {
-        Attempts { class, config: &self.config.retry, started: Instant::now(), failed: 0 }
+    /// Starts counting the attempts of one request to the host of `url`.
+    pub(crate) fn attempts(&self, class: RequestClass, url: &Url) -> Attempts<'_> {
+        let host = host_and_port(url);
+        Attempts {
+            class,
+            config: &self.config.retry,
+            budget: self.retry_budgets.of(&host),
+            host,
+            started: Instant::now(),
+            sent: 0,
+            in_a_row: 0,
+            paid: false,
+        }
     }
 }
 
@@ -179,47 +220,91 @@ impl HttpClient {
 pub(crate) struct Attempts<'a> {
     class: RequestClass,
     config: &'a RetryConfig,
+    host: String,
+    budget: Arc<RetryBudget>,
     started: Instant,
-    failed: u32,
+    sent: u32,
+    /// Failures since the last progress.
+    in_a_row: u32,
+    /// The attempt under way was paid for from the budget.
+    paid: bool,
 }
 
 impl Attempts<'_> {
     /// Returns how many attempts have failed so far.
     pub(crate) fn count(&self) -> u32 {
-        self.failed
+        self.sent
     }
 
-    /// Waits until the next attempt may be made, or returns the error with what it took.
-    pub(crate) async fn failed(&mut self, attempt: Attempt) -> Result<()> {
-        self.failed += 1;
+    /// Records an attempt that failed for its token alone.
+    fn refused(&mut self) {
+        self.sent += 1;
+    }
+
+    /// Completes the error that no token for the next attempt could be had.
+    fn without_token(&self, error: Error) -> Error {
+        error.with_attempts(self.sent, self.started.elapsed())
+    }
+
+    /// Records that the request is done.
+    pub(crate) fn succeeded(&mut self) {
+        if std::mem::take(&mut self.paid) {
+            self.budget.give_back();
+        } else {
+            self.budget.reward();
+        }
+    }
+
+    /// Records that the attempt under way brings the request nearer to its end although it fails: the attempts are counted
+    /// afresh, and it was of use.
+    pub(crate) fn progressed(&mut self) {
+        self.in_a_row = 0;
+        if std::mem::take(&mut self.paid) {
+            self.budget.give_back();
+        }
+    }
+
+    /// Returns how long to wait before the next attempt, or the error with what it took.
+    pub(crate) fn failed(&mut self, attempt: Attempt) -> Result<Duration> {
+        self.sent += 1;
+        self.in_a_row += 1;
         let Attempt { failure, error } = attempt;
         let elapsed = self.started.elapsed();
-        let Some(wait) = next_wait(self.class, failure, self.failed, elapsed, rand::random(), self.config) else {
+        let Some(wait) = next_wait(self.class, failure, self.in_a_row, elapsed, rand::random(), self.config) else {
             // What may not be repeated by us may not be advertised as repeatable either.
             let sent = self.class == RequestClass::Execute && failure == Failure::Broken;
             let retryable = error.is_retryable() && !sent;
-            return Err(error.with_attempts(self.failed, elapsed).with_retryable(retryable));
+            return Err(error.with_attempts(self.sent, elapsed).with_retryable(retryable));
         };
+        // What never reached the host costs it nothing: a network that is away for a while does not use up the budget.
+        self.paid = failure != Failure::NotSent;
+        if self.paid && !self.budget.take() {
+            let text = format!(
+                "{}: not repeated, for too many requests to {} have failed of late (its retry budget is empty)",
+                self.class.name(),
+                self.host
+            );
+            return Err(error.within(text).with_attempts(self.sent, elapsed).with_retryable(true));
+        }
         warn!(
             request = self.class.name(),
-            attempts = self.failed,
+            attempts = self.sent,
             wait_ms = wait.as_millis() as u64,
             cause = %error,
             "request failed and is repeated"
         );
-        tokio::time::sleep(wait).await;
-        Ok(())
+        Ok(wait)
     }
 }
 
 fn bearer(token: &Secret) -> Result<HeaderValue> {
     if token.expose().is_empty() {
-        return Err(Error::new(ErrorKind::InvalidArgument, "access_token is empty"));
+        return Err(Error::new(ErrorKind::InvalidArgument, "the access token is empty"));
     }
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {
         Error::new(
             ErrorKind::InvalidArgument,
-            "access_token contains characters that no token has, perhaps a line break",
+            "the access token contains characters that no token has, perhaps a line break",
         )
     })?;
     value.set_sensitive(true);
@@ -286,17 +371,20 @@ async fn read_body(class: RequestClass, url: &Url, mut response: reqwest::Respon
     }
 }
 
-async fn read_prefix(mut response: reqwest::Response, limit: usize) -> Option<Bytes> {
+/// Reads the first `limit` bytes of a body, or what comes of them in time.
+async fn read_prefix(mut response: reqwest::Response, limit: usize) -> Vec<u8> {
     let mut prefix = Vec::new();
-    while prefix.len() < limit {
-        match response.chunk().await {
-            Ok(Some(piece)) => prefix.extend_from_slice(&piece),
-            Ok(None) => break,
-            Err(_) => return None,
+    let read = async {
+        while prefix.len() < limit
+            && let Ok(Some(piece)) = response.chunk().await
+        {
+            prefix.extend_from_slice(&piece);
         }
-    }
+    };
+    // Late or not, what has come is enough to look for the cause.
+    drop(tokio::time::timeout(ERROR_BODY_DEADLINE, read).await);
     prefix.truncate(limit);
-    Some(prefix.into())
+    prefix
 }
 
 /// Reads `Retry-After`: seconds, as the platform sends it, or an HTTP date.
@@ -387,6 +475,8 @@ fn clean(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     #[test]
@@ -443,5 +533,30 @@ mod tests {
         let error = storage_error(&url, StatusCode::FORBIDDEN, body);
         assert_eq!(error.to_string(), "storage host store.example:443 answered HTTP 403 AccessDenied");
         assert!(!format!("{error:?}").contains("canary"));
+    }
+
+    #[tokio::test]
+    async fn behaviour_8_an_error_body_that_drips_does_not_hold_a_chunk() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let store = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            assert!(connection.read(&mut [0; 4096]).await.unwrap() > 0);
+            let head = "HTTP/1.1 403 Forbidden\r\ncontent-length: 2000\r\n\r\n<Error><Code>AccessDenied</Code>";
+            connection.write_all(head.as_bytes()).await.unwrap();
+            while connection.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let credentials = Credentials::access_token("token");
+        let client =
+            HttpClient::new(SessionConfig::new(&address, "/sql/1.0/warehouses/w", credentials).unwrap()).unwrap();
+        let url = Url::parse(&format!("{address}/file?sig=canary")).unwrap();
+        let started = Instant::now();
+        let attempt = client.storage_get(&url, HeaderMap::new(), false).await.err().unwrap();
+        assert!(started.elapsed() < 2 * ERROR_BODY_DEADLINE, "{:?}", started.elapsed());
+        assert_eq!((attempt.error.http_status(), attempt.error.error_code()), (Some(403), Some("AccessDenied")));
+        // The connection is given up with the rest of the body.
+        tokio::time::timeout(Duration::from_secs(5), store).await.unwrap().unwrap();
     }
 }

@@ -99,6 +99,11 @@ impl Arrived {
         self.ranges.len() > 1
     }
 
+    /// Bytes that the next attempt need not fetch again, if the store `does_ranges`.
+    pub(crate) fn kept(&self, does_ranges: Option<bool>) -> usize {
+        if self.is_split() || does_ranges == Some(true) { self.received() } else { 0 }
+    }
+
     /// Joins the ranges; those that lie in one allocation without a copy.
     fn join(self) -> BytesMut {
         let mut ranges = self.ranges.into_iter().map(|range| range.content);

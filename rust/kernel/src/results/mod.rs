@@ -14,12 +14,15 @@ mod text;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_buffer::Buffer;
 use arrow_schema::{Schema, SchemaRef};
 use base64::Engine;
 use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -41,9 +44,9 @@ pub struct Statistics {
     pub chunks: u64,
     /// Rows handed over.
     pub rows: u64,
-    /// Bytes of result bodies as downloaded (or attached).
+    /// Bytes of result bodies that arrived whole (or attached), refused ones included.
     pub wire_bytes: u64,
-    /// The same after decompression.
+    /// Bytes after decompression, of the bodies that were accepted.
     pub decoded_bytes: u64,
     /// Requests to the chunk endpoint: for links or for further inline pieces.
     pub link_requests: u64,
@@ -59,6 +62,10 @@ pub struct Statistics {
     pub retries: u64,
     /// Surplus rows cut from chunks that held more than their link declared.
     pub trimmed_rows: u64,
+    /// Time in which the reader waited for chunks, the first one included: the network or the decoder was slower.
+    pub reader_wait: Duration,
+    /// Time in which the next chunk waited for room in the byte budget: the reader was slower, or the budget is small.
+    pub memory_wait: Duration,
 }
 
 /// Running counts behind [`Statistics`], added to by every task of a result.
@@ -80,6 +87,8 @@ pub(crate) struct Counters {
     download_microseconds: Counter,
     retries: Counter,
     trimmed_rows: Counter,
+    reader_wait: Stopwatch,
+    memory_wait: Stopwatch,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +101,32 @@ impl Counter {
 
     fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Adds up the time of what is waited for by one at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Stopwatch(Counter);
+
+/// Stops when dropped, so that a wait that is given up counts as well.
+pub(crate) struct Running<'a> {
+    stopwatch: &'a Stopwatch,
+    started: Instant,
+}
+
+impl Stopwatch {
+    fn start(&self) -> Running<'_> {
+        Running { stopwatch: self, started: Instant::now() }
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_nanos(self.0.get())
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.stopwatch.0.add(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX));
     }
 }
 
@@ -115,6 +150,8 @@ impl Counters {
             hedged_requests: self.hedged_requests.get(),
             retries: self.retries.get(),
             trimmed_rows: self.trimmed_rows.get(),
+            reader_wait: self.reader_wait.get(),
+            memory_wait: self.memory_wait.get(),
         }
     }
 }
@@ -242,10 +279,13 @@ impl ResultStream {
                 renewer,
                 hints,
                 memory: Arc::default(),
+                failed: Semaphore::new(0),
             };
             let mut chunks = ChunkQueue::start(fetch, links, renewals);
             // The session's time zone, and so the schema, is known only from the first body.
+            let waiting = counters.reader_wait.start();
             ready.extend(chunks.next().await?);
+            drop(waiting);
             queue = Some(chunks);
         }
         let schema = match ready.front() {
@@ -324,9 +364,14 @@ impl ResultStream {
                     wire_bytes = statistics.wire_bytes,
                     decoded_bytes = statistics.decoded_bytes,
                     link_requests = statistics.link_requests,
+                    renewals = statistics.renewals,
+                    download_requests = statistics.download_requests,
+                    range_requests = statistics.range_requests,
                     hedged_requests = statistics.hedged_requests,
                     retries = statistics.retries,
                     trimmed_rows = statistics.trimmed_rows,
+                    reader_wait_ms = statistics.reader_wait.as_millis() as u64,
+                    memory_wait_ms = statistics.memory_wait.as_millis() as u64,
                     truncated = self.truncated,
                     "result read"
                 );
@@ -368,7 +413,10 @@ impl ResultStream {
                 self.counters.chunks.add(1);
             }
             let next = match &mut self.queue {
-                Some(queue) => queue.next().await?,
+                Some(queue) => {
+                    let _waiting = self.counters.reader_wait.start();
+                    queue.next().await?
+                }
                 None => None,
             };
             match next {

@@ -25,7 +25,7 @@ fn slow(chunk: u64) -> FaultRule {
 }
 
 #[tokio::test]
-async fn a_slow_download_is_requested_again_while_the_reader_waits_for_it() {
+async fn behaviour_5_a_slow_download_is_requested_again_while_the_reader_waits_for_it() {
     let (statistics, elapsed) = fetch_with(vec![slow(20)]).await;
     assert_eq!((statistics.hedged_requests, statistics.retries), (1, 0), "{statistics:?}");
     assert_eq!(statistics.download_requests, CHUNKS + 1);
@@ -33,13 +33,13 @@ async fn a_slow_download_is_requested_again_while_the_reader_waits_for_it() {
 }
 
 #[tokio::test]
-async fn usual_downloads_are_requested_once() {
+async fn behaviour_5_usual_downloads_are_requested_once() {
     let (statistics, _) = fetch_with(Vec::new()).await;
     assert_eq!((statistics.hedged_requests, statistics.download_requests), (0, CHUNKS), "{statistics:?}");
 }
 
 #[tokio::test]
-async fn where_nothing_is_known_of_the_store_nothing_is_requested_twice() {
+async fn behaviour_5_where_nothing_is_known_of_the_store_nothing_is_requested_twice() {
     let large = Large::in_chunks(4, Switches { ignore_range: true, ..Switches::default() });
     let session = large.session().await;
     large.server().set_faults(vec![FaultRule::new(Operation::Download, Fault::Delay { ms: 1500 }).chunk(1).times(1)]);
@@ -48,7 +48,7 @@ async fn where_nothing_is_known_of_the_store_nothing_is_requested_twice() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_slow_throughout_does_not_carry_everything_twice() {
+async fn behaviour_5_a_store_that_is_slow_throughout_does_not_carry_everything_twice() {
     let faults = (8..CHUNKS).map(slow).collect();
     let (statistics, _) = fetch_with(faults).await;
     assert!((1..=CHUNKS / 8).contains(&statistics.hedged_requests), "{statistics:?}");

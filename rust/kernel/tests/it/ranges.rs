@@ -1,8 +1,9 @@
 //! Files fetched in ranges while connections would be idle.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
-use seakernel::ErrorKind;
+use seakernel::{ErrorKind, Session};
 use seakernel_local::{ByteCount, Fault, FaultRule, LinkCount, Operation, Switches};
 
 use crate::warehouse::Large;
@@ -91,13 +92,45 @@ async fn a_whole_file_goes_on_from_the_byte_reached_too() {
 }
 
 #[tokio::test]
+async fn behaviour_8_an_attempt_that_brings_bytes_starts_the_count_afresh() {
+    for (chunks, attempts) in [(2, 100), (40, 2 * 40)] {
+        let large = Large::in_chunks(chunks, Switches::default());
+        large
+            .server()
+            .set_faults(vec![FaultRule::new(Operation::Download, Fault::Truncate { bytes: 70_000 }).always()]);
+        let mut config = large.config();
+        config.retry.max_attempts = 2;
+        let statistics = large.fetch(&Session::open(config).await.unwrap()).await.unwrap();
+        // More than the retry budget holds: an attempt that brings bytes is of use.
+        assert!(statistics.download_requests > attempts, "{statistics:?}");
+    }
+}
+
+#[tokio::test]
+async fn behaviour_8_attempts_that_bring_bytes_are_bounded_by_time_and_others_by_number() {
+    let large = Large::in_chunks(40, Switches::default());
+    let fails = async |bytes: u64, max_elapsed: Duration| {
+        large
+            .server()
+            .set_faults(vec![FaultRule::new(Operation::Download, Fault::Truncate { bytes }).chunk(0).always()]);
+        let mut config = large.config();
+        (config.retry.max_attempts, config.retry.max_elapsed) = (3, max_elapsed);
+        large.fetch(&Session::open(config).await.unwrap()).await.unwrap_err()
+    };
+    let error = fails(70_000, Duration::ZERO).await;
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::Network, 1), "{error}");
+    let error = fails(1000, Duration::from_secs(60)).await;
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::Network, 3), "{error}");
+}
+
+#[tokio::test]
 async fn a_part_that_nobody_asked_for_is_an_error_after_a_few_attempts() {
     for chunks in [2, 40] {
         let large = Large::in_chunks(chunks, Switches::default());
         let part = Fault::Status { code: 206, retry_after: None, error_code: None, body: Some("part".to_owned()) };
         large.server().set_faults(vec![FaultRule::new(Operation::Download, part).chunk(0).always()]);
         let session = large.session().await;
-        let fetch = tokio::time::timeout(std::time::Duration::from_secs(60), large.fetch(&session));
+        let fetch = tokio::time::timeout(Duration::from_secs(60), large.fetch(&session));
         let error = fetch.await.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.chunk_index()), (ErrorKind::Protocol, Some(0)), "{error}");
         assert!(error.attempts() > 1, "{error}");

@@ -1,7 +1,8 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use seakernel::{Credentials, Parameter, Session};
+use futures_util::future::{BoxFuture, FutureExt, ready};
+use seakernel::{Credentials, Parameter, Secret, Session, TokenSource};
 use seakernel_local::{Fault, FaultRule, Operation};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -26,6 +27,21 @@ impl<'a> MakeWriter<'a> for Log {
 
     fn make_writer(&'a self) -> Self {
         self.clone()
+    }
+}
+
+/// Gives a token that is refused, or panics with it.
+struct Source {
+    panics: bool,
+}
+
+impl TokenSource for Source {
+    fn token(
+        &self,
+        _rejected: Option<Secret>,
+    ) -> BoxFuture<'_, Result<Secret, Box<dyn std::error::Error + Send + Sync>>> {
+        assert!(!self.panics, "dapi-canary-renewed");
+        ready(Ok(Secret::new("dapi-canary-renewed"))).boxed()
     }
 }
 
@@ -65,10 +81,39 @@ async fn no_secret_appears_in_any_log_error_or_debug_text() {
         seakernel::SessionConfig::new(warehouse.server.address(), &warehouse.server.http_path(), wrong).unwrap();
     let error = Session::open(config).await.unwrap_err();
     texts.push(format!("{error} {error:?}"));
+    let unauthenticated = Fault::Status { code: 401, retry_after: None, error_code: None, body: None };
+    warehouse.server.set_faults(vec![FaultRule::new(Operation::OpenSession, unauthenticated)]);
+    for panics in [false, true] {
+        let credentials = Credentials::TokenSource(Arc::new(Source { panics }));
+        texts.push(format!("{credentials:?}"));
+        let config =
+            seakernel::SessionConfig::new(warehouse.server.address(), &warehouse.server.http_path(), credentials);
+        let error = Session::open(config.unwrap()).await.unwrap_err();
+        texts.push(format!("{error} {error:?}"));
+    }
     texts.push(String::from_utf8_lossy(&log.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned());
     let all = texts.join("\n");
     assert!(all.contains("result read") && all.contains("chunk fetched"), "the log is there");
-    for secret in [token.as_str(), "Signature=", "parameter-canary", "dapi-canary-wrong"] {
+    let line = all.lines().find(|line| line.contains("result read")).unwrap();
+    for field in [
+        "statement_id",
+        "rows",
+        "chunks",
+        "wire_bytes",
+        "decoded_bytes",
+        "link_requests",
+        "renewals",
+        "download_requests",
+        "range_requests",
+        "retries",
+        "trimmed_rows",
+        "reader_wait_ms",
+        "memory_wait_ms",
+        "truncated",
+    ] {
+        assert!(line.contains(&format!("{field}=")), "{field} in {line}");
+    }
+    for secret in [token.as_str(), "Signature=", "parameter-canary", "dapi-canary-wrong", "dapi-canary-renewed"] {
         let line = all.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "`{secret}` leaked");
     }

@@ -34,14 +34,25 @@ impl Warehouse {
 
     /// A warehouse whose results are always files, unless they are empty.
     pub(crate) fn with(switches: Switches) -> Self {
-        Self::configured(switches, 0)
+        Self::in_chunks_of((ROWS / CHUNKS) as u64, switches)
+    }
+
+    /// The same with files of another size.
+    pub(crate) fn in_chunks_of(rows: u64, switches: Switches) -> Self {
+        Self::configured(ServerOptions {
+            chunk_rows: Some(rows),
+            inline_bytes: 0,
+            switches,
+            ..ServerOptions::default()
+        })
     }
 
     pub(crate) fn inline(switches: Switches) -> Self {
-        Self::configured(switches, 5 << 20)
+        let chunk_rows = Some((ROWS / CHUNKS) as u64);
+        Self::configured(ServerOptions { chunk_rows, switches, ..ServerOptions::default() })
     }
 
-    fn configured(switches: Switches, inline_bytes: u64) -> Self {
+    pub(crate) fn configured(options: ServerOptions) -> Self {
         let columns = [("id", "BIGINT"), ("name", "STRING")];
         let engine = CannedEngine::new()
             .table(NUMBERS, columns, vec![rows(ROWS)])
@@ -52,13 +63,7 @@ impl Warehouse {
             .without_result("CREATE TABLE u (id INT)")
             .failure(BROKEN, SqlError::bad_request("42601", "[PARSE_SYNTAX_ERROR] Syntax error at or near 'SELEC'."));
         let engine = Arc::new(engine);
-        let options = ServerOptions {
-            chunk_rows: Some((ROWS / CHUNKS) as u64),
-            batch_rows: 300,
-            inline_bytes,
-            switches,
-            ..ServerOptions::default()
-        };
+        let options = ServerOptions { batch_rows: 300, ..options };
         let server = LocalServer::start(options, Arc::<CannedEngine>::clone(&engine)).unwrap();
         Self { server, engine }
     }
@@ -128,11 +133,15 @@ impl Large {
     }
 
     pub(crate) async fn session(&self) -> Session {
+        Session::open(self.config()).await.unwrap()
+    }
+
+    pub(crate) fn config(&self) -> SessionConfig {
         let credentials = Credentials::access_token(self.0.access_token());
         let mut config = SessionConfig::new(self.0.address(), &self.0.http_path(), credentials).unwrap();
         config.retry.min_wait = Duration::from_millis(1);
         config.retry.max_wait = Duration::from_millis(10);
-        Session::open(config).await.unwrap()
+        config
     }
 
     /// Reads the whole result and checks every row of it.
