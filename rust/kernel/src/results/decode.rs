@@ -349,7 +349,7 @@ pub fn ipc_streams(body: &Buffer) -> Result<Decoded, DecodeError> {
 
 fn next_stream(rest: &mut Buffer) -> Result<Decoded, DecodeError> {
     let mut schema: Option<SchemaRef> = None;
-    let mut dictionaries = HashMap::new();
+    let (mut dictionary_types, mut dictionaries) = (HashMap::new(), HashMap::new());
     let mut batches = Vec::new();
     while let Some(header) = next_header(rest)? {
         let message = root_as_message_with_opts(&HEADER_LIMITS, &header)
@@ -358,7 +358,9 @@ fn next_stream(rest: &mut Buffer) -> Result<Decoded, DecodeError> {
         let body = split(rest, length.or_else(|_| broken("an Arrow message has a negative length"))?)?;
         let kind = message.header_type();
         if let Some(found) = message.header_as_schema() {
-            if schema.replace(Arc::new(fb_to_schema(found))).is_some() {
+            let found = fb_to_schema(found);
+            dictionary_types = check_types(&found)?;
+            if schema.replace(Arc::new(found)).is_some() {
                 return broken("the Arrow stream has a second schema");
             }
         } else if kind != MessageHeader::NONE {
@@ -369,7 +371,7 @@ fn next_stream(rest: &mut Buffer) -> Result<Decoded, DecodeError> {
                 let batch = read_record_batch(&body, batch, Arc::clone(schema), &dictionaries, None, &version);
                 batches.push(batch.map_err(|error| damaged(&error))?);
             } else if let Some(batch) = message.header_as_dictionary_batch() {
-                let values = dictionary_values(&body, batch, schema, &dictionaries, version)?;
+                let values = dictionary_values(&body, batch, &dictionary_types, &dictionaries, version)?;
                 dictionaries.insert(batch.id(), values);
             } else {
                 return broken(format!("the Arrow stream has a message of kind {kind:?}"));
@@ -383,6 +385,28 @@ fn next_stream(rest: &mut Buffer) -> Result<Decoded, DecodeError> {
 
 fn damaged(error: &ArrowError) -> DecodeError {
     DecodeError(format!("the Arrow stream is damaged: {error}"))
+}
+
+/// Returns the types of the dictionaries by their ids, once every column is of a type that may come.
+///
+/// Views may all refer to the same bytes, and each is read to check it: a small body could keep a thread busy for hours.
+/// No warehouse sends them.
+fn check_types(schema: &Schema) -> Result<HashMap<i64, DataType>, DecodeError> {
+    let mut dictionaries = HashMap::new();
+    for field in schema.flattened_fields() {
+        let values = match field.data_type() {
+            DataType::Dictionary(_, values) => {
+                #[expect(deprecated, reason = "nothing else knows which field a dictionary belongs to")]
+                dictionaries.extend(field.dict_id().map(|id| (id, values.as_ref().clone())));
+                values.as_ref()
+            }
+            other => other,
+        };
+        if matches!(values, DataType::Utf8View | DataType::BinaryView) {
+            return broken(format!("a column of the Arrow stream has the type {values}, which no warehouse sends"));
+        }
+    }
+    Ok(dictionaries)
 }
 
 /// Checks that the buffers of a batch lie in its body and do not share bytes: one that is not aligned is copied, and a
@@ -408,22 +432,18 @@ fn check_buffers(batch: arrow_ipc::RecordBatch<'_>, body_bytes: usize) -> Result
 fn dictionary_values(
     body: &Buffer,
     batch: DictionaryBatch<'_>,
-    schema: &Schema,
+    types: &HashMap<i64, DataType>,
     dictionaries: &HashMap<i64, ArrayRef>,
     version: MetadataVersion,
 ) -> Result<ArrayRef, DecodeError> {
     if batch.isDelta() {
         return broken("the Arrow stream adds to a dictionary");
     }
-    #[expect(deprecated, reason = "nothing else knows which field a dictionary belongs to")]
-    let fields = schema.fields_with_dict_id(batch.id());
-    let (Some(DataType::Dictionary(_, values)), Some(data)) =
-        (fields.first().map(|field| field.data_type()), batch.data())
-    else {
+    let (Some(values), Some(data)) = (types.get(&batch.id()), batch.data()) else {
         return broken("the Arrow stream has a dictionary that no column uses");
     };
     check_buffers(data, body.len())?;
-    let schema = Arc::new(Schema::new(vec![Field::new("", values.as_ref().clone(), true)]));
+    let schema = Arc::new(Schema::new(vec![Field::new("", values.clone(), true)]));
     let batch = read_record_batch(body, data, schema, dictionaries, None, &version).map_err(|error| damaged(&error))?;
     match batch.columns() {
         [values] => Ok(Arc::clone(values)),
@@ -761,6 +781,28 @@ mod tests {
         let content = writer.into_inner().unwrap();
         let error = ipc_stream(&Buffer::from(content.as_slice())).unwrap_err();
         assert_eq!(error, DecodeError("the Arrow stream adds to a dictionary".to_owned()));
+    }
+
+    #[test]
+    fn views_are_refused_wherever_they_are() {
+        for views in [DataType::Utf8View, DataType::BinaryView] {
+            let item = Arc::new(Field::new("e", views.clone(), true));
+            for column in [
+                views.clone(),
+                DataType::List(Arc::clone(&item)),
+                DataType::Struct(vec![Arc::clone(&item)].into()),
+                DataType::Dictionary(Box::new(DataType::Int8), Box::new(views.clone())),
+                DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::List(Arc::clone(&item)))),
+            ] {
+                let schema = Schema::new(vec![Field::new("v", column.clone(), true)]);
+                let content = StreamWriter::try_new(Vec::new(), &schema).unwrap().into_inner().unwrap();
+                let error = ipc_stream(&Buffer::from(content)).unwrap_err().to_string();
+                assert!(
+                    error.ends_with(&format!("has the type {views}, which no warehouse sends")),
+                    "{column}: {error}"
+                );
+            }
+        }
     }
 
     #[test]
