@@ -237,9 +237,11 @@ impl LinkStream {
             links.push(self.link(&link)?);
         }
         links.sort_by_key(|link| (link.row_offset, link.chunk_index));
+        let known = self.next_row_offset;
         for link in links {
-            if link.row_offset < self.next_row_offset && link.end() <= self.next_row_offset {
-                continue; // An answer may start before the chunk that was asked for.
+            // An answer may start before the chunk that was asked for, and an empty chunk may lie anywhere there.
+            if link.row_offset < self.next_row_offset && (link.end() <= known || link.row_count == Some(0)) {
+                continue;
             }
             if link.row_offset != self.next_row_offset {
                 let text = format!("{} does not continue at row {}", link.place(), self.next_row_offset);
@@ -418,6 +420,8 @@ mod tests {
         for (what, links) in [
             ("gap", serde_json::json!([link(0, 0, 10, Some(1)), link(1, 11, 10, None)])),
             ("overlap", serde_json::json!([link(0, 0, 10, Some(1)), link(1, 9, 10, None)])),
+            ("rows twice", serde_json::json!([link(0, 0, 10, Some(1)), link(1, 0, 10, None)])),
+            ("rows inside others", serde_json::json!([link(0, 0, 10, Some(1)), link(1, 3, 4, None)])),
             ("late start", serde_json::json!([link(0, 1, 10, None)])),
             ("cycle", serde_json::json!([link(0, 0, 10, Some(0))])),
         ] {
