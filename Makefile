@@ -58,11 +58,9 @@ FUZZ := RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir rust/fuzz --release
 fuzz: ## run each fuzz target for SECONDS (60); a finding is kept in rust/fuzz/artifacts
 	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked --version $(CARGO_FUZZ_VERSION)
 	FUZZ_CORPUS=$(CURDIR)/rust/fuzz/corpus/body cargo test -p seakernel --test it bodies::
-	@for target in $(FUZZ_TARGETS); do \
-		mkdir -p rust/fuzz/corpus/$$target rust/fuzz/seeds/$$target; \
-		$(FUZZ) $$target rust/fuzz/corpus/$$target rust/fuzz/seeds/$$target -- -max_total_time=$(SECONDS) \
-			-rss_limit_mb=2048 -timeout=10 -print_final_stats=1 $(FUZZ_OPTIONS_$$target) || exit 1; \
-	done
+	$(foreach target,$(FUZZ_TARGETS),mkdir -p rust/fuzz/{corpus,seeds}/$(target) && \
+		$(FUZZ) $(target) rust/fuzz/{corpus,seeds}/$(target) -- -max_total_time=$(SECONDS) -rss_limit_mb=2048 \
+			-timeout=10 -print_final_stats=1 $(FUZZ_OPTIONS_$(target)) &&) true
 
 .PHONY: deny
 deny: ## install cargo-deny and check licences, sources and duplicates
