@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CARGO_DENY_VERSION := 0.20.2
+CARGO_FUZZ_VERSION := 0.13.2
 RUST_SOURCES := $(shell find rust -path '*/tests' -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed) pyproject.toml
 
@@ -45,6 +46,21 @@ check-python: $(VENV)/wheel ## check the Python side
 SEEDS ?= 100000
 simulate: ## run SEEDS fault schedules (100000) from SIMULATION_FIRST (0); a failure names its seed
 	SIMULATION_SEEDS=$(SEEDS) cargo test --release -p seakernel --test it simulation -- --nocapture
+
+.PHONY: fuzz
+SECONDS ?= 60
+FUZZ_TARGETS ?= body answer links
+FUZZ_OPTIONS_body := -max_len=16384
+FUZZ_OPTIONS_answer := -dict=rust/fuzz/answer.dict
+# cargo-fuzz wants flags of the nightly compiler; this variable lets the stable one take them. Dependencies are built as
+# they are released: a wrapped sum in them must not get past our checks.
+FUZZ := RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir rust/fuzz --release
+fuzz: ## run each fuzz target for SECONDS (60); a finding is kept in rust/fuzz/artifacts
+	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked --version $(CARGO_FUZZ_VERSION)
+	FUZZ_CORPUS=$(CURDIR)/rust/fuzz/corpus/body cargo test -p seakernel --test it bodies::
+	$(foreach target,$(FUZZ_TARGETS),mkdir -p rust/fuzz/{corpus,seeds}/$(target) && \
+		$(FUZZ) $(target) rust/fuzz/{corpus,seeds}/$(target) -- -max_total_time=$(SECONDS) -rss_limit_mb=2048 \
+			-timeout=10 -print_final_stats=1 $(FUZZ_OPTIONS_$(target)) &&) true
 
 .PHONY: deny
 deny: ## install cargo-deny and check licences, sources and duplicates

@@ -134,16 +134,26 @@ impl SessionConfig {
 pub(crate) fn is_internal(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Ipv4(address)) => is_internal_v4(address),
-        Some(url::Host::Ipv6(address)) => match address.to_ipv4_mapped() {
-            Some(address) => is_internal_v4(address),
-            None => {
-                address.is_loopback()
-                    || address.is_unspecified()
-                    || address.is_unique_local()
-                    || address.is_unicast_link_local()
-            }
-        },
-        _ => is_loopback(url),
+        Some(url::Host::Ipv6(address)) => {
+            // Addresses of the older kind inside: mapped, compatible, and as translators write them.
+            let inner = match address.segments() {
+                [0, 0, 0, 0, 0, 0 | 0xFFFF, high, low] | [0x64, 0xFF9B, 0, 0, 0, 0, high, low] => {
+                    Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+                }
+                _ => None,
+            };
+            address.is_loopback()
+                || address.is_unspecified()
+                || address.is_unique_local()
+                || address.is_unicast_link_local()
+                || inner.is_some_and(is_internal_v4)
+        }
+        // Every name below `localhost` is this machine (RFC 6761), with or without the dot of the root.
+        Some(url::Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        None => false,
     }
 }
 

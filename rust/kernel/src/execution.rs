@@ -297,7 +297,7 @@ impl ExecutedStatement {
 ///
 /// SQLSTATE is looked for beside `error`, inside it, and at last in the message: a recorded syntax error of 2024 had it
 /// nowhere else.
-fn statement_error(statement_id: &str, status: &StatementStatus) -> Error {
+pub(crate) fn statement_error(statement_id: &str, status: &StatementStatus) -> Error {
     let error = status.error.as_ref();
     let message =
         error.and_then(|error| error.message.as_deref()).unwrap_or("the statement failed and no reason was given");

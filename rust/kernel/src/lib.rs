@@ -29,6 +29,8 @@ mod auth;
 mod config;
 mod error;
 mod execution;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod params;
 mod results;

@@ -13,8 +13,9 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_ipc::convert::fb_to_schema;
 use arrow_ipc::reader::read_record_batch;
-use arrow_ipc::{DictionaryBatch, MessageHeader, MetadataVersion, root_as_message};
+use arrow_ipc::{DictionaryBatch, MessageHeader, MetadataVersion, root_as_message_with_opts};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use flatbuffers::VerifierOptions;
 use lz4_flex::block::DecompressError;
 use twox_hash::XxHash32;
 
@@ -22,7 +23,7 @@ use twox_hash::XxHash32;
 const ALIGNMENT: usize = 64;
 /// Most frames of a body: writers start one per batch.
 const MAX_FRAMES: usize = 1 << 18;
-/// Most blocks of a frame; the smallest usual block holds 64 KiB.
+/// Most blocks of a body; the smallest usual block holds 64 KiB. What is noted of a block is far larger than a hostile one.
 const MAX_BLOCKS: usize = 1 << 18;
 /// Largest block of a frame; the format knows no larger.
 const MAX_BLOCK_BYTES: usize = 4 << 20;
@@ -36,6 +37,18 @@ const USUAL_EXPANSION: usize = 3;
 const ROOM_STEP_BYTES: usize = 1 << 20;
 /// Largest IPC message header accepted; those of wide tables stay far below.
 const MAX_METADATA_BYTES: usize = 16 << 20;
+
+/// Deepest nesting of column types accepted.
+const MAX_NESTING: usize = 64;
+/// Limits on what an IPC message header unfolds to: parts of it may be referred to many times, and each time counts.
+/// A column takes two or three tables.
+const HEADER_LIMITS: VerifierOptions = VerifierOptions {
+    // Above the field of a column are the message and its schema, below the innermost one is its type.
+    max_depth: MAX_NESTING + 3,
+    max_tables: 1 << 20,
+    max_apparent_size: 4 * MAX_METADATA_BYTES,
+    ignore_missing_null_terminator: false,
+};
 
 /// Why a body could not be decoded.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -171,14 +184,14 @@ impl Block {
 /// Reads the headers of all frames without decoding anything.
 fn scan_frames(body: &[u8]) -> Result<Vec<Frame>, DecodeError> {
     let mut frames = Vec::new();
-    let mut at = 0;
+    let (mut at, mut blocks) = (0, 0);
     while at < body.len() {
         let magic = read_u32(body, &mut at)?;
         match magic {
             0x184D_2204 if frames.len() == MAX_FRAMES => {
                 return broken("the body has more LZ4 frames than any writer makes");
             }
-            0x184D_2204 => frames.push(scan_frame(body, &mut at)?),
+            0x184D_2204 => frames.push(scan_frame(body, &mut at, &mut blocks)?),
             0x184D_2A50..=0x184D_2A5F => {
                 let length = read_u32(body, &mut at)? as usize;
                 take(body, &mut at, length)?;
@@ -189,7 +202,8 @@ fn scan_frames(body: &[u8]) -> Result<Vec<Frame>, DecodeError> {
     Ok(frames)
 }
 
-fn scan_frame(body: &[u8], at: &mut usize) -> Result<Frame, DecodeError> {
+/// Reads the headers of one frame. `all_blocks` counts those of the whole body.
+fn scan_frame(body: &[u8], at: &mut usize, all_blocks: &mut usize) -> Result<Frame, DecodeError> {
     let descriptor_start = *at;
     let [flags, block_descriptor] = read_array(body, at)?;
     if flags >> 6 != 1 {
@@ -205,7 +219,7 @@ fn scan_frame(body: &[u8], at: &mut usize) -> Result<Frame, DecodeError> {
     let content_size = if flags & 8 != 0 { Some(u64::from_le_bytes(read_array(body, at)?)) } else { None };
     let descriptor = body.get(descriptor_start..*at).unwrap_or_default();
     let [header_checksum] = read_array(body, at)?;
-    if (XxHash32::oneshot(0, descriptor) >> 8) as u8 != header_checksum {
+    if !cfg!(fuzzing) && (XxHash32::oneshot(0, descriptor) >> 8) as u8 != header_checksum {
         return broken("the header of an LZ4 frame is damaged");
     }
     let mut blocks = Vec::new();
@@ -224,9 +238,10 @@ fn scan_frame(body: &[u8], at: &mut usize) -> Result<Frame, DecodeError> {
         let checksum = if flags & 0x10 != 0 { Some(read_u32(body, at)?) } else { None };
         let block = Block { data: start..start + length, compressed, checksum };
         decoded_bound = decoded_bound.saturating_add(block.decoded_bound(block_bytes));
-        if blocks.len() == MAX_BLOCKS {
-            return broken("an LZ4 frame has more blocks than any writer makes");
+        if *all_blocks == MAX_BLOCKS {
+            return broken("the body has more LZ4 blocks than any writer makes");
         }
+        *all_blocks += 1;
         blocks.push(block);
     }
     let content_checksum = if flags & 4 != 0 { Some(read_u32(body, at)?) } else { None };
@@ -237,7 +252,7 @@ fn decode_frame(frame: &Frame, body: &[u8], output: &mut Output) -> Result<(), D
     let frame_offset = output.end - output.start;
     for block in &frame.blocks {
         let data = body.get(block.data.clone()).unwrap_or_default();
-        if block.checksum.is_some_and(|expected| XxHash32::oneshot(0, data) != expected) {
+        if block.checksum.is_some_and(|expected| differs(data, expected)) {
             return broken("a block of an LZ4 frame does not match its checksum");
         }
         let bound = block.decoded_bound(frame.block_bytes);
@@ -260,10 +275,15 @@ fn decode_frame(frame: &Frame, body: &[u8], output: &mut Output) -> Result<(), D
     if frame.content_size.is_some_and(|expected| expected != content.len() as u64) {
         return broken("an LZ4 frame decodes to another size than it declares");
     }
-    if frame.content_checksum.is_some_and(|expected| XxHash32::oneshot(0, content) != expected) {
+    if frame.content_checksum.is_some_and(|expected| differs(content, expected)) {
         return broken("the content of an LZ4 frame does not match its checksum");
     }
     Ok(())
+}
+
+/// Holds `bytes` against their checksum. A fuzzer would hardly ever get past it.
+fn differs(bytes: &[u8], checksum: u32) -> bool {
+    !cfg!(fuzzing) && XxHash32::oneshot(0, bytes) != checksum
 }
 
 /// Decodes one block into the start of `room` and returns its length. `window` is what a linked block may refer to.
@@ -329,26 +349,29 @@ pub fn ipc_streams(body: &Buffer) -> Result<Decoded, DecodeError> {
 
 fn next_stream(rest: &mut Buffer) -> Result<Decoded, DecodeError> {
     let mut schema: Option<SchemaRef> = None;
-    let mut dictionaries = HashMap::new();
+    let (mut dictionary_types, mut dictionaries) = (HashMap::new(), HashMap::new());
     let mut batches = Vec::new();
     while let Some(header) = next_header(rest)? {
-        let message = root_as_message(&header)
+        let message = root_as_message_with_opts(&HEADER_LIMITS, &header)
             .map_err(|error| DecodeError(format!("the header of an Arrow message is damaged: {error}")))?;
         let length = usize::try_from(message.bodyLength());
         let body = split(rest, length.or_else(|_| broken("an Arrow message has a negative length"))?)?;
         let kind = message.header_type();
         if let Some(found) = message.header_as_schema() {
-            if schema.replace(Arc::new(fb_to_schema(found))).is_some() {
+            let found = fb_to_schema(found);
+            dictionary_types = check_types(&found)?;
+            if schema.replace(Arc::new(found)).is_some() {
                 return broken("the Arrow stream has a second schema");
             }
         } else if kind != MessageHeader::NONE {
             let Some(schema) = &schema else { return broken("the Arrow stream does not start with its schema") };
             let version = message.version();
             if let Some(batch) = message.header_as_record_batch() {
+                check_buffers(batch, body.len())?;
                 let batch = read_record_batch(&body, batch, Arc::clone(schema), &dictionaries, None, &version);
                 batches.push(batch.map_err(|error| damaged(&error))?);
             } else if let Some(batch) = message.header_as_dictionary_batch() {
-                let values = dictionary_values(&body, batch, schema, &dictionaries, version)?;
+                let values = dictionary_values(&body, batch, &dictionary_types, &dictionaries, version)?;
                 dictionaries.insert(batch.id(), values);
             } else {
                 return broken(format!("the Arrow stream has a message of kind {kind:?}"));
@@ -364,25 +387,63 @@ fn damaged(error: &ArrowError) -> DecodeError {
     DecodeError(format!("the Arrow stream is damaged: {error}"))
 }
 
+/// Returns the types of the dictionaries by their ids, once every column is of a type that may come.
+///
+/// Views may all refer to the same bytes, and each is read to check it: a small body could keep a thread busy for hours.
+/// No warehouse sends them.
+fn check_types(schema: &Schema) -> Result<HashMap<i64, DataType>, DecodeError> {
+    let mut dictionaries = HashMap::new();
+    for field in schema.flattened_fields() {
+        let values = match field.data_type() {
+            DataType::Dictionary(_, values) => {
+                #[expect(deprecated, reason = "nothing else knows which field a dictionary belongs to")]
+                dictionaries.extend(field.dict_id().map(|id| (id, values.as_ref().clone())));
+                values.as_ref()
+            }
+            other => other,
+        };
+        if matches!(values, DataType::Utf8View | DataType::BinaryView) {
+            return broken(format!("a column of the Arrow stream has the type {values}, which no warehouse sends"));
+        }
+    }
+    Ok(dictionaries)
+}
+
+/// Checks that the buffers of a batch lie in its body and do not share bytes: one that is not aligned is copied, and a
+/// header can name the same megabytes a million times. What is in the buffers is checked by arrow-ipc.
+fn check_buffers(batch: arrow_ipc::RecordBatch<'_>, body_bytes: usize) -> Result<(), DecodeError> {
+    let mut left = body_bytes;
+    for buffer in batch.buffers().into_iter().flatten() {
+        let (Ok(offset), Ok(length)) = (usize::try_from(buffer.offset()), usize::try_from(buffer.length())) else {
+            return broken("a buffer of an Arrow message has a negative place");
+        };
+        if offset.checked_add(length).is_none_or(|end| end > body_bytes) {
+            return broken("a buffer of an Arrow message lies outside its body");
+        }
+        left = match left.checked_sub(length) {
+            Some(left) => left,
+            None => return broken("the buffers of an Arrow message are larger than its body"),
+        };
+    }
+    Ok(())
+}
+
 /// Reads a whole dictionary; no warehouse sends one in pieces.
 fn dictionary_values(
     body: &Buffer,
     batch: DictionaryBatch<'_>,
-    schema: &Schema,
+    types: &HashMap<i64, DataType>,
     dictionaries: &HashMap<i64, ArrayRef>,
     version: MetadataVersion,
 ) -> Result<ArrayRef, DecodeError> {
     if batch.isDelta() {
         return broken("the Arrow stream adds to a dictionary");
     }
-    #[expect(deprecated, reason = "nothing else knows which field a dictionary belongs to")]
-    let fields = schema.fields_with_dict_id(batch.id());
-    let (Some(DataType::Dictionary(_, values)), Some(data)) =
-        (fields.first().map(|field| field.data_type()), batch.data())
-    else {
+    let (Some(values), Some(data)) = (types.get(&batch.id()), batch.data()) else {
         return broken("the Arrow stream has a dictionary that no column uses");
     };
-    let schema = Arc::new(Schema::new(vec![Field::new("", values.as_ref().clone(), true)]));
+    check_buffers(data, body.len())?;
+    let schema = Arc::new(Schema::new(vec![Field::new("", values.clone(), true)]));
     let batch = read_record_batch(body, data, schema, dictionaries, None, &version).map_err(|error| damaged(&error))?;
     match batch.columns() {
         [values] => Ok(Arc::clone(values)),
@@ -448,6 +509,7 @@ mod tests {
 
     use arrow_array::types::Int8Type;
     use arrow_array::{Array, DictionaryArray, Int64Array, StringArray};
+    use arrow_ipc::root_as_message;
     use arrow_ipc::writer::{DictionaryHandling, IpcWriteOptions, StreamWriter};
     use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 
@@ -566,6 +628,117 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_expands_without_end_stops_at_the_limit() {
+        // 255-fold: a few hundred kilobytes ask for 16 MiB each, and memory is taken only up to the limit.
+        let body = plain_frame(&vec![0; 16 << 20]).repeat(8);
+        for limit in [1 << 10, 1 << 20, 5 << 20] {
+            assert!(lz4_frames(&body, limit).is_err(), "{limit}");
+            assert!(lz4_frames_into(Vec::new(), Some(usize::MAX), &body, limit).is_err(), "{limit}");
+        }
+        // What a writer declares is a promise that is checked, not a size that is trusted.
+        let info = FrameInfo::new().block_size(BlockSize::Max64KB).content_size(Some(1000));
+        let mut declared = frame(&[7; 1000], info);
+        declared[6..14].copy_from_slice(&u64::MAX.to_le_bytes());
+        declared[14] = (XxHash32::oneshot(0, &declared[4..14]) >> 8) as u8;
+        let error = lz4_frames(&declared, MAX).unwrap_err();
+        assert_eq!(error, DecodeError("an LZ4 frame decodes to another size than it declares".to_owned()));
+    }
+
+    #[test]
+    fn more_frames_than_any_writer_makes_are_refused() {
+        let empty = plain_frame(&[]);
+        assert!(lz4_frames(&empty.repeat(MAX_FRAMES), MAX).unwrap().is_empty());
+        let error = lz4_frames(&empty.repeat(MAX_FRAMES + 1), MAX).unwrap_err();
+        assert_eq!(error, DecodeError("the body has more LZ4 frames than any writer makes".to_owned()));
+    }
+
+    #[test]
+    fn more_blocks_than_any_writer_makes_are_refused_in_one_frame_or_in_many() {
+        let empty = plain_frame(&[]);
+        let (header, end) = empty.split_at(empty.len() - 4);
+        let frame = |blocks: usize| [header, &[0, 0, 0, 0x80].repeat(blocks), end].concat();
+        assert!(lz4_frames(&frame(MAX_BLOCKS), MAX).unwrap().is_empty());
+        for body in [frame(MAX_BLOCKS + 1), [frame(MAX_BLOCKS / 2), frame(MAX_BLOCKS / 2), frame(1)].concat()] {
+            let error = lz4_frames(&body, MAX).unwrap_err();
+            assert_eq!(error, DecodeError("the body has more LZ4 blocks than any writer makes".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_message_header_larger_than_16_mib_is_refused() {
+        let head = |size: u32| [u32::MAX.to_le_bytes(), size.to_le_bytes()].concat();
+        for (size, expected) in [
+            (MAX_METADATA_BYTES as u32 + 1, "the header of an Arrow message is larger than allowed"),
+            (u32::MAX, "the header of an Arrow message is larger than allowed"),
+            (MAX_METADATA_BYTES as u32, "the body ends early"),
+        ] {
+            let error = ipc_stream(&Buffer::from(head(size))).unwrap_err();
+            assert_eq!(error, DecodeError(expected.to_owned()), "{size}");
+        }
+        // The same within the limit: a column whose name fills the header is read.
+        let schema = |bytes: usize| Schema::new(vec![Field::new("n".repeat(bytes), DataType::Int8, true)]);
+        let content = |bytes: usize| StreamWriter::try_new(Vec::new(), &schema(bytes)).unwrap().into_inner().unwrap();
+        assert!(ipc_stream(&Buffer::from(content(MAX_METADATA_BYTES - 1024))).is_ok());
+        assert!(ipc_stream(&Buffer::from(content(MAX_METADATA_BYTES))).is_err());
+    }
+
+    #[test]
+    fn nesting_deeper_than_64_is_refused() {
+        let content = |levels: usize| {
+            let nested =
+                (0..levels).fold(DataType::Int32, |inner, _| DataType::List(Arc::new(Field::new("e", inner, true))));
+            let schema = Schema::new(vec![Field::new("deep", nested, true)]);
+            StreamWriter::try_new(Vec::new(), &schema).unwrap().into_inner().unwrap()
+        };
+        assert!(ipc_stream(&Buffer::from(content(MAX_NESTING - 1))).is_ok(), "64 types in each other");
+        for levels in [MAX_NESTING, 1000] {
+            let error = ipc_stream(&Buffer::from(content(levels))).unwrap_err();
+            assert!(error.to_string().starts_with("the header of an Arrow message is damaged"), "{levels}: {error}");
+        }
+    }
+
+    /// Writes one batch, and lets `edit` change the places of its buffers: offset and length, 16 bytes each.
+    fn with_buffers(edit: impl Fn(&mut [u8], usize)) -> Vec<u8> {
+        let mut content = stream(&[batch(100)]);
+        let mut rest = Buffer::from(content.as_slice());
+        next_header(&mut rest).unwrap();
+        let header = next_header(&mut rest).unwrap().unwrap();
+        let message = root_as_message(&header).unwrap();
+        let buffers = message.header_as_record_batch().unwrap().buffers().unwrap();
+        let header_at = content.len() - rest.len() - header.len();
+        let at = header_at + (buffers.bytes().as_ptr() as usize - header.as_ptr() as usize);
+        edit(&mut content[at..at + 16 * buffers.len()], message.bodyLength() as usize);
+        content
+    }
+
+    #[test]
+    fn buffers_outside_their_message_or_over_each_other_are_refused() {
+        let place = |bytes: &mut [u8], position: usize, offset: i64, length: i64| {
+            bytes[16 * position..16 * position + 8].copy_from_slice(&offset.to_le_bytes());
+            bytes[16 * position + 8..16 * position + 16].copy_from_slice(&length.to_le_bytes());
+        };
+        assert!(ipc_stream(&Buffer::from(with_buffers(|_, _| ()))).is_ok());
+        for (what, offset, length, expected) in [
+            ("negative offset", -8, 8, "a negative place"),
+            ("negative length", 0, -8, "a negative place"),
+            ("too far", i64::MAX, 8, "outside its body"),
+            ("too long", 8, i64::MAX, "outside its body"),
+        ] {
+            let content = with_buffers(|bytes, _| place(bytes, 1, offset, length));
+            let error = ipc_stream(&Buffer::from(content)).unwrap_err().to_string();
+            assert!(error.ends_with(expected), "{what}: {error}");
+        }
+        // Each alone would be right; together they could make a small body need any amount of memory.
+        let content = with_buffers(|bytes, body| {
+            for position in 0..bytes.len() / 16 {
+                place(bytes, position, 0, body as i64);
+            }
+        });
+        let error = ipc_stream(&Buffer::from(content)).unwrap_err().to_string();
+        assert_eq!(error, "the buffers of an Arrow message are larger than its body");
+    }
+
+    #[test]
     fn every_truncation_of_a_body_is_noticed() {
         let content = stream(&[batch(10), batch(20)]);
         // Cut between two messages the stream is well formed: there the row count of the link decides.
@@ -608,6 +781,28 @@ mod tests {
         let content = writer.into_inner().unwrap();
         let error = ipc_stream(&Buffer::from(content.as_slice())).unwrap_err();
         assert_eq!(error, DecodeError("the Arrow stream adds to a dictionary".to_owned()));
+    }
+
+    #[test]
+    fn views_are_refused_wherever_they_are() {
+        for views in [DataType::Utf8View, DataType::BinaryView] {
+            let item = Arc::new(Field::new("e", views.clone(), true));
+            for column in [
+                views.clone(),
+                DataType::List(Arc::clone(&item)),
+                DataType::Struct(vec![Arc::clone(&item)].into()),
+                DataType::Dictionary(Box::new(DataType::Int8), Box::new(views.clone())),
+                DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::List(Arc::clone(&item)))),
+            ] {
+                let schema = Schema::new(vec![Field::new("v", column.clone(), true)]);
+                let content = StreamWriter::try_new(Vec::new(), &schema).unwrap().into_inner().unwrap();
+                let error = ipc_stream(&Buffer::from(content)).unwrap_err().to_string();
+                assert!(
+                    error.ends_with(&format!("has the type {views}, which no warehouse sends")),
+                    "{column}: {error}"
+                );
+            }
+        }
     }
 
     #[test]

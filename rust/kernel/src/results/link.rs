@@ -101,6 +101,12 @@ impl ChunkLink {
                 "a presigned link has a negative index, offset or count",
             )));
         }
+        if link.row_offset.checked_add(link.row_count.unwrap_or(0)).is_none() {
+            return Err(in_chunk(Error::new(
+                ErrorKind::Protocol,
+                "a presigned link ends behind the last row there can be",
+            )));
+        }
         Ok(Self {
             chunk_index: link.chunk_index,
             row_offset: link.row_offset,
@@ -172,6 +178,27 @@ mod tests {
     }
 
     #[test]
+    fn a_link_whose_end_is_no_number_is_refused() {
+        let credentials = crate::auth::Credentials::access_token("t");
+        let config = SessionConfig::new("dbc.example", "/sql/1.0/warehouses/w", credentials).unwrap();
+        let link = |row_offset: i64, row_count: Option<i64>| {
+            let link = serde_json::json!({"external_link": "https://store.example/a", "row_offset": row_offset,
+                "row_count": row_count, "chunk_index": 3});
+            ChunkLink::from_wire(&serde_json::from_value(link).unwrap(), &config)
+        };
+        assert_eq!(link(i64::MAX - 5, Some(5)).unwrap().end(), i64::MAX);
+        assert_eq!(link(i64::MAX, None).unwrap().end(), i64::MAX);
+        for (row_offset, row_count) in [(i64::MAX - 5, Some(6)), (i64::MAX, Some(1)), (-1, Some(1)), (0, Some(-1))] {
+            let error = link(row_offset, row_count).unwrap_err();
+            assert_eq!(
+                (error.kind(), error.chunk_index()),
+                (ErrorKind::Protocol, Some(3)),
+                "{row_offset} {row_count:?}"
+            );
+        }
+    }
+
+    #[test]
     fn links_to_inner_networks_need_leave() {
         for (host, internal) in [
             ("10.1.2.3", true),
@@ -183,7 +210,13 @@ mod tests {
             ("0.0.0.0", true),
             ("0x7f.1", true),
             ("localhost", true),
+            ("localhost.", true),
+            ("store.localhost", true),
             ("[::1]", true),
+            ("[::10.0.0.1]", true),
+            ("[64:ff9b::7f00:1]", true),
+            ("[64:ff9b::808:808]", false),
+            ("notlocalhost", false),
             ("[fd00::1]", true),
             ("[fe80::1]", true),
             ("[::ffff:10.0.0.1]", true),

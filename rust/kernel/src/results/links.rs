@@ -208,17 +208,20 @@ impl LinkStream {
             self.hints = Arc::default();
             return Ok(());
         }
-        let answer = answer?;
+        self.follow(call.chunk_index, answer?)
+    }
+
+    /// Takes the answer to the call for `chunk_index`, where the chain leads.
+    fn follow(&mut self, chunk_index: i64, answer: ResultData) -> Result<()> {
         if answer.external_links.is_empty() {
-            let text = format!("the server named chunk {} and then gave no link to it", call.chunk_index);
-            return Err(self.error(text, call.chunk_index));
+            let text = format!("the server named chunk {chunk_index} and then gave no link to it");
+            return Err(self.error(text, chunk_index));
         }
         let known = self.next_row_offset;
         let first_new = answer.external_links.iter().any(|link| link.row_offset == known);
         if !first_new {
-            let text =
-                format!("the server named chunk {} and gave no link that starts at row {known}", call.chunk_index);
-            return Err(self.error(text, call.chunk_index));
+            let text = format!("the server named chunk {chunk_index} and gave no link that starts at row {known}");
+            return Err(self.error(text, chunk_index));
         }
         self.accept(answer)
     }
@@ -237,9 +240,11 @@ impl LinkStream {
             links.push(self.link(&link)?);
         }
         links.sort_by_key(|link| (link.row_offset, link.chunk_index));
+        let known = self.next_row_offset;
         for link in links {
-            if link.row_offset < self.next_row_offset && link.end() <= self.next_row_offset {
-                continue; // An answer may start before the chunk that was asked for.
+            // An answer may start before the chunk that was asked for, and an empty chunk may lie anywhere there.
+            if link.row_offset < self.next_row_offset && (link.end() <= known || link.row_count == Some(0)) {
+                continue;
             }
             if link.row_offset != self.next_row_offset {
                 let text = format!("{} does not continue at row {}", link.place(), self.next_row_offset);
@@ -313,13 +318,18 @@ impl LinkStream {
         self.renewed = fresh;
     }
 
-    /// Calls for `lowest` again and puts what comes where it belongs: links in the window are replaced, chunks not heard
-    /// of before join the chain, and those of chunks already handed over are returned.
+    /// Calls for `lowest` again and returns the links of chunks that were already handed over.
     async fn renew_from(&mut self, lowest: &ChunkLink) -> Result<Vec<ChunkLink>> {
         debug!(statement_id = self.statement_id, chunk = lowest.chunk_index, "links renewed");
         self.counters.link_requests.add(1);
         self.counters.renewals.add(1);
-        let mut answer = self.client.chunk(&self.statement_id, lowest.chunk_index, lowest.row_offset).await?;
+        let answer = self.client.chunk(&self.statement_id, lowest.chunk_index, lowest.row_offset).await?;
+        self.reconcile(answer)
+    }
+
+    /// Puts renewed links where they belong: those in the window are replaced, chunks not heard of before join the
+    /// chain, and those of chunks already handed over are returned.
+    fn reconcile(&mut self, mut answer: ResultData) -> Result<Vec<ChunkLink>> {
         let known = self.next_row_offset;
         let (old, new) = answer.external_links.into_iter().partition::<Vec<_>, _>(|link| {
             link.row_offset.saturating_add(link.row_count.unwrap_or(0)) <= known
@@ -348,6 +358,31 @@ impl LinkStream {
 
     fn error(&self, text: String, chunk_index: i64) -> Error {
         Error::new(ErrorKind::DataLoss, text).with_statement_id(&self.statement_id).with_chunk_index(chunk_index)
+    }
+}
+
+#[cfg(fuzzing)]
+impl LinkStream {
+    /// Index and first row of the chunk that the chain leads to.
+    pub(crate) fn fuzz_next(&self) -> Option<(i64, i64)> {
+        Some((self.next_chunk_index?, self.next_row_offset))
+    }
+
+    pub(crate) fn fuzz_take(&mut self) -> Option<ChunkLink> {
+        self.ready.pop_front()
+    }
+
+    pub(crate) fn fuzz_follow(&mut self, answer: ResultData) -> Result<()> {
+        match self.next_chunk_index {
+            Some(chunk_index) => self.follow(chunk_index, answer),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the new link to the rows of `stale`, where the answer has one.
+    pub(crate) fn fuzz_renew(&mut self, stale: &ChunkLink, answer: ResultData) -> Result<Option<ChunkLink>> {
+        let fresh = self.reconcile(answer)?.into_iter().find(|link| link.is_same_place(stale));
+        fresh.map(|link| same_rows(stale, link)).transpose()
     }
 }
 
@@ -418,6 +453,8 @@ mod tests {
         for (what, links) in [
             ("gap", serde_json::json!([link(0, 0, 10, Some(1)), link(1, 11, 10, None)])),
             ("overlap", serde_json::json!([link(0, 0, 10, Some(1)), link(1, 9, 10, None)])),
+            ("rows twice", serde_json::json!([link(0, 0, 10, Some(1)), link(1, 0, 10, None)])),
+            ("rows inside others", serde_json::json!([link(0, 0, 10, Some(1)), link(1, 3, 4, None)])),
             ("late start", serde_json::json!([link(0, 1, 10, None)])),
             ("cycle", serde_json::json!([link(0, 0, 10, Some(0))])),
         ] {
