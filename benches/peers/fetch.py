@@ -84,7 +84,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", **listed(SIZES))
     parser.add_argument("--clients", **listed(list(CLIENTS)))
     parser.add_argument("--measures", **listed(list(measure.MEASURES)))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument(
         "--save", action="store_true", help="write fetch.json, fetch.md and fetch.svg in benches/results"
     )

@@ -88,11 +88,12 @@ def achieved(target: Target, runs: list[Run]) -> tuple[str, str]:
     theirs = [run for run in select(cell, client=target.peer) if "failed" not in run]
     right, note = ratios(ours, theirs, target.figure), ""
     if theirs and not right:
-        # With fewer rows a peer is faster and smaller: to win against that is to win.
-        right = ratios(ours, [{**run, "correct": True} for run in theirs], target.figure)
+        # With fewer rows a peer is faster and smaller: to win against that is to win. With more it is no match.
+        short = [{**run, "correct": True} for run in theirs if run["rows_found"] < run["rows"]]
+        right = ratios(ours, short, target.figure)
         note = f" ({target.peer} was never right)"
     if not right:
-        return "", "not measured"
+        return "", f"not measured{note}"
     rounds = "" if len(right) == len(ours) else f" ({len(right)} of {len(ours)} rounds)"
     value = statistics.median(right)
     return f"{value:.2f}{rounds}", ("met" if value <= target.limit else "MISSED") + note
