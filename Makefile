@@ -67,7 +67,7 @@ deny: ## install cargo-deny and check licences, sources and duplicates
 	command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --version $(CARGO_DENY_VERSION)
 	cargo deny check bans licenses sources
 
-bench: $(VENV)/wheel ## decode (criterion) and fetch beside the peers, interleaved
+bench: $(VENV)/wheel ## decode (criterion) and fetch beside the peers; BENCH=--save keeps the latter
 	$(BIN)/python -m pip install --quiet --group bench
 	cargo bench -p seakernel-benches
 	$(BIN)/python benches/peers/fetch.py $(BENCH)
