@@ -9,7 +9,7 @@ use tracing::debug;
 use super::link::ChunkLink;
 use crate::error::{Error, ErrorKind};
 use crate::http::retry::Failure;
-use crate::http::{Attempt, HttpClient};
+use crate::http::{Attempt, HttpClient, Response, TransportError};
 
 /// Most ranges that one file is fetched in at a time.
 pub(crate) const MAX_RANGES: usize = 8;
@@ -299,7 +299,7 @@ impl Download<'_> {
     /// Reads the body of `response` behind what `into` holds, up to `length` bytes in all.
     async fn read(
         &self,
-        mut response: reqwest::Response,
+        mut response: Response,
         into: &mut Arriving,
         length: Option<usize>,
     ) -> Result<(), RangeFailure> {
@@ -324,9 +324,9 @@ impl Download<'_> {
         }
     }
 
-    fn stopped(&self, into: &Arriving, length: Option<usize>, cause: Option<reqwest::Error>) -> Attempt {
+    fn stopped(&self, into: &Arriving, length: Option<usize>, cause: Option<TransportError>) -> Attempt {
         let kind = match &cause {
-            Some(error) if error.is_timeout() => ErrorKind::Timeout,
+            Some(error) if error.timed_out => ErrorKind::Timeout,
             _ => ErrorKind::Network,
         };
         let text = format!(
@@ -337,7 +337,7 @@ impl Download<'_> {
         );
         let error = Error::new(kind, text);
         let error = match cause {
-            Some(cause) => error.with_source(cause.without_url()),
+            Some(cause) => error.with_source(cause.cause),
             None => error,
         };
         Attempt { failure: Failure::Broken, error }
