@@ -13,8 +13,8 @@ use crate::http::{Attempt, HttpClient, Response, TransportError};
 
 /// Most ranges that one file is fetched in at a time.
 pub(crate) const MAX_RANGES: usize = 8;
-/// Ranges are no shorter than this: a request has its price.
-const MIN_RANGE_BYTES: usize = 1 << 20;
+/// Ranges are no shorter than this: a request has its price. Simulations have small files.
+const MIN_RANGE_BYTES: usize = if cfg!(test) { 1 << 11 } else { 1 << 20 };
 /// Declared sizes are hints of a stranger: no more than this is reserved on their word.
 const MAX_RESERVED_BYTES: usize = 64 << 20;
 

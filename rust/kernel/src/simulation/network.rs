@@ -101,6 +101,7 @@ pub(crate) struct Network {
     way_there: (Duration, Duration),
     respond: Mutex<Box<Respond>>,
     downloads: Arc<AtomicUsize>,
+    most_downloads: AtomicUsize,
 }
 
 impl fmt::Debug for Network {
@@ -124,6 +125,7 @@ impl Network {
             way_there,
             respond: Mutex::new(Box::new(respond)),
             downloads: Arc::default(),
+            most_downloads: AtomicUsize::new(0),
         })
     }
 
@@ -155,6 +157,11 @@ impl Network {
     /// Requests to storage hosts whose answer is neither read to its end nor dropped.
     pub(crate) fn downloads(&self) -> usize {
         self.downloads.load(Ordering::Relaxed)
+    }
+
+    /// The most of them that there were at a time.
+    pub(crate) fn most_downloads(&self) -> usize {
+        self.most_downloads.load(Ordering::Relaxed)
     }
 }
 
@@ -191,6 +198,7 @@ impl Client {
 
     async fn send(&self, request: Request, silence: Duration) -> Result<Answer, TransportError> {
         let flight = (request.place == Place::Storage).then(|| Flight::start(&self.network.downloads));
+        self.network.most_downloads.fetch_max(self.network.downloads(), Ordering::Relaxed);
         let (least, most) = self.network.way_there;
         let way = self.network.chance.lock().unwrap().random_range(least..=most);
         sleep(way).await;

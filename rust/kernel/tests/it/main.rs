@@ -6,6 +6,5 @@ mod links;
 mod memory;
 mod ranges;
 mod secrets;
-mod simulation;
 mod statements;
 mod warehouse;
