@@ -45,7 +45,7 @@ check-python: $(VENV)/wheel ## check the Python side
 .PHONY: simulate
 SEEDS ?= 100000
 simulate: ## run SEEDS fault schedules (100000) from SIMULATION_FIRST (0); a failure names its seed
-	SIMULATION_SEEDS=$(SEEDS) cargo test --release -p seakernel --test it simulation -- --nocapture
+	SIMULATION_SEEDS=$(SEEDS) cargo test --release -p seakernel --lib simulation::every -- --nocapture
 
 .PHONY: fuzz
 SECONDS ?= 60

@@ -26,6 +26,7 @@
 //! ```
 
 mod auth;
+mod clock;
 mod config;
 mod error;
 mod execution;
@@ -37,6 +38,8 @@ mod results;
 mod schema;
 mod sea;
 mod session;
+#[cfg(test)]
+mod simulation;
 mod statement;
 
 pub use auth::{Credentials, Secret, TokenSource};

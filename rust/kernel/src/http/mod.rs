@@ -2,22 +2,29 @@
 
 pub(crate) mod retry;
 mod retry_budget;
+mod transport;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
+};
 use reqwest::{Method, StatusCode, Url};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::auth::{Credentials, Secret, Tokens};
-use crate::config::{RetryConfig, SessionConfig, is_loopback};
+use crate::clock;
+use crate::config::{RetryConfig, SessionConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::results::PresignedUrl;
 use retry::{Failure, RequestClass, next_wait};
 use retry_budget::{RetryBudget, RetryBudgets};
+use transport::Transport;
+pub(crate) use transport::{Response, TransportError};
 
 /// Largest answer of the API that is read. An inline result is at most 25 MiB of data, a third more as base64.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
@@ -27,15 +34,10 @@ const ERROR_BODY_DEADLINE: Duration = Duration::from_secs(2);
 /// Storage hosts whose ways are remembered; a result has one or a few.
 const MAX_REMEMBERED_HOSTS: usize = 64;
 
-/// Talks to the API with the token, and to storage hosts without it.
-///
-/// The two are separate clients, so that nothing of one can reach the other; the token is set on each request to the API.
-/// Neither follows redirects: an API that redirects is a routing mistake or a login page, and a signed URL is valid for
-/// one host only.
+/// Sends requests, repeats them as their class allows, and turns failures into errors.
 #[derive(Debug)]
 pub(crate) struct HttpClient {
-    api: reqwest::Client,
-    storage: reqwest::Client,
+    transport: Transport,
     /// Whether a storage host does ranges, as far as it has shown.
     ranges: Mutex<HashMap<String, bool>>,
     retry_budgets: RetryBudgets,
@@ -62,8 +64,6 @@ pub(crate) struct Attempt {
 
 impl HttpClient {
     pub(crate) fn new(config: SessionConfig) -> Result<Self> {
-        // Several crates may race to install it; any provider will do.
-        drop(rustls::crypto::ring::default_provider().install_default());
         if let Credentials::AccessToken(token) = &config.credentials {
             bearer(token)?;
         }
@@ -75,24 +75,8 @@ impl HttpClient {
                 HeaderValue::from_str(organization_id).map_err(|error| internal("org id").with_source(error))?;
             headers.insert(HeaderName::from_static("x-databricks-org-id"), value);
         }
-        let base = || {
-            let builder = reqwest::Client::builder()
-                .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(config.connect_timeout)
-                .pool_max_idle_per_host(64)
-                .tcp_nodelay(true)
-                .http1_only();
-            // A proxy from the environment is for the network, not for this machine.
-            if is_loopback(&config.host) { builder.no_proxy() } else { builder }
-        };
-        let build = |builder: reqwest::ClientBuilder| {
-            builder.build().map_err(|error| {
-                Error::new(ErrorKind::InvalidArgument, "the HTTP client could not be set up").with_source(error)
-            })
-        };
-        let api = build(base().default_headers(headers).read_timeout(config.read_timeout))?;
-        let storage = build(base().read_timeout(config.results.download_idle_timeout))?;
-        Ok(Self { api, storage, ranges: Mutex::default(), retry_budgets: RetryBudgets::default(), tokens, config })
+        let transport = Transport::new(&config, headers)?;
+        Ok(Self { transport, ranges: Mutex::default(), retry_budgets: RetryBudgets::default(), tokens, config })
     }
 
     pub(crate) fn config(&self) -> &SessionConfig {
@@ -140,11 +124,16 @@ impl HttpClient {
         url: &Url,
         authorization: HeaderValue,
     ) -> Result<Bytes, Attempt> {
-        let mut builder = self.api.request(request.method.clone(), url.clone()).header(AUTHORIZATION, authorization);
-        if let Some(body) = &request.body {
-            builder = builder.header("content-type", "application/json").body(body.clone());
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, authorization);
+        if request.body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let response = builder.send().await.map_err(|error| transport_failure(request.class, url, error))?;
+        let response = self
+            .transport
+            .api(request.method.clone(), url.clone(), headers, request.body.clone())
+            .await
+            .map_err(|error| transport_failure(request.class, url, error))?;
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(host_of);
         let body = read_body(request.class, url, response).await?;
@@ -175,17 +164,10 @@ impl HttpClient {
 
     /// Sends one GET to a storage host, without token, cookies or anything else of the session. Where it is `ranged`, an
     /// answer that the range cannot be had (416) is none of the failures.
-    pub(crate) async fn storage_get(
-        &self,
-        url: &Url,
-        headers: HeaderMap,
-        ranged: bool,
-    ) -> Result<reqwest::Response, Attempt> {
+    pub(crate) async fn storage_get(&self, url: &Url, headers: HeaderMap, ranged: bool) -> Result<Response, Attempt> {
         let response = self
-            .storage
-            .get(url.clone())
-            .headers(headers)
-            .send()
+            .transport
+            .storage(url.clone(), headers)
             .await
             .map_err(|error| transport_failure(RequestClass::Download, url, error))?;
         if response.status().is_success() || (ranged && response.status() == StatusCode::RANGE_NOT_SATISFIABLE) {
@@ -270,7 +252,7 @@ impl Attempts<'_> {
         self.in_a_row += 1;
         let Attempt { failure, error } = attempt;
         let elapsed = self.started.elapsed();
-        let Some(wait) = next_wait(self.class, failure, self.in_a_row, elapsed, rand::random(), self.config) else {
+        let Some(wait) = next_wait(self.class, failure, self.in_a_row, elapsed, clock::jitter(), self.config) else {
             // What may not be repeated by us may not be advertised as repeatable either.
             let sent = self.class == RequestClass::Execute && failure == Failure::Broken;
             let retryable = error.is_retryable() && !sent;
@@ -338,9 +320,9 @@ fn host_of(location: &str) -> String {
     Url::parse(location).map_or_else(|_| "the same host".to_owned(), |url| host_and_port(&url))
 }
 
-fn transport_failure(class: RequestClass, url: &Url, error: reqwest::Error) -> Attempt {
-    let failure = if error.is_connect() || error.is_builder() { Failure::NotSent } else { Failure::Broken };
-    let kind = if error.is_timeout() { ErrorKind::Timeout } else { ErrorKind::Network };
+fn transport_failure(class: RequestClass, url: &Url, error: TransportError) -> Attempt {
+    let failure = if error.sent { Failure::Broken } else { Failure::NotSent };
+    let kind = if error.timed_out { ErrorKind::Timeout } else { ErrorKind::Network };
     let what = match (failure, class) {
         (Failure::NotSent, _) => format!("{}: no connection to {}", class.name(), host_and_port(url)),
         (_, RequestClass::Execute) => format!(
@@ -350,10 +332,10 @@ fn transport_failure(class: RequestClass, url: &Url, error: reqwest::Error) -> A
         ),
         _ => format!("{}: the connection to {} broke", class.name(), host_and_port(url)),
     };
-    Attempt { failure, error: Error::new(kind, what).with_source(error.without_url()) }
+    Attempt { failure, error: Error::new(kind, what).with_source(error.cause) }
 }
 
-async fn read_body(class: RequestClass, url: &Url, mut response: reqwest::Response) -> Result<Bytes, Attempt> {
+async fn read_body(class: RequestClass, url: &Url, mut response: Response) -> Result<Bytes, Attempt> {
     let mut body = Vec::with_capacity(response.content_length().map_or(0, |length| length.min(1 << 20) as usize));
     loop {
         match response.chunk().await {
@@ -372,7 +354,7 @@ async fn read_body(class: RequestClass, url: &Url, mut response: reqwest::Respon
 }
 
 /// Reads the first `limit` bytes of a body, or what comes of them in time.
-async fn read_prefix(mut response: reqwest::Response, limit: usize) -> Vec<u8> {
+async fn read_prefix(mut response: Response, limit: usize) -> Vec<u8> {
     let mut prefix = Vec::new();
     let read = async {
         while prefix.len() < limit
@@ -394,7 +376,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         return Some(Duration::from_secs(seconds.min(86_400)));
     }
     let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+    Some(date.duration_since(clock::time_of_day()).unwrap_or_default())
 }
 
 /// The one place where an HTTP status of the API becomes an error.
@@ -475,6 +457,8 @@ fn clean(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;

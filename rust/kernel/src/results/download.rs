@@ -9,12 +9,12 @@ use tracing::debug;
 use super::link::ChunkLink;
 use crate::error::{Error, ErrorKind};
 use crate::http::retry::Failure;
-use crate::http::{Attempt, HttpClient};
+use crate::http::{Attempt, HttpClient, Response, TransportError};
 
 /// Most ranges that one file is fetched in at a time.
 pub(crate) const MAX_RANGES: usize = 8;
-/// Ranges are no shorter than this: a request has its price.
-pub(crate) const MIN_RANGE_BYTES: usize = 1 << 20;
+/// Ranges are no shorter than this: a request has its price. Simulations have small files.
+pub(crate) const MIN_RANGE_BYTES: usize = if cfg!(test) { 1 << 11 } else { 1 << 20 };
 /// Declared sizes are hints of a stranger: no more than this is reserved on their word.
 const MAX_RESERVED_BYTES: usize = 64 << 20;
 
@@ -304,7 +304,7 @@ impl Download<'_> {
     /// Reads the body of `response` behind what `into` holds, up to `length` bytes in all.
     async fn read(
         &self,
-        mut response: reqwest::Response,
+        mut response: Response,
         into: &mut Arriving,
         length: Option<usize>,
     ) -> Result<(), RangeFailure> {
@@ -329,9 +329,9 @@ impl Download<'_> {
         }
     }
 
-    fn stopped(&self, into: &Arriving, length: Option<usize>, cause: Option<reqwest::Error>) -> Attempt {
+    fn stopped(&self, into: &Arriving, length: Option<usize>, cause: Option<TransportError>) -> Attempt {
         let kind = match &cause {
-            Some(error) if error.is_timeout() => ErrorKind::Timeout,
+            Some(error) if error.timed_out => ErrorKind::Timeout,
             _ => ErrorKind::Network,
         };
         let text = format!(
@@ -342,7 +342,7 @@ impl Download<'_> {
         );
         let error = Error::new(kind, text);
         let error = match cause {
-            Some(cause) => error.with_source(cause.without_url()),
+            Some(cause) => error.with_source(cause.cause),
             None => error,
         };
         Attempt { failure: Failure::Broken, error }

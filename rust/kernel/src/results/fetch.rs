@@ -155,15 +155,16 @@ async fn pump(
         let Some(link) = discovered.recv().await else { break };
         // A failed discovery is reported after the chunks before it, as the reader would meet it.
         let link = link?;
-        // The slot first, for it frees itself; then the bytes, which only the reader frees.
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
-        if fetch.failed.is_closed() {
-            break;
-        }
+        // The bytes first, which only the reader frees: who waits for them must not keep a slot from the chunk that the
+        // reader waits for.
         let waiting = fetch.counters.memory_wait.start();
         let (body, content) = fetch.estimate(&link);
         let permit = budget.admit(place, body, content).await;
         drop(waiting);
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        if fetch.failed.is_closed() {
+            break;
+        }
         let mut later = None;
         if place == 0 {
             let rest = Later { slots: Arc::clone(&slots), count: most - at_first };
@@ -178,12 +179,14 @@ async fn pump(
         };
         let spare = spare.min(fetch.useful_ranges(&link) - 1);
         let spare = Arc::clone(&slots).try_acquire_many_owned(u32::try_from(spare).unwrap_or(0)).ok();
+        let held = Some(Held { slot, spare, later });
+        let connections = Connections { slots: Arc::clone(&slots), held };
         let fetch = Arc::clone(&fetch);
         // Connections are not opened in advance. A download starts when its link is known, so only chunks without a link yet
         // could gain, and a request without a signature is one that stores refuse and log. Warm connections gained nothing:
         // medians of 338 ms cold and 340 ms warm (local warehouse, cloud setting, one link an answer, 50 files).
         let task = Task::spawn(async move {
-            let chunk = fetch.chunk(link, permit, Connections { slot, spare, later }).await;
+            let chunk = fetch.chunk(link, permit, connections).await;
             if chunk.is_err() {
                 fetch.failed.close();
             }
@@ -196,8 +199,13 @@ async fn pump(
     Ok(())
 }
 
-/// What one chunk may open connections with, given back when its body is there.
+/// What one chunk may open connections with.
 struct Connections {
+    slots: Arc<Semaphore>,
+    held: Option<Held>,
+}
+
+struct Held {
     #[expect(dead_code, reason = "held")]
     slot: OwnedSemaphorePermit,
     /// With these it is fetched in ranges.
@@ -219,8 +227,23 @@ impl Drop for Later {
 }
 
 impl Connections {
-    fn count(&self) -> usize {
-        1 + self.spare.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    /// How many may be opened, after waiting for one where none is held.
+    async fn count(&mut self) -> usize {
+        if self.held.is_none() {
+            self.held = self.another().await.map(|slot| Held { slot, spare: None, later: None });
+        }
+        let spare = self.held.as_ref().and_then(|held| held.spare.as_ref());
+        1 + spare.map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+
+    /// Waits for one more.
+    async fn another(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    /// Gives all back.
+    fn release(&mut self) {
+        self.held = None;
     }
 }
 
@@ -228,17 +251,24 @@ impl Fetch {
     /// Bytes a body is likely to have, and what comes out of it beside.
     fn estimate(&self, link: &ChunkLink) -> (usize, usize) {
         let declared = link.byte_count.and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
-        let expansion = self.counters.expansion().unwrap_or(FIRST_EXPANSION);
+        let expansion = self.counters.expansion();
+        // A guess of a body may be too large, one of a content too small: it is made good when the body is there.
+        let compressed = |content: usize| {
+            expansion
+                .map_or(content, |expansion| ((content as f64 / expansion * MORE_THAN_AVERAGE) as usize).min(content))
+        };
         match (self.compression, declared, self.size_hint(link)) {
             (Compression::None, declared, hint) => (declared.or(hint).unwrap_or(UNKNOWN_CHUNK_BYTES), 0),
             // Where both are told they are body and content.
             (Compression::Lz4Frame, Some(body), Some(content)) if body != content => {
                 (body.min(content), body.max(content))
             }
-            (Compression::Lz4Frame, Some(body), None) => (body, (body as f64 * expansion) as usize),
             // If equal, the service still counts content in both.
-            (Compression::Lz4Frame, _, Some(content)) => ((content as f64 / expansion) as usize, content),
-            (Compression::Lz4Frame, None, None) => (UNKNOWN_CHUNK_BYTES, UNKNOWN_CHUNK_BYTES),
+            (Compression::Lz4Frame, _, Some(content)) => (compressed(content), content),
+            (Compression::Lz4Frame, Some(body), None) => {
+                (body, (body as f64 * expansion.unwrap_or(FIRST_EXPANSION)) as usize)
+            }
+            (Compression::Lz4Frame, None, None) => (compressed(UNKNOWN_CHUNK_BYTES), UNKNOWN_CHUNK_BYTES),
         }
     }
 
@@ -260,7 +290,7 @@ impl Fetch {
     }
 
     /// Downloads, decodes and checks one chunk, renewing its link and repeating what may be repeated.
-    async fn chunk(&self, mut link: ChunkLink, mut permit: Permit, connections: Connections) -> Result<Chunk> {
+    async fn chunk(&self, mut link: ChunkLink, mut permit: Permit, mut connections: Connections) -> Result<Chunk> {
         let started = Instant::now();
         let in_chunk = |error: Error, link: &ChunkLink, attempts: u32| {
             error
@@ -272,7 +302,6 @@ impl Fetch {
         let mut attempts = self.client.http().attempts(RequestClass::Download, link.url.expose());
         let (mut renewals, mut damaged, mut repeated) = (0, 0, false);
         let mut arrived = Arrived::default();
-        let mut connections = Some(connections);
         loop {
             if link.is_stale() && renewals < MAX_RENEWALS {
                 renewals += 1;
@@ -283,11 +312,10 @@ impl Fetch {
             self.counters.retries.add(u64::from(repeated));
             repeated = true;
             let kept = arrived.kept(self.client.http().does_ranges(&link.url));
-            let count = connections.as_ref().map_or(1, Connections::count);
-            let attempt = match self.body(&link, count, &mut arrived, &mut permit).await {
+            let attempt = match self.body(&link, &mut connections, &mut arrived, &mut permit).await {
                 Ok(body) => {
                     // Decoding may have to wait for the reader; the connections are free for other chunks.
-                    connections = None;
+                    connections.release();
                     match self.decode(&link, body, &mut permit).await {
                         Ok(decode::Decoded { schema, batches }) => {
                             attempts.succeeded();
@@ -339,17 +367,18 @@ impl Fetch {
     async fn body(
         &self,
         link: &ChunkLink,
-        connections: usize,
+        connections: &mut Connections,
         arrived: &mut Arrived,
         permit: &mut Permit,
     ) -> Result<Bytes, Attempt> {
+        let count = connections.count().await;
         let started = Instant::now();
-        let first = self.request(link, connections, arrived);
+        let first = self.request(link, count, arrived);
         tokio::pin!(first);
         let outcome = tokio::select! {
             biased;
             outcome = &mut first => outcome,
-            () = self.is_late(permit, started) => {
+            _slot = self.late(permit, connections, started) => {
                 let length = self.expected_body(link).unwrap_or(UNKNOWN_CHUNK_BYTES);
                 if permit.try_grow(length) {
                     self.counters.hedged_requests.add(1);
@@ -383,7 +412,9 @@ impl Fetch {
     /// Waits until the reader waits for this chunk and its download has taken far longer than those of the result took so
     /// far. Not where too little is known of them or too much was requested twice: a slow network must not carry all things
     /// twice.
-    async fn is_late(&self, permit: &Permit, started: Instant) {
+    ///
+    /// Returns the slot for the second request.
+    async fn late(&self, permit: &Permit, connections: &Connections, started: Instant) -> Option<OwnedSemaphorePermit> {
         permit.asked_for().await;
         loop {
             let downloads = self.counters.downloads.get();
@@ -398,7 +429,7 @@ impl Fetch {
             };
             time::sleep_until(due).await;
             if is_known {
-                return;
+                return connections.another().await;
             }
         }
     }
@@ -469,8 +500,8 @@ impl Fetch {
                 Error::new(ErrorKind::Internal, "the decoder ended without a result").with_source(error)
             })?
         };
-        // The body is gone, whatever came out of it.
-        permit.settle(decoded.as_ref().map_or(0, |(_, content_bytes)| *content_bytes));
+        // A damaged body keeps its room, for it is fetched again.
+        permit.settle(decoded.as_ref().map_or(wire_bytes, |(_, content_bytes)| *content_bytes));
         let (mut decoded, content_bytes) = decoded.map_err(|error| {
             Error::new(ErrorKind::DataLoss, format!("{} is damaged", link.place())).with_source(error)
         })?;

@@ -1,13 +1,15 @@
 //! One presigned link: where a chunk lies in the result, and where its bytes are.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::time::Instant;
 
+use crate::clock;
 use crate::config::{SessionConfig, is_internal, is_loopback};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::host_and_port;
@@ -147,7 +149,7 @@ impl ChunkLink {
 /// Reads an RFC 3339 expiration and returns when to renew. Measured against the time of receipt, on the monotonic clock.
 fn stale_at(expiration: &str) -> Option<Instant> {
     let end = OffsetDateTime::parse(expiration, &Rfc3339).ok()?;
-    let lifetime = Duration::try_from(end - OffsetDateTime::now_utc()).ok()?;
+    let lifetime = Duration::try_from(end - OffsetDateTime::from(clock::time_of_day())).ok()?;
     Instant::now().checked_add(lifetime.saturating_sub(EXPIRY_MARGIN).max(lifetime / 2))
 }
 

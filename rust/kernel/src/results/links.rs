@@ -240,6 +240,7 @@ impl LinkStream {
             links.push(self.link(&link)?);
         }
         links.sort_by_key(|link| (link.row_offset, link.chunk_index));
+        links.dedup_by(|again, link| again.is_same_place(link) && again.row_count == link.row_count);
         let known = self.next_row_offset;
         for link in links {
             // An answer may start before the chunk that was asked for, and an empty chunk may lie anywhere there.

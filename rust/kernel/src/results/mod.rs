@@ -249,6 +249,7 @@ impl ResultStream {
 
     async fn open_manifest(statement: ServerStatement, manifest: Manifest, first: ResultData) -> Result<Self> {
         let compression = Compression::from_manifest(manifest.result_compression.as_deref())?;
+        let rows_announced = announces_rows(&manifest, &first);
         let columns: Vec<Column> = manifest.schema.columns.into_iter().map(Column::from).collect();
         let counters = Arc::new(Counters::default());
         let (mut ready, mut queue) = (VecDeque::new(), None);
@@ -256,7 +257,7 @@ impl ResultStream {
             ready.push_back(inline_arrow(&statement, first, compression, &counters).await?);
         } else if first.data_array.is_some() {
             ready = inline_json(&statement, first, &columns, &counters).await?;
-        } else if !first.external_links.is_empty() || manifest.total_row_count.is_some_and(|rows| rows > 0) {
+        } else if rows_announced {
             if manifest.format.as_deref().is_some_and(|format| format != "ARROW_STREAM") {
                 let text = format!("the result files are in format `{}`", manifest.format.unwrap_or_default());
                 return Err(Error::new(ErrorKind::Protocol, text));
@@ -459,6 +460,16 @@ impl ResultStream {
             Error::new(ErrorKind::DataLoss, "a batch does not fit the result's schema").with_source(error)
         })
     }
+}
+
+/// Tells whether anything says that there are rows to fetch. Zeros are often left out, so an absent total says nothing.
+fn announces_rows(manifest: &Manifest, first: &ResultData) -> bool {
+    let some = |rows: Option<i64>| rows.is_some_and(|rows| rows > 0);
+    !first.external_links.is_empty()
+        || first.next_chunk_index.is_some()
+        || some(first.row_count)
+        || some(manifest.total_row_count)
+        || manifest.chunks.iter().any(|chunk| some(chunk.row_count))
 }
 
 /// Gathers an inline Arrow result. Its chunks are pieces of one IPC stream, so it is decoded as a whole.

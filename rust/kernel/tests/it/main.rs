@@ -9,7 +9,6 @@ mod memory;
 mod ranges;
 mod retries;
 mod secrets;
-mod simulation;
 mod statements;
 mod statistics;
 mod tokens;
