@@ -42,6 +42,8 @@ const SMALL_BODY_BYTES: usize = 64 << 10;
 /// The rows of one link, decoded, with their share of the budget.
 #[derive(Debug)]
 pub(crate) struct Chunk {
+    /// Absent where the rows came with the answer itself.
+    pub(crate) chunk_index: Option<i64>,
     pub(crate) schema: SchemaRef,
     pub(crate) batches: VecDeque<RecordBatch>,
     /// Held until the last batch was taken.
@@ -51,7 +53,7 @@ pub(crate) struct Chunk {
 impl Chunk {
     /// A chunk that came with the answer itself and is in memory already.
     pub(crate) fn inline(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
-        Self { schema, batches: batches.into(), _permit: None }
+        Self { chunk_index: None, schema, batches: batches.into(), _permit: None }
     }
 }
 
@@ -217,7 +219,8 @@ impl Fetch {
             let attempt = match self.body(&link, connections, &mut arrived).await {
                 Ok(body) => match self.decode(&link, body, &mut permit).await {
                     Ok(decode::Decoded { schema, batches }) => {
-                        return Ok(Chunk { schema, batches: batches.into(), _permit: Some(permit) });
+                        let chunk_index = Some(link.chunk_index);
+                        return Ok(Chunk { chunk_index, schema, batches: batches.into(), _permit: Some(permit) });
                     }
                     Err(error) => {
                         damaged += 1;
