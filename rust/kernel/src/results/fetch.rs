@@ -219,6 +219,14 @@ impl Fetch {
             let attempt = match self.body(&link, connections, &mut arrived).await {
                 Ok(body) => match self.decode(&link, body, &mut permit).await {
                     Ok(decode::Decoded { schema, batches }) => {
+                        debug!(
+                            statement_id = self.statement_id,
+                            chunk = link.chunk_index,
+                            elapsed_ms = started.elapsed().as_millis() as u64,
+                            failed_attempts = attempts.count(),
+                            renewals,
+                            "chunk ready"
+                        );
                         let chunk_index = Some(link.chunk_index);
                         return Ok(Chunk { chunk_index, schema, batches: batches.into(), _permit: Some(permit) });
                     }
