@@ -271,6 +271,12 @@ pub enum NumberOrText {
     Text(String),
 }
 
+impl From<i64> for NumberOrText {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
 fn one() -> u64 {
     1
 }
