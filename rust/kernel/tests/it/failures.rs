@@ -3,6 +3,7 @@ use std::time::Duration;
 use seakernel::{Credentials, ErrorKind, RetryConfig, Session, SessionConfig};
 use seakernel_local::{Fault, FaultRule, NumberOrText, Operation};
 
+use crate::canary;
 use crate::warehouse::{FEW, NUMBERS, Warehouse, all_ids, ids};
 
 fn status(code: u16) -> Fault {
@@ -111,7 +112,7 @@ async fn sign_in_and_routing_failures_are_told_apart() {
     assert_eq!((error.kind(), error.http_status()), (ErrorKind::NotFound, Some(404)));
     let error = open(&path, "dapi-canary\n").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+    canary::look_at(&error);
 }
 
 #[tokio::test]
@@ -160,4 +161,35 @@ async fn retry_after_is_waited_for() {
     let rows = warehouse.numbers_under(vec![FaultRule::new(Operation::Execute, later)]).await.unwrap();
     assert_eq!(rows, all_ids());
     assert!(started.elapsed() >= Duration::from_secs(1));
+}
+
+/// Behaviour 3.
+#[tokio::test]
+async fn a_chunk_with_other_types_is_data_loss() {
+    let warehouse = Warehouse::start();
+    let error =
+        warehouse.numbers_under(vec![FaultRule::new(Operation::Download, Fault::OtherType).chunk(6).always()]).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
+    assert_eq!((error.chunk_index(), error.statement_id().is_some()), (Some(6), true), "{error}");
+    assert_eq!(error.message(), "column `id` has type Boolean in a chunk and Int64 in the first one");
+}
+
+/// There is a limit for silence and none for the whole body.
+///
+/// Behaviour 5.
+#[tokio::test]
+async fn a_slow_body_has_the_time_it_needs_and_a_silent_one_is_fetched_again() {
+    let warehouse = Warehouse::start();
+    let mut config = warehouse.config();
+    config.results.download_idle_timeout = Duration::from_millis(400);
+    warehouse.server.set_faults(vec![
+        FaultRule::new(Operation::Download, Fault::Slow { bytes_per_second: 4000.try_into().unwrap() }).chunk(2),
+        FaultRule::new(Operation::Download, Fault::Stall { bytes: 2000 }).chunk(3),
+    ]);
+    let started = std::time::Instant::now();
+    let mut results = warehouse.results_with(config, NUMBERS).await.unwrap();
+    assert_eq!(ids(&mut results).await.unwrap(), all_ids());
+    assert!(started.elapsed() > Duration::from_millis(800), "the body took longer than the limit");
+    assert_eq!(results.statistics().retries, 1, "for the silent one alone");
 }

@@ -1,10 +1,13 @@
 //! The kernel against the local warehouse, over real HTTP.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failing test may panic")]
 
+mod canary;
+mod cancellation;
 mod failures;
 mod links;
 mod memory;
 mod ranges;
+mod regressions;
 mod secrets;
 mod simulation;
 mod statements;

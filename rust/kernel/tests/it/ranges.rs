@@ -9,6 +9,7 @@ use seakernel_local::{
     ByteCount, CannedEngine, Fault, FaultRule, LocalServer, Operation, RequestRecord, ServerOptions, Switches,
 };
 
+use crate::canary;
 use crate::warehouse::ids;
 
 const LARGE: &str = "SELECT id FROM large";
@@ -27,6 +28,7 @@ impl Large {
     }
 
     fn in_chunks_of(rows: u64, switches: Switches) -> Self {
+        canary::watch();
         let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
         let batch = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from_iter_values(numbers()))]).unwrap();
         let engine = CannedEngine::new().table(LARGE, [("id", "BIGINT")], vec![batch]);

@@ -19,6 +19,7 @@ use seakernel_local::{
     NextChunkIndex, Operation, ServerOptions, Switches,
 };
 
+use crate::canary;
 use crate::warehouse::rows;
 
 const SQL: &str = "SELECT id, name FROM simulated";
@@ -191,6 +192,7 @@ struct Outcomes {
 }
 
 async fn run_seeds(chunk_rows: u64, seeds: Vec<u64>) -> Outcomes {
+    canary::watch();
     let expected = rows(ROWS);
     let engine = CannedEngine::new().table(SQL, [("id", "BIGINT"), ("name", "STRING")], vec![expected.clone()]);
     let options =
@@ -217,6 +219,7 @@ async fn run_seeds(chunk_rows: u64, seeds: Vec<u64>) -> Outcomes {
                 outcomes.whole += 1;
             }
             Err(error) => {
+                canary::look_at(&error);
                 assert_ne!(error.kind(), ErrorKind::Internal, "{error}: {}", described());
                 assert!(!plan.faults.is_empty() || is_odd(&plan.switches), "{error} for no reason: {}", described());
                 outcomes.failed += 1;
