@@ -43,7 +43,7 @@ const SMALL_BODY_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Chunk {
     /// Absent where the rows came with the answer itself.
-    pub(crate) chunk_index: Option<i64>,
+    pub(crate) index: Option<i64>,
     pub(crate) schema: SchemaRef,
     pub(crate) batches: VecDeque<RecordBatch>,
     /// Held until the last batch was taken.
@@ -53,7 +53,7 @@ pub(crate) struct Chunk {
 impl Chunk {
     /// A chunk that came with the answer itself and is in memory already.
     pub(crate) fn inline(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
-        Self { chunk_index: None, schema, batches: batches.into(), _permit: None }
+        Self { index: None, schema, batches: batches.into(), _permit: None }
     }
 }
 
@@ -227,8 +227,8 @@ impl Fetch {
                             renewals,
                             "chunk ready"
                         );
-                        let chunk_index = Some(link.chunk_index);
-                        return Ok(Chunk { chunk_index, schema, batches: batches.into(), _permit: Some(permit) });
+                        let index = Some(link.chunk_index);
+                        return Ok(Chunk { index, schema, batches: batches.into(), _permit: Some(permit) });
                     }
                     Err(error) => {
                         damaged += 1;

@@ -387,7 +387,7 @@ impl ResultStream {
             None => format!("a chunk has {} columns and the first one {}", got.len(), expected.len()),
         };
         let error = Error::new(ErrorKind::DataLoss, text);
-        Err(match chunk.chunk_index {
+        Err(match chunk.index {
             Some(chunk_index) => error.with_chunk_index(chunk_index),
             None => error,
         })
