@@ -3,6 +3,9 @@
 mod capsule;
 mod config;
 mod error;
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "an allocator")]
+mod large_memory;
 mod local;
 mod logging;
 mod params;
@@ -12,6 +15,10 @@ mod runtime;
 mod session;
 
 use pyo3::prelude::*;
+
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static MEMORY: large_memory::LargeMemory = large_memory::LargeMemory::new();
 
 #[pymodule(gil_used = false)]
 fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
