@@ -31,5 +31,7 @@ fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<results::PyStatistics>()?;
     module.add_class::<session::PySession>()?;
     module.add_class::<session::PyStatement>()?;
+    // Not with `add_function`, which would export it.
+    module.setattr("_alive_tasks", wrap_pyfunction!(runtime::_alive_tasks, module)?)?;
     logging::install(module.py())
 }
