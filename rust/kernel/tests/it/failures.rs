@@ -10,6 +10,7 @@ fn status(code: u16) -> Fault {
     Fault::Status { code, retry_after: None, error_code: None, body: None }
 }
 
+/// Behaviour 8, B13.
 #[tokio::test]
 async fn transient_failures_of_every_idempotent_call_are_outlived() {
     let operations = [Operation::OpenSession, Operation::Poll, Operation::Chunk, Operation::Download];
@@ -26,6 +27,7 @@ async fn transient_failures_of_every_idempotent_call_are_outlived() {
     }
 }
 
+/// Behaviour 8, B13.
 #[tokio::test]
 async fn a_body_cut_in_half_is_fetched_again() {
     for fault in [
@@ -39,6 +41,7 @@ async fn a_body_cut_in_half_is_fetched_again() {
     }
 }
 
+/// Behaviour 3, 10 (redirects), B13.
 #[tokio::test]
 async fn bad_bodies_are_typed_errors_that_name_the_chunk_and_the_session_works_on() {
     let table = [
@@ -72,6 +75,7 @@ async fn bad_bodies_are_typed_errors_that_name_the_chunk_and_the_session_works_o
     }
 }
 
+/// Behaviour 3.
 #[tokio::test]
 async fn surplus_rows_in_one_body_are_trimmed() {
     let warehouse = Warehouse::start();
@@ -79,6 +83,7 @@ async fn surplus_rows_in_one_body_are_trimmed() {
     assert_eq!(warehouse.numbers_under(vec![surplus]).await.unwrap(), all_ids());
 }
 
+/// B14.
 #[tokio::test]
 async fn rows_before_a_failed_chunk_are_delivered_and_the_failure_stays() {
     let warehouse = Warehouse::start();
@@ -153,6 +158,7 @@ async fn answers_that_are_not_the_protocol_are_errors() {
     }
 }
 
+/// Behaviour 8.
 #[tokio::test]
 async fn retry_after_is_waited_for() {
     let warehouse = Warehouse::start();

@@ -28,6 +28,7 @@ fn chunk_calls(warehouse: &Warehouse) -> Vec<(u64, Option<i64>)> {
     calls
 }
 
+/// Behaviour 1, B1, B2, B4.
 #[tokio::test]
 async fn every_chunk_call_carries_the_right_row_offset_and_none_is_made_twice() {
     for per_answer in [1, 3, 4, 100] {
@@ -43,6 +44,7 @@ async fn every_chunk_call_carries_the_right_row_offset_and_none_is_made_twice() 
     }
 }
 
+/// Behaviour 1, B5, B6.
 #[tokio::test]
 async fn chunk_counts_are_never_believed() {
     for total_chunk_count in [Announced::Absent, Announced::Zero, Announced::TooSmall, Announced::TooLarge] {
@@ -61,6 +63,7 @@ async fn chunk_counts_are_never_believed() {
     }
 }
 
+/// Behaviour 1, B4.
 #[tokio::test]
 async fn the_next_chunk_may_be_named_beside_the_links() {
     for next_chunk_index in [NextChunkIndex::Link, NextChunkIndex::LinkAndTop, NextChunkIndex::Top] {
@@ -70,6 +73,7 @@ async fn the_next_chunk_may_be_named_beside_the_links() {
     }
 }
 
+/// Behaviour 3.
 #[tokio::test]
 async fn bodies_in_every_wrapping_and_with_any_declared_size() {
     for lz4_framing in [Lz4Framing::PerMessage, Lz4Framing::Single, Lz4Framing::EmptyFrameInside] {
@@ -89,6 +93,7 @@ async fn bodies_in_every_wrapping_and_with_any_declared_size() {
     }
 }
 
+/// Behaviour 3.
 #[tokio::test]
 async fn surplus_rows_of_a_body_are_trimmed_and_counted() {
     let warehouse = Warehouse::with(Switches { surplus_rows: 7, ..Switches::default() });
@@ -97,6 +102,7 @@ async fn surplus_rows_of_a_body_are_trimmed_and_counted() {
     assert_eq!(results.statistics().trimmed_rows, 7 * CHUNKS as u64);
 }
 
+/// Behaviour 3.
 #[tokio::test]
 async fn another_total_than_announced_is_data_loss() {
     for total_row_count in [Announced::TooSmall, Announced::TooLarge] {
@@ -110,6 +116,7 @@ async fn another_total_than_announced_is_data_loss() {
     }
 }
 
+/// Behaviour 2, B3.
 #[tokio::test]
 async fn an_expired_link_is_renewed_by_clock_or_by_the_stores_answer() {
     // By clock: links that live shorter than the margin are renewed before use, and then used.
@@ -125,6 +132,7 @@ async fn an_expired_link_is_renewed_by_clock_or_by_the_stores_answer() {
     }
 }
 
+/// Behaviour 2, B9.
 #[tokio::test]
 async fn links_that_expire_together_are_renewed_by_few_calls() {
     let warehouse = Warehouse::start();
@@ -144,6 +152,7 @@ async fn links_that_expire_together_are_renewed_by_few_calls() {
     assert_eq!(downloads.len(), CHUNKS as usize);
 }
 
+/// Behaviour 1.
 #[tokio::test]
 async fn links_are_resolved_concurrently_where_the_manifest_lists_the_chunks() {
     for (manifest_chunks, limit_ms) in [(ManifestChunks::Exact, 700.0), (ManifestChunks::Absent, f64::INFINITY)] {
@@ -160,6 +169,7 @@ async fn links_are_resolved_concurrently_where_the_manifest_lists_the_chunks() {
     }
 }
 
+/// Behaviour 2.
 #[tokio::test]
 async fn a_store_that_refuses_fresh_links_too_is_named() {
     let warehouse = Warehouse::start();
@@ -179,6 +189,7 @@ async fn a_store_that_refuses_fresh_links_too_is_named() {
     assert_eq!(downloads, 4, "the first link and three renewals");
 }
 
+/// Behaviour 10.
 #[tokio::test]
 async fn link_headers_go_to_the_store_and_the_token_does_not() {
     let link_headers =
@@ -198,6 +209,7 @@ async fn link_headers_go_to_the_store_and_the_token_does_not() {
     }
 }
 
+/// Behaviour 6, B8.
 #[tokio::test]
 async fn chunks_are_downloaded_ahead_and_delivered_in_order() {
     let warehouse = Warehouse::start();
@@ -213,6 +225,7 @@ async fn chunks_are_downloaded_ahead_and_delivered_in_order() {
     assert!(arrival(9) - arrival(1) < 400.0, "chunk 9 was asked for while chunk 1 was on its way");
 }
 
+/// Behaviour 7.
 #[tokio::test]
 async fn a_cancelled_read_loses_no_batch() {
     let warehouse = Warehouse::start();
@@ -242,6 +255,8 @@ async fn a_cancelled_read_loses_no_batch() {
 
 /// Found by simulation: the owner of the links waited for the reader to take those before the failure, and the reader
 /// for the owner to renew one.
+///
+/// Behaviour 2.
 #[tokio::test]
 async fn links_are_renewed_after_discovery_has_failed() {
     let warehouse = Warehouse::with(Switches { store_first_byte_ms: 50, ..links_per_answer(4) });

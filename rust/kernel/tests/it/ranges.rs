@@ -57,6 +57,7 @@ impl Large {
     }
 }
 
+/// Behaviour 4.
 #[tokio::test]
 async fn few_files_are_fetched_in_ranges_over_several_connections() {
     let large = Large::with(Switches::default());
@@ -72,6 +73,7 @@ async fn few_files_are_fetched_in_ranges_over_several_connections() {
     assert!(connections.len() > 2, "{connections:?}");
 }
 
+/// Behaviour 4.
 #[tokio::test]
 async fn many_files_leave_no_connection_for_ranges() {
     let large = Large::in_chunks_of(ROWS / 40, Switches::default());
@@ -79,6 +81,7 @@ async fn many_files_leave_no_connection_for_ranges() {
     assert_eq!((statistics.range_requests, statistics.download_requests), (0, 40));
 }
 
+/// Behaviour 4.
 #[tokio::test]
 async fn a_store_without_ranges_is_asked_once_and_remembered() {
     let large = Large::with(Switches { ignore_range: true, ..Switches::default() });
@@ -89,6 +92,7 @@ async fn a_store_without_ranges_is_asked_once_and_remembered() {
     assert_eq!((second.range_requests, second.download_requests), (0, 2));
 }
 
+/// Behaviour 4.
 #[tokio::test]
 async fn a_signature_that_does_not_cover_ranges_is_no_expired_link() {
     let large = Large::with(Switches::default());
@@ -110,6 +114,7 @@ async fn declared_sizes_may_be_anything() {
     }
 }
 
+/// Behaviour 4.
 #[tokio::test]
 async fn a_range_that_breaks_off_goes_on_from_the_byte_reached() {
     let large = Large::with(Switches::default());
@@ -125,6 +130,7 @@ async fn a_range_that_breaks_off_goes_on_from_the_byte_reached() {
     assert!(downloads.iter().any(|request| request.headers.iter().any(|name| name == "if-range")), "the same file");
 }
 
+/// Behaviour 4.
 #[tokio::test]
 async fn a_whole_file_goes_on_from_the_byte_reached_too() {
     let large = Large::in_chunks_of(ROWS / 40, Switches::default());
@@ -138,6 +144,7 @@ async fn a_whole_file_goes_on_from_the_byte_reached_too() {
     assert_eq!(ranges.into_iter().flatten().collect::<Vec<_>>(), ["bytes=50000-"]);
 }
 
+/// Behaviour 4.
 #[tokio::test]
 async fn a_part_that_nobody_asked_for_is_an_error_after_a_few_attempts() {
     for chunk_rows in [ROWS / 2, ROWS / 40] {

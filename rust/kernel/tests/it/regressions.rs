@@ -12,6 +12,8 @@ use crate::warehouse::{NUMBERS, Warehouse, all_ids, batch_ids, ids};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// One driver took a time-out in the middle of a result for its end, and returned the rows so far as a success.
+///
+/// Behaviour 3, 5.
 #[tokio::test]
 async fn a_timeout_while_streaming_is_not_the_end_of_the_result() {
     for operation in [Operation::Download, Operation::Chunk] {
@@ -52,6 +54,8 @@ async fn a_timeout_while_streaming_is_not_the_end_of_the_result() {
 }
 
 /// The last file of a LIMIT holds more rows than the limit lets through; one driver delivered them.
+///
+/// Behaviour 3.
 #[tokio::test]
 async fn limit_300000_does_not_deliver_301407_rows() {
     for total_row_count in [Announced::Exact, Announced::Absent] {
@@ -66,6 +70,8 @@ async fn limit_300000_does_not_deliver_301407_rows() {
 }
 
 /// Links collected up front have expired long before the last of 60,000 files is read.
+///
+/// Behaviour 1, 2, B7.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_thousand_chunks_with_links_that_live_shortly() {
     let switches = Switches {
@@ -112,6 +118,8 @@ async fn impatient(results: &mut ResultStream, turns: usize) -> Option<Option<i6
 }
 
 /// A cancelled await took a chunk with it: 20 of 30 rows came, and no error.
+///
+/// Behaviour 7.
 #[tokio::test]
 async fn a_cancelled_await_returns_30_of_30_rows() {
     let (mut cancelled, mut delivered) = (0, 0);
@@ -141,6 +149,8 @@ async fn a_cancelled_await_returns_30_of_30_rows() {
 }
 
 /// The reader waits while the last chunk and the end of the chain arrive together, and nobody wakes it.
+///
+/// Behaviour 9, B14.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_wake_up_is_lost_at_the_end_of_the_stream() {
     let warehouse = Warehouse::sized(3, 1, Switches { hybrid_links_per_response: at_most(1), ..Switches::default() });
@@ -162,6 +172,8 @@ async fn no_wake_up_is_lost_at_the_end_of_the_stream() {
 }
 
 /// A decoder that stops at the first frame that holds nothing loses every batch behind it.
+///
+/// Behaviour 3.
 #[tokio::test]
 async fn an_empty_lz4_frame_in_the_middle_of_a_body_is_not_its_end() {
     for lz4_checksums in [false, true] {

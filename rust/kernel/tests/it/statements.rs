@@ -144,6 +144,7 @@ async fn a_row_limit_truncates_and_says_so() {
     assert_eq!(ids(&mut results).await.unwrap(), (0..1500).collect::<Vec<i64>>());
 }
 
+/// Behaviour 7.
 #[tokio::test]
 async fn dropping_execute_cancels_on_the_server() {
     let warehouse = Warehouse::with(Switches::default());
@@ -173,6 +174,7 @@ async fn a_canceller_works_from_another_task_once_the_statement_is_known() {
     assert!(warehouse.eventually(|w| w.engine.cancelled().first() == Some(&id)).await);
 }
 
+/// Behaviour 7.
 #[tokio::test]
 async fn dropping_an_unread_result_closes_the_statement() {
     let warehouse = Warehouse::start();
@@ -234,6 +236,7 @@ async fn session_options_reach_the_server() {
     assert!(agent.starts_with("seakernel/") && agent.ends_with(" (my-app)"), "{agent}");
 }
 
+/// Behaviour 8.
 #[tokio::test]
 async fn a_statement_is_not_resent_after_502_or_a_lost_answer() {
     for fault in [
@@ -250,6 +253,7 @@ async fn a_statement_is_not_resent_after_502_or_a_lost_answer() {
     }
 }
 
+/// Behaviour 8.
 #[tokio::test]
 async fn a_statement_is_resent_after_429() {
     let warehouse = Warehouse::start();
