@@ -124,7 +124,9 @@ fn a_chunk_comes_with_another_type() {
     let batches = |chunk| read_stream(&decompress(&scene.get(chunk).unwrap().body));
     let (other, usual) = (batches(1), batches(1));
     assert_ne!(other[0].schema().field(0).data_type(), usual[0].schema().field(0).data_type());
-    let rows = |batches: &[arrow_array::RecordBatch]| -> usize { batches.iter().map(|batch| batch.num_rows()).sum() };
+    let rows = |batches: &[arrow_array::RecordBatch]| -> usize {
+        batches.iter().map(arrow_array::RecordBatch::num_rows).sum()
+    };
     assert_eq!((rows(&other), rows(&usual)), (1000, 1000));
 }
 
@@ -136,7 +138,7 @@ fn a_body_falls_silent() {
         std::thread::sleep(Duration::from_millis(500));
         let still_waiting = !fetch.is_finished();
         scene.server.stop();
-        (still_waiting, fetch.join().unwrap().map(|reply| reply.body.len()).unwrap_or(0))
+        (still_waiting, fetch.join().unwrap().map_or(0, |reply| reply.body.len()))
     });
     assert!(fetched.0 && fetched.1 <= 100, "{fetched:?}");
 }
