@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::{RecordBatch, new_null_array};
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
@@ -32,6 +33,8 @@ const FILE_SUFFIX: &str = "%2Bpart";
 #[derive(Debug, Default)]
 pub(crate) struct LinkSigner {
     keys: [RandomState; 2],
+    /// Links signed so far: no two are equal, not even within a millisecond.
+    signed: AtomicU64,
 }
 
 /// The file a link names.
@@ -63,10 +66,11 @@ impl LinkSigner {
         let deadline = now.unix_timestamp_nanos() / 1_000_000 + lifetime_ms;
         let signed = format!(
             "/{FOLDER}/{}/{statement_id}/results_{chunk_index}{FILE_SUFFIX}?X-Amz-Algorithm=LOCAL-SIPHASH&X-Amz-Date={}\
-             &X-Amz-Expires={}&X-Amz-SignedHeaders=host&X-Local-Deadline={deadline}",
+             &X-Amz-Expires={}&X-Amz-SignedHeaders=host&X-Local-Serial={}&X-Local-Deadline={deadline}",
             escaped_stamp(now),
             basic_stamp(now),
             lifetime_ms / 1000,
+            self.signed.fetch_add(1, Ordering::Relaxed),
         );
         let signature = self.signature(&signed);
         format!("{signed}&{SIGNATURE_KEY}={signature}")
