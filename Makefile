@@ -67,6 +67,10 @@ deny: ## install cargo-deny and check licences, sources and duplicates
 	command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --version $(CARGO_DENY_VERSION)
 	cargo deny check bans licenses sources
 
+.PHONY: soak
+soak: $(VENV)/wheel ## run 10,000 queries over 64 threads and look for what they leave behind
+	SOAK_QUERIES=10000 $(BIN)/python -m pytest tests/soak
+
 bench: $(VENV)/wheel ## decode (criterion) and fetch beside the peers; BENCH=--save keeps the latter
 	$(BIN)/python -m pip install --quiet --group bench
 	cargo bench -p seakernel-benches

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from seakernel import Connection, Cursor
 
+pytest_plugins = ["secret_watch"]
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Lets `--forked` run: pytest-forked leaves files open in its children, which are errors here otherwise."""

@@ -412,3 +412,6 @@ class LocalServer:
 
     def stop(self) -> None:
         """Stops listening and ends running statements. Safe to call twice."""
+
+def _alive_tasks() -> int:
+    """Returns how many tasks the I/O threads have, waiting ones included; tests look for forgotten ones."""

@@ -91,11 +91,11 @@ def test_there_are_no_transactions(connection: Connection) -> None:
 
 def test_a_wrong_token_is_an_operational_error(warehouse: LocalWarehouse) -> None:
     with pytest.raises(seakernel.OperationalError) as caught:
-        warehouse.connect(access_token="dapi-wrong-token")
+        warehouse.connect(access_token="dapi-canary")
     assert caught.value.kind in {"Unauthenticated", "PermissionDenied"}
     assert caught.value.http_status in {401, 403}
     assert not caught.value.retryable
-    assert "dapi-wrong-token" not in str(caught.value)
+    assert "dapi-canary" not in str(caught.value)
 
 
 def test_a_dead_port_is_an_operational_error_with_its_cause() -> None:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 def test_records_arrive_and_hold_no_secret(caplog: pytest.LogCaptureFixture) -> None:
-    with LocalWarehouse(chunk_rows=1000, inline_bytes=0, access_token="t0p-secret-token") as warehouse:
+    switches = {"link_headers": {"x-secret": "canary-header"}}
+    with LocalWarehouse(chunk_rows=1000, inline_bytes=0, access_token="canary-token", switches=switches) as warehouse:
         with caplog.at_level(logging.DEBUG), warehouse.connect() as connection, connection.cursor() as cursor:
             cursor.execute("SELECT :word AS word, id FROM range(3000)", {"word": "a-private-word"}).fetchall()
         names = {record.name for record in caplog.records if record.name.startswith("seakernel")}
@@ -20,6 +21,6 @@ def test_records_arrive_and_hold_no_secret(caplog: pytest.LogCaptureFixture) -> 
         links = [request["path"] for request in warehouse.requests() if request["operation"] == "download"]
     text = "\n".join(f"{record.name} {record.getMessage()}" for record in caplog.records)
     assert links
-    assert "t0p-secret-token" not in text
+    assert "canary" not in text
     assert "a-private-word" not in text
     assert "signature" not in text.lower()

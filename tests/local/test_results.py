@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 from column_checksum import column_checksums
+from remote_warehouse import RemoteWarehouse
 
 import seakernel
 from seakernel.local import LocalWarehouse
@@ -51,39 +52,6 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
         columns = "* REPLACE (CAST(price AS DECIMAL(18,2)) AS price)"
         connection.execute(f"COPY (SELECT {columns} FROM ({BIG_TABLE})) TO '{folder / 'sales.parquet'}'")
     return folder
-
-
-class RemoteWarehouse:
-    """A local warehouse in a process of its own, asked through its standard input."""
-
-    SCRIPT = """
-import json, sys
-from seakernel.local import LocalWarehouse
-with LocalWarehouse(**json.loads(sys.argv[1])) as warehouse:
-    place = ["server_hostname", "http_path", "access_token"]
-    print(json.dumps({name: getattr(warehouse, name) for name in place}), flush=True)
-    for line in sys.stdin:
-        method, options = json.loads(line)
-        print(json.dumps(getattr(warehouse, method)(**options)), flush=True)
-"""
-
-    def __init__(self, **options: Any) -> None:
-        command = [sys.executable, "-c", self.SCRIPT, json.dumps(options)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.place = self._answer()
-
-    def _answer(self) -> Any:
-        assert self.process.stdout
-        return json.loads(self.process.stdout.readline())
-
-    def ask(self, method: str, **options: Any) -> Any:
-        assert self.process.stdin
-        self.process.stdin.write(json.dumps([method, options]) + "\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        self.process.communicate(timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +143,7 @@ def test_a_refused_hybrid_disposition_is_asked_for_once() -> None:
 
 
 PEAK_SCRIPT = """
-import json, sys
+import json, sys, time
 import pyarrow
 import seakernel
 
@@ -183,7 +151,7 @@ def memory(key):
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith(key)) * 1024
 
-place, budget = json.loads(sys.argv[1])
+place, budget, stall = json.loads(sys.argv[1])
 with seakernel.connect(**place, results={"memory_budget_bytes": budget}) as connection, connection.cursor() as cursor:
     cursor.execute("SELECT * FROM main.big.sales LIMIT 1000").fetch_record_batch().read_all()
     with open("/proc/self/clear_refs", "w") as peak:
@@ -191,6 +159,8 @@ with seakernel.connect(**place, results={"memory_budget_bytes": budget}) as conn
     idle = memory("VmRSS")
     rows = total = 0
     for batch in cursor.execute("SELECT id, quantity, ratio, customer, price FROM main.big.sales").fetch_record_batch():
+        if rows == 0:
+            time.sleep(stall)
         rows += batch.num_rows
         total += batch.nbytes
     print(json.dumps([rows, total, memory("VmHWM") - idle]))
@@ -198,12 +168,54 @@ with seakernel.connect(**place, results={"memory_budget_bytes": budget}) as conn
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-@pytest.mark.parametrize("budget", [64 << 20, 256 << 20])
-def test_streaming_ten_million_rows_stays_within_the_budget(remote: RemoteWarehouse, budget: int) -> None:
+@pytest.mark.parametrize(("budget", "stall"), [(64 << 20, 0), (256 << 20, 10)])
+def test_streaming_ten_million_rows_stays_within_the_budget(remote: RemoteWarehouse, budget: int, stall: float) -> None:
     remote.ask("switches")
-    command = [sys.executable, "-c", PEAK_SCRIPT, json.dumps([remote.place, budget])]
+    command = [sys.executable, "-c", PEAK_SCRIPT, json.dumps([remote.place, budget, stall])]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100)
     rows, total, growth = json.loads(done.stdout)
     assert rows == ROWS
     assert total > 2 * budget
     assert growth < budget + (64 << 20)
+
+
+BURST_SCRIPT = """
+import gc, json, sys
+from concurrent.futures import ThreadPoolExecutor
+import pyarrow
+import seakernel
+
+def memory():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) * 1024
+
+place, count = json.loads(sys.argv[1])
+
+def fetch(connection, sql):
+    with connection.cursor() as cursor:
+        table = pyarrow.table(cursor.execute(sql).fetchall_arrow())
+        assert table.column("id")[-1].as_py() == table.num_rows - 1
+        return table.num_rows, table.nbytes
+
+with seakernel.connect(**place) as connection, ThreadPoolExecutor(6) as pool:
+    # Threads, connections and pyarrow are there before the measurement.
+    list(pool.map(lambda _: fetch(connection, "SELECT * FROM main.big.sales WHERE id < 1000"), range(6)))
+    idle = memory()
+    sql = f"SELECT id, quantity, ratio, customer FROM main.big.sales WHERE id < {count}"
+    fetched = list(pool.map(lambda _: fetch(connection, sql), range(26)))
+    gc.collect()
+    print(json.dumps([min(fetched), max(fetched), memory() - idle]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_goes_back_to_the_system_after_a_burst_of_large_results(remote: RemoteWarehouse) -> None:
+    remote.ask("switches", result_cache=True)
+    count = 1_500_000
+    command = [sys.executable, "-c", BURST_SCRIPT, json.dumps([remote.place, count])]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100)
+    smallest, largest, kept = json.loads(done.stdout)
+    assert smallest == largest
+    assert smallest[0] == count
+    assert smallest[1] > 40 * count
+    assert kept < 64 << 20

@@ -89,7 +89,7 @@ class LocalWarehouse:
             self._server = LocalServer(
                 engine,
                 port=port,
-                access_token=access_token or f"local-{secrets.token_hex(16)}",
+                access_token=access_token or f"local-access-token-{secrets.token_hex(16)}",
                 # Clients remember by id what a warehouse can do, so two warehouses must not share one.
                 warehouse_id=secrets.token_hex(8),
                 options_json=json.dumps(options),

@@ -27,11 +27,13 @@ pub(crate) struct Answer {
     pub(crate) bytes_per_second: Option<NonZeroU32>,
     /// Bytes after which the connection is closed, although all were announced.
     pub(crate) break_after: Option<u64>,
+    /// Before it is closed, nothing comes for [`SILENCE`].
+    pub(crate) falls_silent: bool,
 }
 
 impl Answer {
     pub(crate) fn bytes(status: StatusCode, body: Bytes) -> Self {
-        Self { status, headers: HeaderMap::new(), body, bytes_per_second: None, break_after: None }
+        Self { status, headers: HeaderMap::new(), body, bytes_per_second: None, break_after: None, falls_silent: false }
     }
 
     pub(crate) fn json(value: &impl Serialize) -> Self {
@@ -77,7 +79,8 @@ impl Answer {
             Either::Left(Full::new(self.body))
         } else {
             let (sender, channel) = Channel::new(1);
-            tokio::spawn(feed(sender, self.body, self.bytes_per_second, self.break_after));
+            let pause = if self.falls_silent { SILENCE } else { LAST_BYTES_PAUSE };
+            tokio::spawn(feed(sender, self.body, self.bytes_per_second, self.break_after, pause));
             Either::Right(channel)
         };
         let mut response = Response::new(body);
@@ -92,12 +95,17 @@ impl Answer {
 
 /// Twenty pieces a second are smooth enough.
 const PIECES_PER_SECOND: u32 = 20;
+/// Without a pause the connection would be torn down before the last bytes had left it.
+const LAST_BYTES_PAUSE: Duration = Duration::from_millis(30);
+/// Longer than any test waits for a byte.
+const SILENCE: Duration = Duration::from_secs(60);
 
 async fn feed(
     mut sender: Sender<Bytes, BrokenOff>,
     mut body: Bytes,
     bytes_per_second: Option<NonZeroU32>,
     break_after: Option<u64>,
+    pause: Duration,
 ) {
     let length = body.len() as u64;
     let sent = break_after.map_or(length, |bytes| bytes.min(length));
@@ -117,8 +125,7 @@ async fn feed(
         }
     }
     if sent < length {
-        // Without the pause the connection would be torn down before the last bytes had left it.
-        sleep(Duration::from_millis(30)).await;
+        sleep(pause).await;
         sender.abort(BrokenOff);
     }
 }

@@ -29,7 +29,7 @@ impl<'result> Delivery<'result> {
         let external = !result.inline;
         let total_bytes: u64 = result.chunks.iter().map(|chunk| chunk.uncompressed_bytes).sum();
         let shown = match self.switches.manifest_chunks {
-            ManifestChunks::Exact => Some(result.chunks.len()),
+            ManifestChunks::Exact | ManifestChunks::Wrong => Some(result.chunks.len()),
             ManifestChunks::Partial => Some(result.chunks.len().div_ceil(2)),
             ManifestChunks::Absent => None,
         };
@@ -40,7 +40,13 @@ impl<'result> Delivery<'result> {
                 row_count: chunk.row_count,
                 byte_count: self.bytes_of(chunk).is_some().then_some(chunk.uncompressed_bytes),
             };
-            result.chunks.iter().enumerate().take(shown).map(info).collect()
+            let mut chunks: Vec<ChunkInfo> = result.chunks.iter().enumerate().take(shown).map(info).collect();
+            let middle = chunks.len() / 2;
+            if self.switches.manifest_chunks == ManifestChunks::Wrong && middle > 0 {
+                let hidden = chunks.remove(middle).row_count;
+                chunks.iter_mut().take(middle).last().into_iter().for_each(|before| before.row_count += hidden);
+            }
+            chunks
         });
         Manifest {
             format: result.format.name(),

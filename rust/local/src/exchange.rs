@@ -213,6 +213,10 @@ async fn disturbed(mut answer: Answer, fault: Option<&Fault>) -> Result<Answer, 
         Some(Fault::DropBeforeResponse) => return Err(Dropped),
         Some(Fault::DropAfterHeaders) => answer.break_after = Some(0),
         Some(Fault::Truncate { bytes }) => answer.break_after = Some(*bytes),
+        Some(Fault::Stall { bytes }) => {
+            answer.break_after = Some(*bytes);
+            answer.falls_silent = true;
+        }
         Some(Fault::ShortBody { bytes }) => {
             answer.body.truncate(usize::try_from(*bytes).unwrap_or(usize::MAX));
         }

@@ -203,6 +203,11 @@ pub enum Fault {
         /// Bytes of the body that get through.
         bytes: u64,
     },
+    /// The body stops coming, and the connection stays open for a minute.
+    Stall {
+        /// Bytes of the body that get through.
+        bytes: u64,
+    },
     /// The body ends early and `Content-Length` agrees.
     ShortBody {
         /// Bytes left of the body.
@@ -230,6 +235,8 @@ pub enum Fault {
         /// Rows too many.
         rows: u64,
     },
+    /// The body is valid and its first column has another type and no values (Arrow bodies).
+    OtherType,
     /// The body of another chunk of the statement.
     WrongChunk {
         /// The index of the chunk served instead.
@@ -264,6 +271,12 @@ pub enum NumberOrText {
     Text(String),
 }
 
+impl From<i64> for NumberOrText {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
 fn one() -> u64 {
     1
 }
@@ -281,10 +294,12 @@ impl Fault {
             Self::DropBeforeResponse => "drop_before_response",
             Self::DropAfterHeaders => "drop_after_headers",
             Self::Truncate { .. } => "truncate",
+            Self::Stall { .. } => "stall",
             Self::ShortBody { .. } => "short_body",
             Self::Corrupt { .. } => "corrupt",
             Self::MissingRows { .. } => "missing_rows",
             Self::SurplusRows { .. } => "surplus_rows",
+            Self::OtherType => "other_type",
             Self::WrongChunk { .. } => "wrong_chunk",
             Self::Expire => "expire",
             Self::Redirect { .. } => "redirect",
@@ -376,10 +391,12 @@ mod tests {
             r#""drop_before_response""#,
             r#""drop_after_headers""#,
             r#"{"truncate":{"bytes":10}}"#,
+            r#"{"stall":{"bytes":10}}"#,
             r#"{"short_body":{"bytes":10}}"#,
             r#"{"corrupt":{"count":1,"seed":7}}"#,
             r#"{"missing_rows":{"rows":1}}"#,
             r#"{"surplus_rows":{"rows":1}}"#,
+            r#""other_type""#,
             r#"{"wrong_chunk":{"index":1}}"#,
             r#""expire""#,
             r#"{"redirect":{"status":302,"location":"/login.html"}}"#,

@@ -2,7 +2,10 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use arrow_array::{RecordBatch, new_null_array};
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use bytes::Bytes;
 use hyper::header::{
     ACCEPT_RANGES, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE,
@@ -20,6 +23,8 @@ use crate::switches::{Cloud, Lz4Framing, Switches};
 
 /// The query key of a link's signature; its value is a credential.
 pub(crate) const SIGNATURE_KEY: &str = "X-Amz-Signature";
+/// Every signature begins so: where this text appears in a log or an error, a signature has leaked.
+const SIGNATURE_START: &str = "local-signature-";
 
 const FOLDER: &str = "warehouse-results";
 const FILE_SUFFIX: &str = "%2Bpart";
@@ -28,6 +33,8 @@ const FILE_SUFFIX: &str = "%2Bpart";
 #[derive(Debug, Default)]
 pub(crate) struct LinkSigner {
     keys: [RandomState; 2],
+    /// Links signed so far: no two are equal, not even within a millisecond.
+    signed: AtomicU64,
 }
 
 /// The file a link names.
@@ -59,10 +66,11 @@ impl LinkSigner {
         let deadline = now.unix_timestamp_nanos() / 1_000_000 + lifetime_ms;
         let signed = format!(
             "/{FOLDER}/{}/{statement_id}/results_{chunk_index}{FILE_SUFFIX}?X-Amz-Algorithm=LOCAL-SIPHASH&X-Amz-Date={}\
-             &X-Amz-Expires={}&X-Amz-SignedHeaders=host&X-Local-Deadline={deadline}",
+             &X-Amz-Expires={}&X-Amz-SignedHeaders=host&X-Local-Serial={}&X-Local-Deadline={deadline}",
             escaped_stamp(now),
             basic_stamp(now),
             lifetime_ms / 1000,
+            self.signed.fetch_add(1, Ordering::Relaxed),
         );
         let signature = self.signature(&signed);
         format!("{signed}&{SIGNATURE_KEY}={signature}")
@@ -90,7 +98,7 @@ impl LinkSigner {
 
     fn signature(&self, signed: &str) -> String {
         let [first, second] = &self.keys;
-        format!("{:016x}{:016x}", first.hash_one(signed), second.hash_one(signed))
+        format!("{SIGNATURE_START}{:016x}{:016x}", first.hash_one(signed), second.hash_one(signed))
     }
 }
 
@@ -200,8 +208,35 @@ fn body_of(result: &StatementResult, chunk_index: usize, fault: Option<&Fault>) 
         }
         Some(Fault::MissingRows { rows }) => Some(with_rows(result, chunk, |count| count.saturating_sub(*rows))),
         Some(Fault::SurplusRows { rows }) => Some(with_rows(result, chunk, |count| count.saturating_add(*rows))),
+        Some(Fault::OtherType) => Some(with_other_type(result, chunk).unwrap_or_else(|| chunk.body.clone())),
         _ => Some(chunk.body.clone()),
     }
+}
+
+/// The body with a first column of another type, without values.
+fn with_other_type(result: &StatementResult, chunk: &Chunk) -> Option<Bytes> {
+    if result.format != Format::ArrowStream {
+        return None;
+    }
+    let (schema, batches) = arrow_body::decode(&chunk.body, result.compressed).ok()?;
+    let given = schema.fields().first()?;
+    let other = if *given.data_type() == DataType::Boolean { DataType::Int64 } else { DataType::Boolean };
+    let field = Arc::new(Field::new(given.name(), other.clone(), true));
+    let fields: Fields = std::iter::once(field).chain(schema.fields().iter().skip(1).cloned()).collect();
+    let schema = Arc::new(Schema::new(fields));
+    let changed = |batch: &RecordBatch| {
+        let mut columns = batch.columns().to_vec();
+        *columns.first_mut()? = new_null_array(&other, batch.num_rows());
+        RecordBatch::try_new(Arc::clone(&schema), columns).ok()
+    };
+    let batches = batches.iter().map(changed).collect::<Option<Vec<_>>>()?;
+    encoded(&schema, batches, result.compressed)
+}
+
+fn encoded(schema: &SchemaRef, batches: Vec<RecordBatch>, compressed: bool) -> Option<Bytes> {
+    let lz4 = compressed.then_some(Lz4 { framing: Lz4Framing::PerMessage, checksums: false });
+    let bodies = arrow_body::encode(schema, &[batches], lz4).ok()?;
+    bodies.into_iter().next().map(|body| body.body)
 }
 
 /// The body with another number of rows: cut off at the end, or repeated from the start.
@@ -216,17 +251,15 @@ fn with_rows(result: &StatementResult, chunk: &Chunk, wanted: impl Fn(u64) -> u6
 
 fn arrow_with_rows(body: &[u8], compressed: bool, wanted: impl Fn(u64) -> u64) -> Option<Bytes> {
     let (schema, mut batches) = arrow_body::decode(body, compressed).ok()?;
-    let have: usize = batches.iter().map(arrow_array::RecordBatch::num_rows).sum();
+    let have: usize = batches.iter().map(RecordBatch::num_rows).sum();
     let mut missing = usize::try_from(wanted(have as u64)).ok()?.saturating_sub(have).min(have.saturating_mul(100));
     let mut rows = rows_between(&batches, 0, usize::try_from(wanted(have as u64)).ok()?);
     while missing > 0 && have > 0 {
         batches = rows_between(&batches, 0, missing);
         rows.extend(batches.iter().cloned());
-        missing -= batches.iter().map(arrow_array::RecordBatch::num_rows).sum::<usize>();
+        missing -= batches.iter().map(RecordBatch::num_rows).sum::<usize>();
     }
-    let lz4 = compressed.then_some(Lz4 { framing: Lz4Framing::PerMessage, checksums: false });
-    let bodies = arrow_body::encode(&schema, &[rows], lz4).ok()?;
-    bodies.into_iter().next().map(|body| body.body)
+    encoded(&schema, rows, compressed)
 }
 
 fn json_with_rows(body: &[u8], wanted: impl Fn(u64) -> u64) -> Option<Bytes> {

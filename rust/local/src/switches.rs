@@ -20,7 +20,7 @@ use crate::settings::{self, SettingsError};
 /// | `next_chunk_index` | `"link"`, `"link_and_top"`, `"top"` | where it stands in answers with links |
 /// | `null_next_chunk_index` | `false` | the last chunk carries `null` instead of nothing |
 /// | `total_chunk_count`, `total_row_count` | `"exact"`, `"absent"`, `"zero"`, `"too_small"`, `"too_large"` | the manifest's totals |
-/// | `manifest_chunks` | `"exact"`, `"absent"`, `"partial"` | the manifest's `chunks` |
+/// | `manifest_chunks` | `"exact"`, `"absent"`, `"partial"`, `"wrong"` | the manifest's `chunks` |
 /// | `byte_count` | `"compressed"`, `"uncompressed"`, `"absent"`, `"wrong"` | of links; the manifest's are always uncompressed |
 /// | `link_lifetime_seconds` | `899`, fractions allowed | when links expire |
 /// | `link_headers` | `{}` | `http_headers` of links, demanded by the store |
@@ -241,6 +241,8 @@ pub enum ManifestChunks {
     Absent,
     /// The first half, as some servers do for large results.
     Partial,
+    /// Every chunk but one in the middle, whose rows are counted to the one before it.
+    Wrong,
 }
 
 /// What the `byte_count` of a link means.

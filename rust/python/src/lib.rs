@@ -3,6 +3,9 @@
 mod capsule;
 mod config;
 mod error;
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "an allocator")]
+mod large_memory;
 mod local;
 mod logging;
 mod params;
@@ -12,6 +15,10 @@ mod runtime;
 mod session;
 
 use pyo3::prelude::*;
+
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static MEMORY: large_memory::LargeMemory = large_memory::LargeMemory::new();
 
 #[pymodule(gil_used = false)]
 fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -24,5 +31,7 @@ fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<results::PyStatistics>()?;
     module.add_class::<session::PySession>()?;
     module.add_class::<session::PyStatement>()?;
+    // Not with `add_function`, which would export it.
+    module.setattr("_alive_tasks", wrap_pyfunction!(runtime::_alive_tasks, module)?)?;
     logging::install(module.py())
 }

@@ -184,6 +184,12 @@ pub(crate) fn close_at_exit(session: &Arc<seakernel::Session>) {
     }
 }
 
+/// Returns how many tasks the I/O threads have, waiting ones included; tests look for forgotten ones.
+#[pyfunction]
+pub(crate) fn _alive_tasks() -> usize {
+    locked().as_ref().map_or(0, |process_runtime| process_runtime.runtime.metrics().num_alive_tasks())
+}
+
 /// Closes what is open, briefly, and stops the runtime; registered with `atexit`.
 #[pyfunction]
 fn shutdown(py: Python<'_>) {

@@ -519,8 +519,9 @@ mod tests {
         assert!(!format!("{error:?}").contains("canary"));
     }
 
+    /// Behaviour 8.
     #[tokio::test]
-    async fn behaviour_8_an_error_body_that_drips_does_not_hold_a_chunk() {
+    async fn an_error_body_that_drips_does_not_hold_a_chunk() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let store = tokio::spawn(async move {

@@ -104,6 +104,7 @@ mod tests {
         next_wait(class, failure, 1, Duration::ZERO, 1.0, &RetryConfig::default())
     }
 
+    /// Behaviour 8.
     #[test]
     fn what_may_be_repeated() {
         let later = |code| Failure::Status { status: code, retry_after: Some(Duration::from_secs(2)) };

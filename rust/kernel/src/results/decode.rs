@@ -620,11 +620,34 @@ mod tests {
         assert_eq!(buffers, 6);
     }
 
+    /// Behaviour 10.
     #[test]
     fn a_body_larger_than_allowed_is_refused() {
         let body = plain_frame(&vec![7; 1 << 20]);
         assert!(lz4_frames(&body, (1 << 20) - 1).is_err());
         assert_eq!(lz4_frames(&body, 1 << 20).unwrap().len(), 1 << 20);
+    }
+
+    /// Behaviour 10.
+    #[test]
+    fn frames_headers_and_nesting_are_bounded() {
+        let empty = plain_frame(&[]);
+        let most = empty.repeat(MAX_FRAMES);
+        assert!(lz4_frames(&most, MAX).unwrap().is_empty());
+        assert!(lz4_frames(&[most, empty].concat(), MAX).is_err(), "one frame more");
+        let header = |size: usize| [&u32::MAX.to_le_bytes()[..], &(size as u32).to_le_bytes()].concat();
+        let error = ipc_stream(&Buffer::from(header(MAX_METADATA_BYTES + 1))).unwrap_err();
+        assert!(error.to_string().contains("larger than allowed"), "{error}");
+        let error = ipc_stream(&Buffer::from(header(MAX_METADATA_BYTES))).unwrap_err();
+        assert!(error.to_string().contains("ends early"), "{error}");
+        let nested = |depth| {
+            let wrap = |inner, _| DataType::List(Arc::new(Field::new("item", inner, true)));
+            let schema = Schema::new(vec![Field::new("a", (0..depth).fold(DataType::Int64, wrap), true)]);
+            let content = StreamWriter::try_new(Vec::new(), &schema).unwrap().into_inner().unwrap();
+            ipc_stream(&Buffer::from(content))
+        };
+        assert!(nested(20).is_ok());
+        assert!(nested(65).is_err(), "the flatbuffer verifier goes 64 deep");
     }
 
     #[test]

@@ -53,6 +53,8 @@ const SMALL_BODY_BYTES: usize = 64 << 10;
 /// The rows of one link, decoded, with their share of the budget.
 #[derive(Debug)]
 pub(crate) struct Chunk {
+    /// Absent where the rows came with the answer itself.
+    pub(crate) index: Option<i64>,
     pub(crate) schema: SchemaRef,
     pub(crate) batches: VecDeque<RecordBatch>,
     /// Held until the last batch was taken.
@@ -62,7 +64,7 @@ pub(crate) struct Chunk {
 impl Chunk {
     /// A chunk that came with the answer itself and is in memory already.
     pub(crate) fn inline(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
-        Self { schema, batches: batches.into(), _permit: None }
+        Self { index: None, schema, batches: batches.into(), _permit: None }
     }
 }
 
@@ -319,7 +321,16 @@ impl Fetch {
                     match self.decode(&link, body, &mut permit).await {
                         Ok(decode::Decoded { schema, batches }) => {
                             attempts.succeeded();
-                            return Ok(Chunk { schema, batches: batches.into(), _permit: Some(permit) });
+                            debug!(
+                                statement_id = self.statement_id,
+                                chunk = link.chunk_index,
+                                elapsed_ms = started.elapsed().as_millis() as u64,
+                                failed_attempts = attempts.count(),
+                                renewals,
+                                "chunk ready"
+                            );
+                            let index = Some(link.chunk_index);
+                            return Ok(Chunk { index, schema, batches: batches.into(), _permit: Some(permit) });
                         }
                         Err(error) => {
                             damaged += 1;

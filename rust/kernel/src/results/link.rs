@@ -168,6 +168,7 @@ mod tests {
         assert_eq!(stale_at("tomorrow"), None);
     }
 
+    /// Behaviour 10.
     #[test]
     fn links_must_be_safe_and_stay_secret() {
         for text in ["http://store.example/a", "ftp://127.0.0.1/a", "https://user:canary@store.example/a", "canary"] {
@@ -179,6 +180,7 @@ mod tests {
         assert_eq!(url.expose().as_str(), "https://store.example/a%3Ab?sig=canary%2B", "sent byte for byte");
     }
 
+    /// Behaviour 10.
     #[test]
     fn a_link_whose_end_is_no_number_is_refused() {
         let credentials = crate::auth::Credentials::access_token("t");

@@ -428,6 +428,7 @@ mod tests {
         LinkStream::new(client, "01ef", first, Arc::default(), Arc::default())
     }
 
+    /// B4, B5.
     #[test]
     fn the_highest_link_names_the_next_chunk() {
         // Out of order, and only the last one in the chain counts.
@@ -442,6 +443,7 @@ mod tests {
         assert_eq!(stream(answer).unwrap().next_chunk_index, None);
     }
 
+    /// Behaviour 3.
     #[test]
     fn several_files_may_share_an_index() {
         let answer = serde_json::json!({"external_links": [link(0, 0, 10, None), link(0, 10, 4, Some(3))]});
@@ -449,6 +451,7 @@ mod tests {
         assert_eq!((links.ready.len(), links.next_chunk_index, links.next_row_offset), (2, Some(3), 14));
     }
 
+    /// Behaviour 3: offsets join.
     #[test]
     fn gaps_overlaps_and_cycles_are_data_loss() {
         for (what, links) in [

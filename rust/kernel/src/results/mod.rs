@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_buffer::Buffer;
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::{FieldRef, SchemaRef};
 use base64::Engine;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -422,7 +422,7 @@ impl ResultStream {
             };
             match next {
                 Some(chunk) => {
-                    self.check_schema(&chunk.schema)?;
+                    self.check_schema(&chunk)?;
                     self.ready.push_back(chunk);
                 }
                 None => return self.check_total().map(|()| None),
@@ -430,14 +430,24 @@ impl ResultStream {
         }
     }
 
-    fn check_schema(&self, chunk: &Schema) -> Result<()> {
-        let types = |schema: &Schema| -> Vec<arrow_schema::DataType> {
-            schema.fields().iter().map(|field| field.data_type().clone()).collect()
+    fn check_schema(&self, chunk: &Chunk) -> Result<()> {
+        let (expected, got) = (self.schema.fields(), chunk.schema.fields());
+        let differs = |(expected, got): &(&FieldRef, &FieldRef)| expected.data_type() != got.data_type();
+        let text = match expected.iter().zip(got).find(differs) {
+            Some((expected, got)) => format!(
+                "column `{}` has type {} in a chunk and {} in the first one",
+                expected.name(),
+                got.data_type(),
+                expected.data_type()
+            ),
+            None if expected.len() == got.len() => return Ok(()),
+            None => format!("a chunk has {} columns and the first one {}", got.len(), expected.len()),
         };
-        if types(chunk) == types(&self.schema) {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::DataLoss, "a chunk has other column types than the first one"))
+        let error = Error::new(ErrorKind::DataLoss, text);
+        Err(match chunk.index {
+            Some(chunk_index) => error.with_chunk_index(chunk_index),
+            None => error,
+        })
     }
 
     fn check_total(&self) -> Result<()> {

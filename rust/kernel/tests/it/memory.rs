@@ -2,6 +2,7 @@ use seakernel_local::{Operation, Switches};
 
 use crate::warehouse::{NUMBERS, Warehouse, all_ids, ids};
 
+/// Behaviour 6.
 #[tokio::test]
 async fn a_budget_smaller_than_any_chunk_lets_one_through_at_a_time() {
     let warehouse = Warehouse::with(Switches::default());
@@ -15,6 +16,7 @@ async fn a_budget_smaller_than_any_chunk_lets_one_through_at_a_time() {
     assert_eq!(ids(&mut results).await.unwrap(), all_ids());
 }
 
+/// Behaviour 6.
 #[tokio::test]
 async fn a_stalled_reader_stops_the_downloads_at_the_budget() {
     let warehouse = Warehouse::with(Switches::default());

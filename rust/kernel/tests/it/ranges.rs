@@ -8,6 +8,7 @@ use seakernel_local::{ByteCount, Fault, FaultRule, LinkCount, Operation, Switche
 
 use crate::warehouse::Large;
 
+/// Behaviour 4.
 #[tokio::test]
 async fn few_files_are_fetched_in_ranges_over_several_connections() {
     let large = Large::in_chunks(2, Switches::default());
@@ -23,6 +24,7 @@ async fn few_files_are_fetched_in_ranges_over_several_connections() {
     assert!(connections.len() > 2, "{connections:?}");
 }
 
+/// Behaviour 4.
 #[tokio::test]
 async fn many_files_leave_no_connection_for_ranges() {
     let large = Large::in_chunks(40, Switches::default());
@@ -30,6 +32,7 @@ async fn many_files_leave_no_connection_for_ranges() {
     assert_eq!((statistics.range_requests, statistics.download_requests), (0, 40));
 }
 
+/// Behaviour 4.
 #[tokio::test]
 async fn a_store_without_ranges_is_asked_once_and_remembered() {
     let large = Large::in_chunks(2, Switches { ignore_range: true, ..Switches::default() });
@@ -40,6 +43,7 @@ async fn a_store_without_ranges_is_asked_once_and_remembered() {
     assert_eq!((second.range_requests, second.download_requests), (0, 2));
 }
 
+/// Behaviour 4.
 #[tokio::test]
 async fn a_signature_that_does_not_cover_ranges_is_no_expired_link() {
     let large = Large::in_chunks(2, Switches::default());
@@ -61,6 +65,7 @@ async fn declared_sizes_may_be_anything() {
     }
 }
 
+/// Behaviour 4.
 #[tokio::test]
 async fn a_range_that_breaks_off_goes_on_from_the_byte_reached() {
     let large = Large::in_chunks(2, Switches::default());
@@ -76,6 +81,7 @@ async fn a_range_that_breaks_off_goes_on_from_the_byte_reached() {
     assert!(downloads.iter().any(|request| request.headers.iter().any(|name| name == "if-range")), "the same file");
 }
 
+/// Behaviour 4.
 #[tokio::test]
 async fn a_whole_file_goes_on_from_the_byte_reached_too() {
     let large = Large::in_chunks(40, Switches::default());
@@ -91,8 +97,9 @@ async fn a_whole_file_goes_on_from_the_byte_reached_too() {
     assert_eq!(ranges.into_iter().flatten().collect::<Vec<_>>(), ["bytes=50000-"]);
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_an_attempt_that_brings_bytes_starts_the_count_afresh() {
+async fn an_attempt_that_brings_bytes_starts_the_count_afresh() {
     for (chunks, attempts) in [(2, 100), (40, 2 * 40)] {
         let large = Large::in_chunks(chunks, Switches::default());
         large
@@ -106,8 +113,9 @@ async fn behaviour_8_an_attempt_that_brings_bytes_starts_the_count_afresh() {
     }
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_attempts_that_bring_bytes_are_bounded_by_time_and_others_by_number() {
+async fn attempts_that_bring_bytes_are_bounded_by_time_and_others_by_number() {
     let large = Large::in_chunks(40, Switches::default());
     let fails = async |bytes: u64, max_elapsed: Duration| {
         large

@@ -29,8 +29,9 @@ async fn read(session: &Session, sql: &str) -> Result<Vec<i64>, Error> {
     ids(&mut session.statement(sql).execute().await?.results().await?).await
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_a_storm_of_503_costs_at_most_1_2_times_the_downloads() {
+async fn a_storm_of_503_costs_at_most_1_2_times_the_downloads() {
     let warehouse = Warehouse::start();
     let session = session(&warehouse).await;
     warehouse.server.set_faults(vec![FaultRule::new(Operation::Download, status(503)).always()]);
@@ -44,8 +45,9 @@ async fn behaviour_8_a_storm_of_503_costs_at_most_1_2_times_the_downloads() {
     assert!(error.is_retryable() && error.to_string().contains("its retry budget is empty"), "{error}");
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_a_storm_of_503_costs_at_most_1_2_times_the_chunk_calls() {
+async fn a_storm_of_503_costs_at_most_1_2_times_the_chunk_calls() {
     let warehouse = Warehouse::with(Switches {
         external_links_per_response: LinkCount::AtMost(1.try_into().unwrap()),
         hybrid_links_per_response: LinkCount::AtMost(1.try_into().unwrap()),
@@ -66,8 +68,9 @@ async fn behaviour_8_a_storm_of_503_costs_at_most_1_2_times_the_chunk_calls() {
     assert!(sent > without_retries && sent <= without_retries * 6 / 5, "{sent}");
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_one_result_in_a_storm_ends_soon() {
+async fn one_result_in_a_storm_ends_soon() {
     let warehouse = Warehouse::in_chunks_of(50, Switches::default());
     let session = session(&warehouse).await;
     warehouse.server.set_faults(vec![FaultRule::new(Operation::Download, status(503)).always()]);
@@ -78,8 +81,9 @@ async fn behaviour_8_one_result_in_a_storm_ends_soon() {
     assert!(downloads <= CONCURRENT + ALLOWANCE + CONCURRENT, "{downloads}");
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_nothing_is_repeated_once_a_chunk_has_failed_for_good() {
+async fn nothing_is_repeated_once_a_chunk_has_failed_for_good() {
     let warehouse = Warehouse::start();
     let session = session(&warehouse).await;
     let later = Fault::Status { code: 503, retry_after: Some(NumberOrText::Number(60)), error_code: None, body: None };
@@ -94,8 +98,9 @@ async fn behaviour_8_nothing_is_repeated_once_a_chunk_has_failed_for_good() {
     assert!(error.to_string().contains("another chunk"), "{error}");
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_a_handful_of_failures_is_outlived_to_the_last_attempt() {
+async fn a_handful_of_failures_is_outlived_to_the_last_attempt() {
     let warehouse = Warehouse::start();
     let session = session(&warehouse).await;
     let rules = (0..8).map(|chunk| FaultRule::new(Operation::Download, status(503)).chunk(chunk).times(5));
@@ -105,8 +110,9 @@ async fn behaviour_8_a_handful_of_failures_is_outlived_to_the_last_attempt() {
     assert_eq!(results.statistics().retries, 40);
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_after_a_storm_successes_earn_retries_again() {
+async fn after_a_storm_successes_earn_retries_again() {
     let warehouse = Warehouse::start();
     let session = session(&warehouse).await;
     warehouse.server.set_faults(vec![FaultRule::new(Operation::Download, status(503)).always()]);
@@ -122,8 +128,9 @@ async fn behaviour_8_after_a_storm_successes_earn_retries_again() {
     assert_eq!(read(&session, FEW).await.unwrap().len(), 10);
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_connections_refused_do_not_use_up_the_budget() {
+async fn connections_refused_do_not_use_up_the_budget() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);

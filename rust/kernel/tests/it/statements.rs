@@ -4,6 +4,7 @@ use arrow_schema::{DataType, TimeUnit};
 use seakernel::{ErrorKind, Parameter, Session, StatementState};
 use seakernel_local::{EmptyResult, Fault, FaultRule, Operation, SqlStatePlace, Switches};
 
+use crate::canary;
 use crate::warehouse::{BROKEN, EMPTY, FEW, NUMBERS, ROWS, SLOW, Warehouse, all_ids, ids};
 
 #[tokio::test]
@@ -143,6 +144,7 @@ async fn a_row_limit_truncates_and_says_so() {
     assert_eq!(ids(&mut results).await.unwrap(), (0..1500).collect::<Vec<i64>>());
 }
 
+/// Behaviour 7.
 #[tokio::test]
 async fn dropping_execute_cancels_on_the_server() {
     let warehouse = Warehouse::with(Switches::default());
@@ -172,6 +174,7 @@ async fn a_canceller_works_from_another_task_once_the_statement_is_known() {
     assert!(warehouse.eventually(|w| w.engine.cancelled().first() == Some(&id)).await);
 }
 
+/// Behaviour 7.
 #[tokio::test]
 async fn dropping_an_unread_result_closes_the_statement() {
     let warehouse = Warehouse::start();
@@ -233,6 +236,7 @@ async fn session_options_reach_the_server() {
     assert!(agent.starts_with("seakernel/") && agent.ends_with(" (my-app)"), "{agent}");
 }
 
+/// Behaviour 8.
 #[tokio::test]
 async fn a_statement_is_not_resent_after_502_or_a_lost_answer() {
     for fault in [
@@ -249,6 +253,7 @@ async fn a_statement_is_not_resent_after_502_or_a_lost_answer() {
     }
 }
 
+/// Behaviour 8.
 #[tokio::test]
 async fn a_statement_is_resent_after_429() {
     let warehouse = Warehouse::start();
@@ -296,4 +301,27 @@ async fn an_inline_result_that_lacks_announced_chunks_is_data_loss() {
         Warehouse::inline(Switches { total_row_count: seakernel_local::Announced::TooLarge, ..Switches::default() });
     let mut results = warehouse.results(FEW).await.unwrap();
     assert_eq!(ids(&mut results).await.unwrap_err().kind(), ErrorKind::DataLoss);
+}
+
+/// B15.
+#[tokio::test]
+async fn log_lines_of_chunks_name_the_statement_and_tell_how_long_each_took() {
+    let warehouse = Warehouse::start();
+    warehouse.server.set_faults(vec![
+        FaultRule::new(Operation::Download, Fault::Delay { ms: 120 }).chunk(3),
+        FaultRule::new(Operation::Download, Fault::Truncate { bytes: 100 }).chunk(4),
+    ]);
+    let mut results = warehouse.results(NUMBERS).await.unwrap();
+    assert_eq!(ids(&mut results).await.unwrap(), all_ids());
+    let log = canary::log_of(results.statement_id());
+    let field = |line: &str, name: &str| -> Option<u64> {
+        line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+    };
+    let ready = |chunk: u64| {
+        let line = log.iter().find(|line| line.contains("chunk ready") && field(line, "chunk") == Some(chunk)).unwrap();
+        (field(line, "elapsed_ms").unwrap(), field(line, "failed_attempts").unwrap())
+    };
+    assert!((0..10).all(|chunk| ready(chunk).1 == u64::from(chunk == 4)), "{log:?}");
+    assert!(ready(3).0 >= 120, "{log:?}");
+    assert!(log.iter().any(|line| line.contains("INFO") && line.contains("result read")), "{log:?}");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use seakernel::{ErrorKind, Session, Statistics};
 use seakernel_local::{Fault, FaultRule, Operation, Switches};
 
+use crate::canary;
 use crate::warehouse::{NUMBERS, Warehouse, all_ids, ids};
 
 fn status(code: u16) -> Fault {
@@ -20,8 +21,9 @@ async fn statistics_under(faults: Vec<FaultRule>) -> (Result<Vec<i64>, seakernel
     (rows, results.statistics())
 }
 
+/// Behaviour 12.
 #[tokio::test]
-async fn behaviour_12_a_retry_counts_when_a_request_is_repeated() {
+async fn a_retry_counts_when_a_request_is_repeated() {
     let (rows, statistics) =
         statistics_under(vec![FaultRule::new(Operation::Download, status(503)).chunk(3).times(2)]).await;
     assert_eq!((rows.unwrap(), statistics.retries, statistics.download_requests), (all_ids(), 2, 12));
@@ -35,8 +37,9 @@ async fn behaviour_12_a_retry_counts_when_a_request_is_repeated() {
     assert_eq!(statistics.retries, 0, "nothing was repeated");
 }
 
+/// Behaviour 12.
 #[tokio::test]
-async fn behaviour_12_refused_bodies_are_not_among_the_decoded_bytes() {
+async fn refused_bodies_are_not_among_the_decoded_bytes() {
     let (_, undisturbed) = statistics_under(vec![]).await;
     for fault in [Fault::MissingRows { rows: 1 }, Fault::ShortBody { bytes: 1000 }] {
         let (rows, statistics) =
@@ -47,8 +50,9 @@ async fn behaviour_12_refused_bodies_are_not_among_the_decoded_bytes() {
     }
 }
 
+/// Behaviour 12.
 #[tokio::test]
-async fn behaviour_12_waits_of_the_reader_and_for_memory_are_told() {
+async fn waits_of_the_reader_and_for_memory_are_told() {
     let slow = Warehouse::with(Switches { store_first_byte_ms: 200, ..Switches::default() });
     let mut results = slow.results(NUMBERS).await.unwrap();
     ids(&mut results).await.unwrap();
@@ -69,8 +73,9 @@ async fn behaviour_12_waits_of_the_reader_and_for_memory_are_told() {
     assert!(statistics.reader_wait < statistics.memory_wait, "{statistics:?}");
 }
 
+/// Behaviour 12.
 #[tokio::test]
-async fn behaviour_12_a_wait_that_is_given_up_counts() {
+async fn a_wait_that_is_given_up_counts() {
     let warehouse = Warehouse::start();
     warehouse.server.set_faults(vec![FaultRule::new(Operation::Download, Fault::Delay { ms: 400 }).chunk(1)]);
     let mut results = warehouse.results(NUMBERS).await.unwrap();
@@ -84,4 +89,33 @@ async fn behaviour_12_a_wait_that_is_given_up_counts() {
     }
     let statistics = results.statistics();
     assert!(gave_up > 5 && statistics.reader_wait >= gave_up * Duration::from_millis(20), "{gave_up} {statistics:?}");
+}
+
+/// Behaviour 12.
+#[tokio::test]
+async fn one_log_line_tells_it_all() {
+    let warehouse = Warehouse::start();
+    let mut results = warehouse.results(NUMBERS).await.unwrap();
+    ids(&mut results).await.unwrap();
+    let log = canary::log_of(results.statement_id());
+    let lines: Vec<_> = log.iter().filter(|line| line.contains("result read")).collect();
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
+    for field in [
+        "rows",
+        "chunks",
+        "wire_bytes",
+        "decoded_bytes",
+        "link_requests",
+        "renewals",
+        "download_requests",
+        "range_requests",
+        "hedged_requests",
+        "retries",
+        "trimmed_rows",
+        "reader_wait_ms",
+        "memory_wait_ms",
+        "truncated",
+    ] {
+        assert!(line.contains(&format!(" {field}=")), "{field} in {line}");
+    }
 }

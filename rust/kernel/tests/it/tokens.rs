@@ -8,6 +8,7 @@ use futures_util::future::{BoxFuture, FutureExt, join_all};
 use seakernel::{Credentials, Error, ErrorKind, Secret, Session, SessionConfig, TokenSource};
 use seakernel_local::{Fault, FaultRule, OauthClient, Operation, Origin, RequestRecord, ServerOptions, Switches};
 
+use crate::canary;
 use crate::warehouse::{FEW, NUMBERS, Warehouse, all_ids, ids};
 
 type Answer = Result<Secret, Box<dyn std::error::Error + Send + Sync>>;
@@ -105,8 +106,9 @@ fn with_status(warehouse: &Warehouse, operation: Operation, status: u16) -> usiz
     warehouse.server.requests().iter().filter(|request| wanted(request)).count()
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_a_401_renews_the_token_once() {
+async fn a_401_renews_the_token_once() {
     let warehouse = warehouse();
     let source = Issued::start(&warehouse).await;
     source.expire(&warehouse).await;
@@ -120,8 +122,9 @@ async fn behaviour_8_a_401_renews_the_token_once() {
     assert_eq!(warehouse.engine.statements().len(), 1);
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_many_401_at_once_make_one_renewal() {
+async fn many_401_at_once_make_one_renewal() {
     let warehouse = warehouse();
     let source = Issued::start(&warehouse).await;
     let session = Session::open(config(&warehouse, &source)).await.unwrap();
@@ -132,8 +135,9 @@ async fn behaviour_8_many_401_at_once_make_one_renewal() {
     assert!(with_status(&warehouse, Operation::Execute, 401) > 1, "the test shows nothing");
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_a_second_401_is_final() {
+async fn a_second_401_is_final() {
     let warehouse = warehouse();
     let source = Issued::start(&warehouse).await;
     let session = Session::open(config(&warehouse, &source)).await.unwrap();
@@ -144,8 +148,9 @@ async fn behaviour_8_a_second_401_is_final() {
     assert_eq!((source.renewals(), warehouse.count(Operation::Execute)), (1, 2));
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_a_fixed_token_is_not_renewed() {
+async fn a_fixed_token_is_not_renewed() {
     let warehouse = warehouse();
     let session = warehouse.session().await;
     warehouse.server.set_faults(vec![FaultRule::new(Operation::Execute, status(401))]);
@@ -154,8 +159,9 @@ async fn behaviour_8_a_fixed_token_is_not_renewed() {
     assert_eq!(warehouse.count(Operation::Execute), 1);
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_renewing_happens_inside_the_retry_loop() {
+async fn renewing_happens_inside_the_retry_loop() {
     let warehouse = warehouse();
     let source = Issued::start(&warehouse).await;
     let session = Session::open(config(&warehouse, &source)).await.unwrap();
@@ -166,8 +172,9 @@ async fn behaviour_8_renewing_happens_inside_the_retry_loop() {
     assert_eq!((source.renewals(), warehouse.count(Operation::Poll)), (1, 4));
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_no_token_goes_to_storage() {
+async fn no_token_goes_to_storage() {
     let warehouse = warehouse();
     let source = Issued::start(&warehouse).await;
     for session in [warehouse.session().await, Session::open(config(&warehouse, &source)).await.unwrap()] {
@@ -180,8 +187,9 @@ async fn behaviour_8_no_token_goes_to_storage() {
     }
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_a_dropped_request_does_not_break_off_a_renewal() {
+async fn a_dropped_request_does_not_break_off_a_renewal() {
     let warehouse = warehouse();
     let source = Issued::start(&warehouse).await;
     let session = Session::open(config(&warehouse, &source)).await.unwrap();
@@ -207,8 +215,9 @@ impl TokenSource for Canned {
     }
 }
 
+/// Behaviour 8.
 #[tokio::test]
-async fn behaviour_8_a_source_that_fails_is_an_error_with_its_cause() {
+async fn a_source_that_fails_is_an_error_with_its_cause() {
     let warehouse = warehouse();
     let table: [(Canned, ErrorKind, &str); 4] = [
         (
@@ -216,14 +225,15 @@ async fn behaviour_8_a_source_that_fails_is_an_error_with_its_cause() {
             ErrorKind::Unauthenticated,
             "no token could be had: the vault is closed",
         ),
-        (Canned(|| panic!("canary")), ErrorKind::Internal, "the token source ended without an answer"),
+        (Canned(|| panic!("a fault of its own")), ErrorKind::Internal, "the token source ended without an answer"),
         (Canned(|| Ok(Secret::new(""))), ErrorKind::InvalidArgument, "the access token is empty"),
         (Canned(|| Ok(Secret::new("canary\n"))), ErrorKind::InvalidArgument, "perhaps a line break"),
     ];
     for (source, kind, text) in table {
         let error = Session::open(config(&warehouse, &Arc::new(source))).await.unwrap_err();
         assert!(error.kind() == kind && error.to_string().contains(text), "{error}");
-        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        assert!(!format!("{error:?}").contains("of its own"), "{error:?}");
+        canary::look_at(&error);
     }
     assert_eq!(warehouse.count(Operation::OpenSession), 0, "nothing was sent without a token");
 }

@@ -7,10 +7,12 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
-use seakernel::{Credentials, Result, ResultStream, RetryConfig, Session, SessionConfig, Statistics};
+use seakernel::{Credentials, Parameter, Result, ResultStream, RetryConfig, Session, SessionConfig, Statistics};
 use seakernel_local::{
     CannedEngine, FaultRule, LocalServer, Operation, RequestRecord, ServerOptions, SqlError, Switches,
 };
+
+use crate::canary;
 
 /// The statement that answers with [`ROWS`] rows in [`CHUNKS`] chunks.
 pub(crate) const NUMBERS: &str = "SELECT id, name FROM numbers";
@@ -47,6 +49,14 @@ impl Warehouse {
         })
     }
 
+    /// A warehouse where [`NUMBERS`] has `count` rows, in files of `chunk_rows`.
+    pub(crate) fn sized(count: i64, chunk_rows: u64, switches: Switches) -> Self {
+        let options =
+            ServerOptions { chunk_rows: Some(chunk_rows), inline_bytes: 0, switches, ..ServerOptions::default() };
+        let engine = CannedEngine::new().table(NUMBERS, [("id", "BIGINT"), ("name", "STRING")], vec![rows(count)]);
+        Self::serve(options, engine)
+    }
+
     pub(crate) fn inline(switches: Switches) -> Self {
         let chunk_rows = Some((ROWS / CHUNKS) as u64);
         Self::configured(ServerOptions { chunk_rows, switches, ..ServerOptions::default() })
@@ -62,8 +72,12 @@ impl Warehouse {
             .delay(SLOW, Duration::from_secs(60))
             .without_result("CREATE TABLE u (id INT)")
             .failure(BROKEN, SqlError::bad_request("42601", "[PARSE_SYNTAX_ERROR] Syntax error at or near 'SELEC'."));
+        Self::serve(ServerOptions { batch_rows: 300, ..options }, engine)
+    }
+
+    fn serve(options: ServerOptions, engine: CannedEngine) -> Self {
+        canary::watch();
         let engine = Arc::new(engine);
-        let options = ServerOptions { batch_rows: 300, ..options };
         let server = LocalServer::start(options, Arc::<CannedEngine>::clone(&engine)).unwrap();
         Self { server, engine }
     }
@@ -85,7 +99,16 @@ impl Warehouse {
     }
 
     pub(crate) async fn results(&self, sql: &str) -> Result<ResultStream> {
-        self.session().await.statement(sql).execute().await?.results().await
+        self.results_with(self.config(), sql).await
+    }
+
+    pub(crate) async fn results_with(&self, config: SessionConfig, sql: &str) -> Result<ResultStream> {
+        let session = Session::open(config).await.unwrap();
+        let statement = session.statement(sql).bind(Parameter::named("unused", "STRING", Some(canary::PARAMETER)));
+        canary::look_at(&(&session, &statement));
+        let results = async { statement.execute().await?.results().await }.await;
+        canary::look_at(&results);
+        results
     }
 
     /// Runs [`NUMBERS`] under `faults` and returns its rows.
@@ -119,6 +142,7 @@ impl Large {
     const STATEMENT: &str = "SELECT id FROM large";
 
     pub(crate) fn in_chunks(chunks: u64, switches: Switches) -> Self {
+        canary::watch();
         let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
         let batch =
             RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from_iter_values(Self::numbers()))]).unwrap();
@@ -173,12 +197,16 @@ pub(crate) fn all_ids() -> Vec<i64> {
     (0..ROWS).collect()
 }
 
+pub(crate) fn batch_ids(batch: &RecordBatch) -> &[i64] {
+    batch.column(0).as_primitive::<Int64Type>().values()
+}
+
 pub(crate) async fn ids(results: &mut ResultStream) -> Result<Vec<i64>> {
     let mut all = Vec::new();
-    while let Some(batch) = results.next_batch().await? {
+    while let Some(batch) = results.next_batch().await.inspect_err(canary::look_at)? {
         assert!(batch.num_rows() > 0, "an empty batch was handed over");
         assert_eq!(batch.schema(), results.schema());
-        all.extend(batch.column(0).as_primitive::<Int64Type>().values());
+        all.extend(batch_ids(&batch));
     }
     Ok(all)
 }

@@ -194,6 +194,11 @@ fn the_manifest_lies_on_request() {
     }
     server.set_switches(switches(&json!({"manifest_chunks": "partial"})));
     assert_eq!(client.poll(&answer["statement_id"])["manifest"]["chunks"].as_array().unwrap().len(), 2);
+    server.set_switches(switches(&json!({"manifest_chunks": "wrong"})));
+    let manifest = client.poll(&answer["statement_id"])["manifest"].clone();
+    let chunks = manifest["chunks"].as_array().unwrap().iter();
+    let listed: Vec<_> = chunks.map(|chunk| [&chunk["chunk_index"], &chunk["row_count"]].map(Value::as_u64)).collect();
+    assert_eq!(listed, [[Some(0), Some(1000)], [Some(1), Some(2000)], [Some(3), Some(500)]]);
     let next = |switch: Value, chunk_index: u64| {
         server.set_switches(switches(&switch));
         let data = client.chunk(&answer["statement_id"], chunk_index).json();

@@ -119,6 +119,31 @@ fn chunks_come_with_other_rows() {
 }
 
 #[test]
+fn a_chunk_comes_with_another_type() {
+    let scene = scene(&json!([{"on": "download", "chunk_index": 1, "do": "other_type"}]));
+    let batches = |chunk| read_stream(&decompress(&scene.get(chunk).unwrap().body));
+    let (other, usual) = (batches(1), batches(1));
+    assert_ne!(other[0].schema().field(0).data_type(), usual[0].schema().field(0).data_type());
+    let rows = |batches: &[arrow_array::RecordBatch]| -> usize {
+        batches.iter().map(arrow_array::RecordBatch::num_rows).sum()
+    };
+    assert_eq!((rows(&other), rows(&usual)), (1000, 1000));
+}
+
+#[test]
+fn a_body_falls_silent() {
+    let scene = scene(&json!([{"on": "download", "do": {"stall": {"bytes": 100}}}]));
+    let fetched = std::thread::scope(|scope| {
+        let fetch = scope.spawn(|| scene.get(0));
+        std::thread::sleep(Duration::from_millis(500));
+        let still_waiting = !fetch.is_finished();
+        scene.server.stop();
+        (still_waiting, fetch.join().unwrap().map_or(0, |reply| reply.body.len()))
+    });
+    assert!(fetched.0 && fetched.1 <= 100, "{fetched:?}");
+}
+
+#[test]
 fn a_chunk_call_can_answer_for_another_chunk() {
     let scene = scene(&json!([{"on": "chunk", "chunk_index": 1, "do": {"wrong_chunk": {"index": 2}}}]));
     let data = scene.client().chunk(&scene.answer["statement_id"], 1).json();
