@@ -99,14 +99,16 @@ impl ByteBudget {
 impl Permit {
     /// Waits until the body may be decoded to about `content` bytes, and takes room for them.
     ///
-    /// Of those that wait the first in the order of consumption goes first.
+    /// Of those that wait the first in the order of consumption goes first, and none that the reader is far from: decoding
+    /// is faster than reading, content is larger than bodies, and memory that was just used is faster than new one.
     pub(crate) async fn decode(&mut self, content: usize) {
         let budget = Arc::clone(&self.budget);
         let decoding = &mut self.decoding;
         budget
             .when(|state| {
                 state.waiting.insert(self.place);
-                let fits = state.used.saturating_add(content) <= budget.limit && state.decoding < *DECODERS;
+                let near = self.place <= state.asked + *DECODERS as u64;
+                let fits = state.used.saturating_add(content) <= budget.limit && state.decoding < *DECODERS && near;
                 let turn = state.asked > self.place || (fits && state.waiting.first() == Some(&self.place));
                 if turn {
                     state.waiting.remove(&self.place);
@@ -239,10 +241,10 @@ mod tests {
     async fn of_the_waiting_the_first_in_order_is_decoded_first() {
         let budget = ByteBudget::new(100);
         let mut permits = Vec::new();
-        for place in 0..4 {
+        for place in 0..2 {
             permits.push(budget.admit(place, 10, 0).await);
         }
-        let mut blocker = budget.admit(4, 0, 0).await;
+        let mut blocker = budget.admit(2, 0, 0).await;
         blocker.decode(60).await;
         let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
         for mut permit in permits.into_iter().rev() {
@@ -255,9 +257,22 @@ mod tests {
             tokio::task::yield_now().await;
         }
         blocker.settle(0);
-        for expected in 0..4 {
+        for expected in 0..2 {
             assert_eq!(order.recv().await, Some(expected));
         }
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_the_reader_is_far_from_is_not_decoded_yet() {
+        let budget = ByteBudget::new(100);
+        let far = *DECODERS as u64 + 1;
+        let mut near = budget.admit(far - 1, 10, 0).await;
+        near.decode(10).await;
+        let mut chunk = budget.admit(far, 10, 0).await;
+        assert!(waits(chunk.decode(10)).await, "although it fits");
+        near.settle(10);
+        budget.ask_for(0);
+        chunk.decode(10).await;
     }
 
     #[tokio::test]

@@ -149,8 +149,8 @@ async fn pump(
     chunks: mpsc::UnboundedSender<Task<Result<Chunk>>>,
 ) -> Result<()> {
     let most = fetch.client.config().results.max_concurrent_downloads.clamp(1, MAX_CONNECTIONS);
-    // Until the first file is there, half of the connections are enough: the reader waits for just that one, and where
-    // the network is the limit, each of the others takes its share of it.
+    // Until the first chunk is ready, half of the connections are enough: the reader waits for just that one, and where
+    // the network or the processor is the limit, each of the others takes its share of it.
     let at_first = most.div_ceil(2);
     let slots = Arc::new(Semaphore::new(at_first));
     for place in 0.. {
@@ -181,8 +181,7 @@ async fn pump(
         };
         let spare = spare.min(fetch.useful_ranges(&link) - 1);
         let spare = Arc::clone(&slots).try_acquire_many_owned(u32::try_from(spare).unwrap_or(0)).ok();
-        let held = Some(Held { slot, spare, later });
-        let connections = Connections { slots: Arc::clone(&slots), held };
+        let connections = Connections { slots: Arc::clone(&slots), held: Some(Held { slot, spare }), later };
         let fetch = Arc::clone(&fetch);
         // Connections are not opened in advance. A download starts when its link is known, so only chunks without a link yet
         // could gain, and a request without a signature is one that stores refuse and log. Warm connections gained nothing:
@@ -205,6 +204,8 @@ async fn pump(
 struct Connections {
     slots: Arc<Semaphore>,
     held: Option<Held>,
+    #[expect(dead_code, reason = "held")]
+    later: Option<Later>,
 }
 
 struct Held {
@@ -212,8 +213,6 @@ struct Held {
     slot: OwnedSemaphorePermit,
     /// With these it is fetched in ranges.
     spare: Option<OwnedSemaphorePermit>,
-    #[expect(dead_code, reason = "held")]
-    later: Option<Later>,
 }
 
 /// Slots that there are only when this is dropped.
@@ -232,7 +231,7 @@ impl Connections {
     /// How many may be opened, after waiting for one where none is held.
     async fn count(&mut self) -> usize {
         if self.held.is_none() {
-            self.held = self.another().await.map(|slot| Held { slot, spare: None, later: None });
+            self.held = self.another().await.map(|slot| Held { slot, spare: None });
         }
         let spare = self.held.as_ref().and_then(|held| held.spare.as_ref());
         1 + spare.map_or(0, OwnedSemaphorePermit::num_permits)
