@@ -38,7 +38,7 @@ mod session;
 mod statement;
 
 pub use auth::{Credentials, Secret};
-pub use config::{ResultConfig, RetryConfig, SessionConfig};
+pub use config::{ResultConfig, RetryConfig, SessionConfig, ValueForm};
 pub use error::{Error, ErrorKind, Result};
 pub use execution::{ExecutedStatement, StatementCanceller, StatementState};
 pub use params::Parameter;

@@ -1,8 +1,9 @@
 //! Result columns as the manifest describes them, and the Arrow schema that follows from them.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_schema::{DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, Field, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sea::wire::ColumnInfo;
@@ -23,6 +24,30 @@ pub struct Column {
     pub type_precision: Option<i64>,
     /// Scale, for DECIMAL only.
     pub type_scale: Option<i64>,
+    /// Qualifier, for INTERVAL only, for example `DAY TO SECOND`.
+    pub type_interval_type: Option<String>,
+}
+
+impl Column {
+    /// Returns what the manifest says of the type, as metadata of the Arrow field. Warehouses send none themselves.
+    ///
+    /// `Spark:DataType:SqlName` is the key of the platform's older interface, which tools still look for.
+    pub(crate) fn metadata(&self) -> HashMap<String, String> {
+        let required = [
+            ("databricks.type_name", Some(self.type_name.clone())),
+            ("databricks.type_text", Some(self.type_text.clone())),
+            ("Spark:DataType:SqlName", Some(self.type_text.clone())),
+            ("databricks.type_precision", self.type_precision.map(|precision| precision.to_string())),
+            ("databricks.type_scale", self.type_scale.map(|scale| scale.to_string())),
+            ("databricks.type_interval_type", self.type_interval_type.clone()),
+        ];
+        required.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+    }
+
+    /// Returns the SQL type, unless its text is not understood.
+    pub(crate) fn sql_type(&self) -> Option<SqlType> {
+        TypeText { rest: self.type_text.trim() }.parse(0)
+    }
 }
 
 impl From<ColumnInfo> for Column {
@@ -33,43 +58,105 @@ impl From<ColumnInfo> for Column {
             type_name: info.type_name,
             type_precision: info.type_precision,
             type_scale: info.type_scale,
+            type_interval_type: info.type_interval_type,
         }
+    }
+}
+
+/// The time zone that a session's timestamps are shown in, as far as it is known without asking: the one the session was
+/// opened with, and from then on the one of its latest result that has timestamps.
+#[derive(Debug)]
+pub(crate) struct SessionZone(Mutex<Arc<str>>);
+
+impl SessionZone {
+    /// Takes the zone from the parameters that the session is opened with; without one it is the warehouse's default.
+    pub(crate) fn new(session_configuration: &BTreeMap<String, String>) -> Self {
+        let is_zone =
+            |key: &str| key.eq_ignore_ascii_case("timezone") || key.eq_ignore_ascii_case("spark.sql.session.timezone");
+        let zone = session_configuration.iter().find(|(key, _)| is_zone(key)).map(|(_, zone)| zone.as_str());
+        Self(Mutex::new(Arc::from(zone.unwrap_or("Etc/UTC"))))
+    }
+
+    pub(crate) fn get(&self) -> Arc<str> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes the zone of the first timestamp in a schema from the wire.
+    pub(crate) fn learn(&self, schema: &Schema) {
+        if let Some(zone) = schema.fields().iter().find_map(|field| zone_in(field.data_type())) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = zone;
+        }
+    }
+}
+
+fn zone_in(data_type: &DataType) -> Option<Arc<str>> {
+    match data_type {
+        DataType::Timestamp(_, zone) => zone.clone(),
+        DataType::List(field) | DataType::LargeList(field) | DataType::Map(field, _) => zone_in(field.data_type()),
+        DataType::Struct(fields) => fields.iter().find_map(|field| zone_in(field.data_type())),
+        _ => None,
     }
 }
 
 /// Builds the Arrow schema of a result that carries none: one without rows, or one in JSON.
 ///
-/// The types are those a warehouse puts on the wire for the same columns, except that the session's time zone is not
-/// known here: TIMESTAMP gets `Etc/UTC`, the warehouse's default.
-pub(crate) fn from_manifest(columns: &[Column]) -> Result<SchemaRef> {
-    let fields: Result<Vec<Field>> =
-        columns.iter().map(|column| Ok(Field::new(&column.name, data_type(&column.type_text)?, true))).collect();
+/// The types are those a warehouse puts on the wire for the same columns.
+pub(crate) fn from_manifest(columns: &[Column], zone: &Arc<str>) -> Result<SchemaRef> {
+    let fields: Result<Vec<Field>> = columns
+        .iter()
+        .map(|column| {
+            let sql_type = column.sql_type().ok_or_else(|| {
+                let text = format!("the column type `{}` is not understood", column.type_text);
+                Error::new(ErrorKind::Protocol, text)
+            })?;
+            Ok(Field::new(&column.name, sql_type.wire_type(zone), true))
+        })
+        .collect();
     Ok(Arc::new(Schema::new(fields?)))
 }
 
-/// Checks a chunk's schema against the manifest and returns it with the manifest's names and every field nullable.
-///
-/// Names are bound by position because they may repeat; nullability flags on the wire are not reliable (literals and
-/// counts come as non-null).
-pub(crate) fn from_chunk(chunk: &Schema, columns: &[Column]) -> Result<SchemaRef> {
-    if chunk.fields().len() != columns.len() {
-        let text = format!("a chunk has {} columns and the manifest {}", chunk.fields().len(), columns.len());
-        return Err(Error::new(ErrorKind::DataLoss, text));
-    }
-    let fields: Vec<Field> = chunk
-        .fields()
-        .iter()
-        .zip(columns)
-        .map(|(field, column)| field.as_ref().clone().with_name(&column.name).with_nullable(true))
-        .collect();
-    Ok(Arc::new(Schema::new(fields)))
+/// A SQL type, as far as it decides how values travel and how they are handed over.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum SqlType {
+    Timestamp,
+    /// GEOMETRY or GEOGRAPHY, with the SRID of values that do not name theirs.
+    Geospatial {
+        srid: i32,
+    },
+    Array(Box<Self>),
+    Map(Box<Self>, Box<Self>),
+    Struct(Vec<(String, Self)>),
+    /// Every other one, by its Arrow type. Unknown types are text on the wire.
+    Plain(DataType),
 }
 
-/// Returns the Arrow type of a SQL type text. Unknown types are text on the wire.
-fn data_type(type_text: &str) -> Result<DataType> {
-    TypeText { rest: type_text.trim() }
-        .parse(0)
-        .ok_or_else(|| Error::new(ErrorKind::Protocol, format!("the column type `{type_text}` is not understood")))
+impl SqlType {
+    /// Returns the Arrow type of the values on the wire of a session in `zone`.
+    pub(crate) fn wire_type(&self, zone: &Arc<str>) -> DataType {
+        match self {
+            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::clone(zone))),
+            Self::Geospatial { .. } => DataType::Utf8,
+            Self::Array(element) => DataType::List(Arc::new(element_field(element.wire_type(zone)))),
+            Self::Map(key, value) => {
+                DataType::Map(Arc::new(entries_field(key.wire_type(zone), value.wire_type(zone))), false)
+            }
+            Self::Struct(fields) => DataType::Struct(
+                fields.iter().map(|(name, field)| Field::new(name, field.wire_type(zone), true)).collect(),
+            ),
+            Self::Plain(data_type) => data_type.clone(),
+        }
+    }
+}
+
+/// The field of the values of a list.
+pub(crate) fn element_field(element: DataType) -> Field {
+    Field::new("element", element, true)
+}
+
+/// The field of the entries of a map.
+pub(crate) fn entries_field(key: DataType, value: DataType) -> Field {
+    let entries = Fields::from(vec![Field::new("key", key, false), Field::new("value", value, true)]);
+    Field::new("entries", DataType::Struct(entries), false)
 }
 
 /// A recursive reader of type texts such as `MAP<STRING, STRUCT<a: INT NOT NULL COMMENT 'x', b: DECIMAL(10,2)>>`.
@@ -78,7 +165,7 @@ struct TypeText<'a> {
 }
 
 impl<'a> TypeText<'a> {
-    fn parse(&mut self, depth: usize) -> Option<DataType> {
+    fn parse(&mut self, depth: usize) -> Option<SqlType> {
         if depth > MAX_NESTING {
             return None;
         }
@@ -87,46 +174,55 @@ impl<'a> TypeText<'a> {
             "ARRAY" if self.eat("<") => {
                 let element = self.parse(depth + 1)?;
                 self.close()?;
-                DataType::List(Arc::new(Field::new("element", element, true)))
+                SqlType::Array(Box::new(element))
             }
             "MAP" if self.eat("<") => {
                 let key = self.parse(depth + 1)?;
                 self.eat(",").then_some(())?;
                 let value = self.parse(depth + 1)?;
                 self.close()?;
-                let entries = Fields::from(vec![Field::new("key", key, false), Field::new("value", value, true)]);
-                DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false)
+                SqlType::Map(Box::new(key), Box::new(value))
             }
-            "STRUCT" if self.eat("<") => DataType::Struct(self.fields(depth)?),
+            "STRUCT" if self.eat("<") => SqlType::Struct(self.fields(depth)?),
             "DECIMAL" | "NUMERIC" | "DEC" => {
                 let (precision, scale) = self.decimal()?;
-                DataType::Decimal128(precision, scale)
+                SqlType::Plain(DataType::Decimal128(precision, scale))
             }
-            "INTERVAL" => self.interval(),
+            "INTERVAL" => SqlType::Plain(self.interval()),
+            "GEOMETRY" | "GEOGRAPHY" => self.geospatial(name == "GEOGRAPHY"),
+            "OBJECT" if self.rest.trim_start().starts_with('<') => {
+                self.skip_brackets()?;
+                SqlType::Plain(DataType::Utf8)
+            }
+            "TIMESTAMP" | "TIMESTAMP_LTZ" => SqlType::Timestamp,
             _ => {
                 self.arguments();
-                simple(&name)
+                if self.next_is("COLLATE") {
+                    self.word();
+                    self.word();
+                }
+                SqlType::Plain(simple(&name))
             }
         };
-        if depth == 0 && !self.rest.trim().is_empty() && !matches!(parsed, DataType::Utf8) {
+        if depth == 0 && !self.rest.trim().is_empty() && parsed != SqlType::Plain(DataType::Utf8) {
             return None;
         }
         Some(parsed)
     }
 
-    fn fields(&mut self, depth: usize) -> Option<Fields> {
-        let mut fields: Vec<FieldRef> = Vec::new();
+    fn fields(&mut self, depth: usize) -> Option<Vec<(String, SqlType)>> {
+        let mut fields = Vec::new();
         if self.eat(">") {
-            return Some(Fields::from(fields));
+            return Some(fields);
         }
         loop {
             let name = self.identifier()?;
             self.eat(":");
             let parsed = self.parse(depth + 1)?;
             self.skip_attributes()?;
-            fields.push(Arc::new(Field::new(name, parsed, true)));
+            fields.push((name, parsed));
             if self.eat(">") {
-                return Some(Fields::from(fields));
+                return Some(fields);
             }
             self.eat(",").then_some(())?;
         }
@@ -164,7 +260,7 @@ impl<'a> TypeText<'a> {
     /// Year-month intervals are months on the wire, day-time ones a duration in microseconds (recorded in 2025).
     fn interval(&mut self) -> DataType {
         let unit = self.word().unwrap_or_default().to_ascii_uppercase();
-        if self.rest.trim_start().to_ascii_uppercase().starts_with("TO ") {
+        if self.next_is("TO") {
             self.word();
             self.word();
         }
@@ -172,6 +268,37 @@ impl<'a> TypeText<'a> {
             "YEAR" | "MONTH" => DataType::Interval(IntervalUnit::YearMonth),
             _ => DataType::Duration(TimeUnit::Microsecond),
         }
+    }
+
+    /// Reads `(4326)`; where no number stands, as in `(ANY)`, values without an SRID have the one usual for the type.
+    fn geospatial(&mut self, is_geography: bool) -> SqlType {
+        let usual = if is_geography { 4326 } else { 0 };
+        let declared = self.arguments().and_then(|arguments| arguments.split(',').next()?.trim().parse().ok());
+        SqlType::Geospatial { srid: declared.unwrap_or(usual) }
+    }
+
+    /// Skips `<...>` with what it contains; the fields of an OBJECT do not change how it travels.
+    fn skip_brackets(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        for (at, character) in self.rest.char_indices() {
+            match character {
+                '<' => depth += 1,
+                '>' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 && character == '>' {
+                self.rest = self.rest.get(at + 1..)?;
+                return Some(());
+            }
+        }
+        None
+    }
+
+    /// Tells whether `word` comes next, in any case, with a blank behind it.
+    fn next_is(&self, word: &str) -> bool {
+        let rest = self.rest.trim_start();
+        let found = rest.get(..word.len()).is_some_and(|found| found.eq_ignore_ascii_case(word));
+        found && rest.get(word.len()..).is_some_and(|rest| rest.starts_with(char::is_whitespace))
     }
 
     fn word(&mut self) -> Option<&'a str> {
@@ -236,7 +363,6 @@ fn simple(name: &str) -> DataType {
         "DOUBLE" => DataType::Float64,
         "BINARY" => DataType::Binary,
         "DATE" => DataType::Date32,
-        "TIMESTAMP" | "TIMESTAMP_LTZ" => DataType::Timestamp(TimeUnit::Microsecond, Some("Etc/UTC".into())),
         "TIMESTAMP_NTZ" => DataType::Timestamp(TimeUnit::Microsecond, None),
         "VOID" | "NULL" => DataType::Null,
         _ => DataType::Utf8,
@@ -246,6 +372,10 @@ fn simple(name: &str) -> DataType {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn data_type(text: &str) -> Option<DataType> {
+        TypeText { rest: text }.parse(0).map(|sql_type| sql_type.wire_type(&Arc::from("Etc/UTC")))
+    }
 
     #[test]
     fn type_texts() {
@@ -268,6 +398,11 @@ mod tests {
             ("ARRAY<ARRAY<INT>>", list(list(DataType::Int32))),
             ("ARRAY<INTERVAL DAY TO SECOND>", list(DataType::Duration(TimeUnit::Microsecond))),
             ("STRUCT<>", DataType::Struct(Fields::empty())),
+            ("OBJECT", DataType::Utf8),
+            ("ARRAY<STRING COLLATE UTF8_LCASE>", list(DataType::Utf8)),
+            ("ARRAY<OBJECT<a: ARRAY<INT>, b: STRING>>", list(DataType::Utf8)),
+            ("ARRAY<GEOGRAPHY(4326)>", list(DataType::Utf8)),
+            ("TIMESTAMP", DataType::Timestamp(TimeUnit::Microsecond, Some("Etc/UTC".into()))),
         ] {
             assert_eq!(data_type(text).unwrap(), expected, "{text}");
         }
@@ -296,9 +431,77 @@ mod tests {
             "DECIMAL(39,0)",
             "DECIMAL(1,2)",
             "INT INT",
+            "OBJECT<a: INT",
+            "GEOMETRY(0) GEOMETRY",
             &deep,
         ] {
-            assert_eq!(data_type(text).unwrap_err().kind(), ErrorKind::Protocol, "{}", &text[..text.len().min(20)]);
+            let columns = [column("c", text)];
+            let error = from_manifest(&columns, &Arc::from("Etc/UTC")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Protocol, "{}", &text[..text.len().min(20)]);
         }
+    }
+
+    fn column(name: &str, type_text: &str) -> Column {
+        Column {
+            name: name.to_owned(),
+            type_text: type_text.to_owned(),
+            type_name: type_text.split(['(', '<', ' ']).next().unwrap().to_owned(),
+            type_precision: None,
+            type_scale: None,
+            type_interval_type: None,
+        }
+    }
+
+    #[test]
+    fn the_manifest_becomes_metadata() {
+        let mut decimal = column("d", "DECIMAL(10,2)");
+        (decimal.type_precision, decimal.type_scale) = (Some(10), Some(2));
+        let mut interval = column("i", "INTERVAL DAY TO SECOND");
+        interval.type_interval_type = Some("DAY TO SECOND".to_owned());
+        for (column, expected) in [
+            (column("s", "STRING"), vec![]),
+            (decimal, vec![("databricks.type_precision", "10"), ("databricks.type_scale", "2")]),
+            (interval, vec![("databricks.type_interval_type", "DAY TO SECOND")]),
+        ] {
+            let always = [
+                ("databricks.type_name", column.type_name.as_str()),
+                ("databricks.type_text", column.type_text.as_str()),
+                ("Spark:DataType:SqlName", column.type_text.as_str()),
+            ];
+            let expected: HashMap<String, String> =
+                always.into_iter().chain(expected).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            assert_eq!(column.metadata(), expected);
+        }
+    }
+
+    #[test]
+    fn a_geospatial_type_says_which_srid_is_meant_without_one() {
+        for (text, expected) in [
+            ("GEOMETRY(4326)", 4326),
+            ("geometry( 3857 )", 3857),
+            ("GEOMETRY(ANY)", 0),
+            ("GEOMETRY", 0),
+            ("GEOGRAPHY", 4326),
+            ("GEOGRAPHY(ANY)", 4326),
+            ("GEOGRAPHY(4326, SPHERICAL)", 4326),
+            ("GEOMETRY(99999999999)", 0),
+        ] {
+            assert_eq!(column("g", text).sql_type(), Some(SqlType::Geospatial { srid: expected }), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_zone_of_a_session_is_learnt_from_its_results() {
+        let configuration = |key: &str| BTreeMap::from([(key.to_owned(), "Asia/Tokyo".to_owned())]);
+        assert_eq!(&*SessionZone::new(&BTreeMap::new()).get(), "Etc/UTC");
+        assert_eq!(&*SessionZone::new(&configuration("ansi_mode")).get(), "Etc/UTC");
+        assert_eq!(&*SessionZone::new(&configuration("TimeZone")).get(), "Asia/Tokyo");
+        let zone = SessionZone::new(&configuration("spark.sql.session.timeZone"));
+        assert_eq!(&*zone.get(), "Asia/Tokyo");
+        let columns = [column("a", "INT"), column("b", "STRUCT<x: MAP<STRING, ARRAY<TIMESTAMP>>>")];
+        zone.learn(&from_manifest(&columns, &Arc::from("Europe/Zurich")).unwrap());
+        assert_eq!(&*zone.get(), "Europe/Zurich");
+        zone.learn(&from_manifest(&[column("c", "TIMESTAMP_NTZ")], &Arc::from("Asia/Tokyo")).unwrap());
+        assert_eq!(&*zone.get(), "Europe/Zurich");
     }
 }

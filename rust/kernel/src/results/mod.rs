@@ -4,10 +4,13 @@ mod budget;
 pub mod decode;
 mod download;
 mod fetch;
+mod geospatial;
 mod json;
 mod link;
 mod links;
 mod memory;
+mod presentation;
+mod render;
 mod task;
 mod text;
 
@@ -15,9 +18,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::SchemaRef;
 use base64::Engine;
 use bytes::Bytes;
 use tracing::info;
@@ -29,6 +32,7 @@ use crate::sea::wire::{ChunkInfo, Manifest, ResultData, StatementResponse};
 use fetch::{Chunk, ChunkQueue, Fetch};
 pub(crate) use link::PresignedUrl;
 use links::{LinkStream, Renewer};
+use presentation::Presentation;
 
 /// Largest inline result that is gathered. The platform's own limit is 25 MiB.
 const MAX_INLINE_BYTES: usize = 1 << 30;
@@ -181,7 +185,7 @@ impl Compression {
 #[derive(Debug)]
 pub struct ResultStream {
     statement: ServerStatement,
-    schema: SchemaRef,
+    presentation: Presentation,
     columns: Vec<Column>,
     total_row_count: Option<i64>,
     truncated: bool,
@@ -248,13 +252,16 @@ impl ResultStream {
             ready.extend(chunks.next().await?);
             queue = Some(chunks);
         }
-        let schema = match ready.front() {
-            Some(chunk) => schema::from_chunk(&chunk.schema, &columns)?,
-            None => schema::from_manifest(&columns)?,
+        let client = statement.client();
+        let wire = match ready.front() {
+            Some(chunk) => Arc::clone(&chunk.schema),
+            None => schema::from_manifest(&columns, &client.zone().get())?,
         };
+        client.zone().learn(&wire);
+        let presentation = Presentation::new(&columns, &wire, &client.config().results)?;
         Ok(Self {
             statement,
-            schema,
+            presentation,
             columns,
             total_row_count: manifest.total_row_count,
             truncated: manifest.truncated,
@@ -267,7 +274,7 @@ impl ResultStream {
 
     /// Returns the Arrow schema; every batch has exactly this one. All fields are nullable.
     pub fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+        Arc::clone(self.presentation.schema())
     }
 
     /// Returns the columns as the manifest describes them.
@@ -362,7 +369,7 @@ impl ResultStream {
                         self.counters.chunks.add(1);
                     }
                     self.counters.rows.add(batch.num_rows() as u64);
-                    return self.conform(batch).map(Some);
+                    return self.presentation.present(batch).map(Some);
                 }
                 self.ready.pop_front();
                 self.counters.chunks.add(1);
@@ -373,22 +380,12 @@ impl ResultStream {
             };
             match next {
                 Some(chunk) => {
-                    self.check_schema(&chunk.schema)?;
+                    self.presentation.check(&chunk.schema)?;
                     self.ready.push_back(chunk);
                 }
                 None => return self.check_total().map(|()| None),
             }
         }
-    }
-
-    fn check_schema(&self, chunk: &Schema) -> Result<()> {
-        let types = |schema: &Schema| -> Vec<arrow_schema::DataType> {
-            schema.fields().iter().map(|field| field.data_type().clone()).collect()
-        };
-        if types(chunk) == types(&self.schema) {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::DataLoss, "a chunk has other column types than the first one"))
     }
 
     fn check_total(&self) -> Result<()> {
@@ -401,15 +398,6 @@ impl ResultStream {
             )),
             _ => Ok(()),
         }
-    }
-
-    /// Gives a batch the result's schema: the manifest's names, every field nullable.
-    fn conform(&self, batch: RecordBatch) -> Result<RecordBatch> {
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let (_, columns, _) = batch.into_parts();
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(|error| {
-            Error::new(ErrorKind::DataLoss, "a batch does not fit the result's schema").with_source(error)
-        })
     }
 }
 
@@ -466,7 +454,7 @@ async fn inline_json(
     columns: &[Column],
     counters: &Counters,
 ) -> Result<VecDeque<Chunk>> {
-    let schema = schema::from_manifest(columns)?;
+    let schema = schema::from_manifest(columns, &statement.client().zone().get())?;
     let mut chunks = VecDeque::new();
     let mut row_offset = 0_i64;
     let mut piece = first;
