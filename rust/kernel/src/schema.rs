@@ -122,6 +122,7 @@ pub(crate) enum SqlType {
     /// GEOMETRY or GEOGRAPHY, with the SRID of values that do not name theirs.
     Geospatial {
         srid: i32,
+        is_geography: bool,
     },
     Array(Box<Self>),
     Map(Box<Self>, Box<Self>),
@@ -274,7 +275,7 @@ impl<'a> TypeText<'a> {
     fn geospatial(&mut self, is_geography: bool) -> SqlType {
         let usual = if is_geography { 4326 } else { 0 };
         let declared = self.arguments().and_then(|arguments| arguments.split(',').next()?.trim().parse().ok());
-        SqlType::Geospatial { srid: declared.unwrap_or(usual) }
+        SqlType::Geospatial { srid: declared.unwrap_or(usual), is_geography }
     }
 
     /// Skips `<...>` with what it contains; the fields of an OBJECT do not change how it travels.
@@ -486,7 +487,12 @@ mod tests {
             ("GEOGRAPHY(4326, SPHERICAL)", 4326),
             ("GEOMETRY(99999999999)", 0),
         ] {
-            assert_eq!(column("g", text).sql_type(), Some(SqlType::Geospatial { srid: expected }), "{text}");
+            let is_geography = text.starts_with("GEOG");
+            assert_eq!(
+                column("g", text).sql_type(),
+                Some(SqlType::Geospatial { srid: expected, is_geography }),
+                "{text}"
+            );
         }
     }
 

@@ -1,5 +1,6 @@
 //! How a result's columns are handed over: decided once per result, done batch by batch, and for most results not at all.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -39,7 +40,7 @@ enum Conversion {
     Map(FieldRef, Option<Box<Conversion>>, Option<Box<Conversion>>),
     Struct(Fields, Vec<Option<Conversion>>),
     /// EWKT to bytes; the SRID is that of values without one.
-    GeospatialBytes(i32),
+    GeospatialBytes(i32, Fields),
     GeospatialText,
     IntervalText,
     NullText,
@@ -146,8 +147,8 @@ fn typed(
 ) -> Result<(DataType, Option<Conversion>), Reason> {
     let part = |sql_type, field: &Field| typed(sql_type, field.data_type(), geospatial);
     let (data_type, conversion) = match (sql_type, wire) {
-        (Some(SqlType::Geospatial { srid }), _) => {
-            return self::geospatial(*srid, wire, geospatial);
+        (Some(SqlType::Geospatial { srid, is_geography }), _) => {
+            return geospatial_value(*srid, *is_geography, wire, geospatial);
         }
         (Some(SqlType::Array(element)), DataType::List(field)) => {
             let (item, conversion) = part(Some(element), field)?;
@@ -193,22 +194,31 @@ fn typed(
     Ok((data_type, conversion))
 }
 
-fn geospatial(srid: i32, wire: &DataType, form: ValueForm) -> Result<(DataType, Option<Conversion>), Reason> {
-    let native = DataType::Struct(geospatial_fields());
+fn geospatial_value(
+    srid: i32,
+    is_geography: bool,
+    wire: &DataType,
+    form: ValueForm,
+) -> Result<(DataType, Option<Conversion>), Reason> {
+    let fields = geospatial_fields(srid, is_geography);
+    let native = DataType::Struct(fields.clone());
     match (wire, form) {
         (DataType::Utf8, ValueForm::Text) => Ok((DataType::Utf8, None)),
-        (DataType::Utf8, ValueForm::Native) => Ok((native, Some(Conversion::GeospatialBytes(srid)))),
-        (DataType::Struct(fields), _) if is_geospatial(fields) => Ok(match form {
+        (DataType::Utf8, ValueForm::Native) => Ok((native, Some(Conversion::GeospatialBytes(srid, fields)))),
+        (DataType::Struct(from), _) if is_geospatial(from) => Ok(match form {
             ValueForm::Text => (DataType::Utf8, Some(Conversion::GeospatialText)),
-            ValueForm::Native if *wire == native => (native, None),
-            ValueForm::Native => (native, Some(Conversion::Struct(geospatial_fields(), vec![None, None]))),
+            ValueForm::Native => (native, Some(Conversion::Struct(fields, vec![None, None]))),
         }),
         _ => Err("expected text, or struct<srid: int32, wkb: binary>".to_owned()),
     }
 }
 
-fn geospatial_fields() -> Fields {
-    Fields::from(vec![Field::new("srid", DataType::Int32, false), Field::new("wkb", DataType::Binary, false)])
+/// The fields of a geometry in bytes, marked as databricks-sql-kernel 1.3.0 does, so that tools know what the bytes are.
+fn geospatial_fields(srid: i32, is_geography: bool) -> Fields {
+    let kind = if is_geography { "geography" } else { "geometry" };
+    let mark = HashMap::from([(kind.to_owned(), "true".to_owned()), ("srid".to_owned(), srid.to_string())]);
+    let wkb = Field::new("wkb", DataType::Binary, false).with_metadata(mark);
+    Fields::from(vec![Field::new("srid", DataType::Int32, false), wkb])
 }
 
 fn is_geospatial(fields: &Fields) -> bool {
@@ -260,7 +270,7 @@ impl Conversion {
                 let made = StructArray::try_new_with_length(fields.clone(), columns?, nulls, from.len());
                 Arc::new(made.map_err(|error| error.to_string())?)
             }
-            Self::GeospatialBytes(srid) => geospatial_bytes(array, *srid)?,
+            Self::GeospatialBytes(srid, fields) => geospatial_bytes(array, *srid, fields)?,
             Self::GeospatialText => geospatial_texts(array, text_limit)?,
             Self::IntervalText => render::intervals(array, text_limit)?,
             Self::NullText => new_null_array(&DataType::Utf8, array.len()),
@@ -269,7 +279,7 @@ impl Conversion {
     }
 }
 
-fn geospatial_bytes(array: &ArrayRef, srid: i32) -> Result<ArrayRef, Reason> {
+fn geospatial_bytes(array: &ArrayRef, srid: i32, fields: &Fields) -> Result<ArrayRef, Reason> {
     let texts = array.as_string::<i32>();
     let (mut srids, mut values) = (Vec::with_capacity(texts.len()), Vec::new());
     let mut offsets = Vec::with_capacity(texts.len() + 1);
@@ -285,7 +295,7 @@ fn geospatial_bytes(array: &ArrayRef, srid: i32) -> Result<ArrayRef, Reason> {
     let wkb = BinaryArray::try_new(arrow_buffer::OffsetBuffer::new(offsets.into()), values.into(), None)
         .map_err(|error| error.to_string())?;
     let columns: Vec<ArrayRef> = vec![Arc::new(Int32Array::from(srids)), Arc::new(wkb)];
-    StructArray::try_new(geospatial_fields(), columns, texts.nulls().cloned())
+    StructArray::try_new(fields.clone(), columns, texts.nulls().cloned())
         .map(|structs| Arc::new(structs) as ArrayRef)
         .map_err(|error| error.to_string())
 }
@@ -458,7 +468,7 @@ mod tests {
         assert_eq!(structs.column(0).as_primitive::<Int32Type>().values(), &[4326, 0, 0]);
         assert_eq!(structs.column(1).as_binary::<i32>().value(2), point());
         assert_eq!(structs.nulls(), texts.nulls());
-        assert_eq!(structs.fields(), &geospatial_fields());
+        assert_eq!(structs.fields(), &geospatial_fields(4326, true));
         assert_eq!(&presented("GEOMETRY(4326)", Arc::clone(&texts), &text).unwrap(), &texts);
 
         for nullable in [true, false] {
@@ -467,7 +477,7 @@ mod tests {
             let made: Vec<_> = made.as_string::<i32>().iter().collect();
             assert_eq!(made, [Some("SRID=4326;POINT(1 2)"), None, Some("POINT(1 2)")]);
             let made = presented("GEOMETRY(4326)", wire, &native).unwrap();
-            assert_eq!(made.as_struct().fields(), &geospatial_fields());
+            assert_eq!(made.as_struct().fields(), &geospatial_fields(4326, false));
         }
 
         let mut lists = ListBuilder::new(StringBuilder::new());
