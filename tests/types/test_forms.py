@@ -264,7 +264,7 @@ def test_json_says_that_times_are_in_utc_where_the_session_is_not(place: WireWar
     assert other.column(0).to_pylist() == ['{"at":"2024-07-03 09:46:40.123456"}']
 
 
-@pytest.mark.parametrize("type_text", ["GEOMETRY(4326)", "GEOMETRY(0)", "GEOMETRY", "GEOMETRY(ANY)", "GEOGRAPHY(4326)"])
+@pytest.mark.parametrize("type_text", ["GEOMETRY(4326)", "GEOMETRY(0)", "GEOMETRY", "GEOMETRY(ANY)", "GEOGRAPHY(4326)", "GEOGRAPHY(ANY)", "GEOGRAPHY"])
 def test_geometries_are_those_of_the_official_kernel(place: WireWarehouse, type_text: str) -> None:
     statement = place.put(type_text, pa.array([*GEOMETRIES, None]))
     native = ours(place, statement, geospatial="native")

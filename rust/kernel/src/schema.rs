@@ -119,11 +119,7 @@ pub(crate) fn from_manifest(columns: &[Column], zone: &Arc<str>) -> Result<Schem
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum SqlType {
     Timestamp,
-    /// GEOMETRY or GEOGRAPHY, with the SRID of values that do not name theirs.
-    Geospatial {
-        srid: i32,
-        is_geography: bool,
-    },
+    Geospatial(GeospatialType),
     Array(Box<Self>),
     Map(Box<Self>, Box<Self>),
     Struct(Vec<(String, Self)>),
@@ -131,12 +127,22 @@ pub(crate) enum SqlType {
     Plain(DataType),
 }
 
+/// GEOMETRY or GEOGRAPHY.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct GeospatialType {
+    pub(crate) is_geography: bool,
+    /// The SRID of values that do not name theirs.
+    pub(crate) srid: i32,
+    /// Values may have any SRID.
+    pub(crate) is_mixed: bool,
+}
+
 impl SqlType {
     /// Returns the Arrow type of the values on the wire of a session in `zone`.
     pub(crate) fn wire_type(&self, zone: &Arc<str>) -> DataType {
         match self {
             Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::clone(zone))),
-            Self::Geospatial { .. } => DataType::Utf8,
+            Self::Geospatial(_) => DataType::Utf8,
             Self::Array(element) => DataType::List(Arc::new(element_field(element.wire_type(zone)))),
             Self::Map(key, value) => {
                 DataType::Map(Arc::new(entries_field(key.wire_type(zone), value.wire_type(zone))), false)
@@ -274,8 +280,12 @@ impl<'a> TypeText<'a> {
     /// Reads `(4326)`; where no number stands, as in `(ANY)`, values without an SRID have the one usual for the type.
     fn geospatial(&mut self, is_geography: bool) -> SqlType {
         let usual = if is_geography { 4326 } else { 0 };
-        let declared = self.arguments().and_then(|arguments| arguments.split(',').next()?.trim().parse().ok());
-        SqlType::Geospatial { srid: declared.unwrap_or(usual), is_geography }
+        let argument = self.arguments().and_then(|arguments| arguments.split(',').next()).unwrap_or_default().trim();
+        SqlType::Geospatial(GeospatialType {
+            is_geography,
+            srid: argument.parse().unwrap_or(usual),
+            is_mixed: argument.eq_ignore_ascii_case("ANY"),
+        })
     }
 
     /// Skips `<...>` with what it contains; the fields of an OBJECT do not change how it travels.

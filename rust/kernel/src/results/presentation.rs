@@ -15,7 +15,7 @@ use super::render::Texts;
 use super::{geospatial, render};
 use crate::config::{ResultConfig, ValueForm};
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::{Column, SqlType, element_field, entries_field};
+use crate::schema::{Column, GeospatialType, SqlType, element_field, entries_field};
 
 /// Why a value cannot be handed over as asked.
 type Reason = String;
@@ -35,17 +35,17 @@ pub(crate) struct Presentation {
 #[derive(Debug)]
 enum Conversion {
     /// The same values under a type with other names and nullability inside.
-    List(FieldRef, Option<Box<Conversion>>),
-    LargeList(FieldRef, Option<Box<Conversion>>),
-    Map(FieldRef, Option<Box<Conversion>>, Option<Box<Conversion>>),
-    Struct(Fields, Vec<Option<Conversion>>),
+    List(FieldRef, Option<Box<Self>>),
+    LargeList(FieldRef, Option<Box<Self>>),
+    Map(FieldRef, Option<Box<Self>>, Option<Box<Self>>),
+    Struct(Fields, Vec<Option<Self>>),
     /// EWKT to bytes; the SRID is that of values without one.
     GeospatialBytes(i32, Fields),
     GeospatialText,
     IntervalText,
     NullText,
     /// JSON text of what the inner conversion makes.
-    Json(Option<Box<Conversion>>),
+    Json(Option<Box<Self>>),
 }
 
 impl Presentation {
@@ -122,7 +122,7 @@ fn planned(
     config: &ResultConfig,
 ) -> Result<(DataType, Option<Conversion>), Reason> {
     let (data_type, conversion) = typed(sql_type, wire, config.geospatial)?;
-    let is_geospatial = matches!(sql_type, Some(SqlType::Geospatial { .. }));
+    let is_geospatial = matches!(sql_type, Some(SqlType::Geospatial(_)));
     Ok(match &data_type {
         DataType::List(_) | DataType::LargeList(_) | DataType::Map(..) | DataType::Struct(_)
             if config.complex_types == ValueForm::Text && !is_geospatial =>
@@ -147,9 +147,7 @@ fn typed(
 ) -> Result<(DataType, Option<Conversion>), Reason> {
     let part = |sql_type, field: &Field| typed(sql_type, field.data_type(), geospatial);
     let (data_type, conversion) = match (sql_type, wire) {
-        (Some(SqlType::Geospatial { srid, is_geography }), _) => {
-            return geospatial_value(*srid, *is_geography, wire, geospatial);
-        }
+        (Some(SqlType::Geospatial(declared)), _) => return geospatial_value(*declared, wire, geospatial),
         (Some(SqlType::Array(element)), DataType::List(field)) => {
             let (item, conversion) = part(Some(element), field)?;
             let field = Arc::new(element_field(item));
@@ -195,16 +193,15 @@ fn typed(
 }
 
 fn geospatial_value(
-    srid: i32,
-    is_geography: bool,
+    declared: GeospatialType,
     wire: &DataType,
     form: ValueForm,
 ) -> Result<(DataType, Option<Conversion>), Reason> {
-    let fields = geospatial_fields(srid, is_geography);
+    let fields = geospatial_fields(declared);
     let native = DataType::Struct(fields.clone());
     match (wire, form) {
         (DataType::Utf8, ValueForm::Text) => Ok((DataType::Utf8, None)),
-        (DataType::Utf8, ValueForm::Native) => Ok((native, Some(Conversion::GeospatialBytes(srid, fields)))),
+        (DataType::Utf8, ValueForm::Native) => Ok((native, Some(Conversion::GeospatialBytes(declared.srid, fields)))),
         (DataType::Struct(from), _) if is_geospatial(from) => Ok(match form {
             ValueForm::Text => (DataType::Utf8, Some(Conversion::GeospatialText)),
             ValueForm::Native => (native, Some(Conversion::Struct(fields, vec![None, None]))),
@@ -214,8 +211,9 @@ fn geospatial_value(
 }
 
 /// The fields of a geometry in bytes, marked as databricks-sql-kernel 1.3.0 does, so that tools know what the bytes are.
-fn geospatial_fields(srid: i32, is_geography: bool) -> Fields {
-    let kind = if is_geography { "geography" } else { "geometry" };
+fn geospatial_fields(declared: GeospatialType) -> Fields {
+    let kind = if declared.is_geography { "geography" } else { "geometry" };
+    let srid = if declared.is_mixed { -1 } else { declared.srid };
     let mark = HashMap::from([(kind.to_owned(), "true".to_owned()), ("srid".to_owned(), srid.to_string())]);
     let wkb = Field::new("wkb", DataType::Binary, false).with_metadata(mark);
     Fields::from(vec![Field::new("srid", DataType::Int32, false), wkb])
@@ -468,7 +466,10 @@ mod tests {
         assert_eq!(structs.column(0).as_primitive::<Int32Type>().values(), &[4326, 0, 0]);
         assert_eq!(structs.column(1).as_binary::<i32>().value(2), point());
         assert_eq!(structs.nulls(), texts.nulls());
-        assert_eq!(structs.fields(), &geospatial_fields(4326, true));
+        assert_eq!(
+            structs.fields(),
+            &geospatial_fields(GeospatialType { is_geography: true, srid: 4326, is_mixed: false })
+        );
         assert_eq!(&presented("GEOMETRY(4326)", Arc::clone(&texts), &text).unwrap(), &texts);
 
         for nullable in [true, false] {
@@ -477,7 +478,10 @@ mod tests {
             let made: Vec<_> = made.as_string::<i32>().iter().collect();
             assert_eq!(made, [Some("SRID=4326;POINT(1 2)"), None, Some("POINT(1 2)")]);
             let made = presented("GEOMETRY(4326)", wire, &native).unwrap();
-            assert_eq!(made.as_struct().fields(), &geospatial_fields(4326, false));
+            assert_eq!(
+                made.as_struct().fields(),
+                &geospatial_fields(GeospatialType { is_geography: false, srid: 4326, is_mixed: false })
+            );
         }
 
         let mut lists = ListBuilder::new(StringBuilder::new());

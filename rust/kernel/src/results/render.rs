@@ -21,7 +21,8 @@ use arrow_array::{
 };
 use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, IntervalUnit, TimeUnit};
-use base64::Engine;
+use base64::display::Base64Display;
+use base64::prelude::BASE64_STANDARD;
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 const NANOS_PER_DAY: i128 = 86_400 * NANOS_PER_SECOND;
@@ -134,7 +135,7 @@ enum Values<'a> {
     List(&'a OffsetBuffer<i32>, Box<Nullable<'a>>),
     LargeList(&'a OffsetBuffer<i64>, Box<Nullable<'a>>),
     Struct(Vec<(&'a str, Nullable<'a>)>),
-    Map(&'a OffsetBuffer<i32>, Box<Values<'a>>, Box<Nullable<'a>>),
+    Map(&'a OffsetBuffer<i32>, Box<Self>, Box<Nullable<'a>>),
 }
 
 /// Values with the rows in which there is none.
@@ -321,8 +322,8 @@ impl<'a> Values<'a> {
                 out.write_str(&Decimal128Type::format_decimal(values.value(row), values.precision(), values.scale()))
             }
             Self::Text(_) | Self::LargeText(_) | Self::TextView(_) => out.write_str(self.text(row)),
-            Self::Binary(values) => write_base64(values.value(row), out),
-            Self::LargeBinary(values) => write_base64(values.value(row), out),
+            Self::Binary(values) => write!(out, "{}", Base64Display::new(values.value(row), &BASE64_STANDARD)),
+            Self::LargeBinary(values) => write!(out, "{}", Base64Display::new(values.value(row), &BASE64_STANDARD)),
             Self::Date(values) => write_date(i64::from(values.value(row)), out),
             Self::Timestamp(counts, nanos, needs_z) => {
                 let count = counts.get(row).copied().unwrap_or_default();
@@ -400,11 +401,6 @@ fn write_quoted(text: &str, out: &mut String) {
     }
     out.push_str(rest);
     out.push('"');
-}
-
-fn write_base64(bytes: &[u8], out: &mut String) -> std::fmt::Result {
-    base64::prelude::BASE64_STANDARD.encode_string(bytes, out);
-    Ok(())
 }
 
 /// Writes the fewest digits that mean the number: plain between 0.001 and ten million, else with an exponent.
