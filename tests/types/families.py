@@ -26,22 +26,13 @@ class Family:
     column: pa.Array
     #: The same as rows of a cursor show them.
     rows: list[Any]
-    #: The Arrow type as it arrives; that of `column` where nothing else is said.
-    arrow_type: pa.DataType | None = None
     #: An expression per value that makes them in SQL, where the local warehouse has the type.
     sql: tuple[str, ...] = ()
     #: Metadata besides names and texts of the type.
     metadata: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def arrives(self) -> pa.DataType:
-        """The Arrow type as it arrives."""
-        return self.column.type if self.arrow_type is None else self.arrow_type
 
-
-def plain(
-    name: str, type_text: str, type_name: str, arrow_type: pa.DataType, values: list[Any], **more: Any
-) -> Family:
+def plain(name: str, type_text: str, type_name: str, arrow_type: pa.DataType, values: list[Any], **more: Any) -> Family:
     """A family whose rows are what pyarrow makes of the column."""
     column = pa.array(values, arrow_type)
     return Family(name, type_text, type_name, column, more.pop("rows", values), **more)
@@ -199,11 +190,7 @@ FAMILIES = [
         "INTERVAL",
         pa.array([pa.MonthDayNano([months, 0, 0]) for months in MONTHS], pa.month_day_nano_interval()),
         ["1-2", "-2-1", "0-0", "178956970-7", "-178956970-8"],
-        # pyarrow has no way to make the type: it comes over as an int32 of months with another name.
-        arrow_type=pa.int32(),
-        sql=tuple(
-            f"INTERVAL '{text}' YEAR TO MONTH" for text in ("1-2", "-2-1", "0-0", "178956970-7", "-178956970-8")
-        ),
+        sql=tuple(f"INTERVAL '{text}' YEAR TO MONTH" for text in ("1-2", "-2-1", "0-0", "178956970-7", "-178956970-8")),
         metadata=(("databricks.type_interval_type", "YEAR TO MONTH"),),
     ),
     plain(
@@ -260,8 +247,10 @@ FAMILIES = [
         ),
         [{"a": 1, "b c": [{"d": Decimal("1.20")}, {"d": None}, None]}, {"a": None, "b c": None}],
         sql=(
-            "named_struct('a', 1, 'b c', array(named_struct('d', CAST('1.20' AS DECIMAL(4,2))),"
-            " named_struct('d', CAST(NULL AS DECIMAL(4,2))), NULL))",
+            (
+                "named_struct('a', 1, 'b c', array(named_struct('d', CAST('1.20' AS DECIMAL(4,2))),"
+                " named_struct('d', CAST(NULL AS DECIMAL(4,2))), NULL))"
+            ),
             "named_struct('a', CAST(NULL AS INT), 'b c', CAST(NULL AS ARRAY<STRUCT<d: DECIMAL(4,2)>>))",
         ),
     ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pytest
 from databricks import sql as connector
 from families import FAMILIES, Family
@@ -13,6 +12,8 @@ from wire import WireWarehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pyarrow as pa
 
 #: What its rows lose when they are made by pandas, which they are unless `_disable_pandas` is set.
 LOST_BY_PANDAS = {

@@ -497,12 +497,9 @@ mod tests {
             ("GEOGRAPHY(4326, SPHERICAL)", 4326),
             ("GEOMETRY(99999999999)", 0),
         ] {
-            let is_geography = text.starts_with("GEOG");
-            assert_eq!(
-                column("g", text).sql_type(),
-                Some(SqlType::Geospatial { srid: expected, is_geography }),
-                "{text}"
-            );
+            let (is_geography, is_mixed) = (text.starts_with("GEOG"), text.contains("ANY"));
+            let expected = GeospatialType { is_geography, srid: expected, is_mixed };
+            assert_eq!(column("g", text).sql_type(), Some(SqlType::Geospatial(expected)), "{text}");
         }
     }
 
