@@ -85,9 +85,10 @@ impl Dimensions {
     }
 }
 
-/// Reads EWKT; `srid` is that of a value which does not name one. Returns the SRID and appends the WKB to `out`.
-pub(crate) fn wkb_of_text(text: &str, srid: i32, out: &mut Vec<u8>) -> Result<i32, Reason> {
-    let mut reader = TextReader { rest: text.trim_start() };
+/// Reads EWKT; `srid` is that of a value which does not name one. Returns the SRID and appends the WKB to `out`, which may
+/// grow to `limit` bytes.
+pub(crate) fn wkb_of_text(text: &str, srid: i32, out: &mut Vec<u8>, limit: usize) -> Result<i32, Reason> {
+    let mut reader = TextReader { rest: text.trim_start(), limit };
     let mut srid = srid;
     if reader.rest.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("SRID=")) {
         let (number, rest) = reader.rest.split_once(';').ok_or("its SRID does not end")?;
@@ -95,11 +96,13 @@ pub(crate) fn wkb_of_text(text: &str, srid: i32, out: &mut Vec<u8>) -> Result<i3
         reader.rest = rest;
     }
     reader.geometry(0, out)?;
+    reader.check(out)?;
     if reader.next().is_empty() { Ok(srid) } else { Err("text follows the geometry") }
 }
 
 struct TextReader<'a> {
     rest: &'a str,
+    limit: usize,
 }
 
 impl<'a> TextReader<'a> {
@@ -211,6 +214,7 @@ impl<'a> TextReader<'a> {
         let mut count = 0_u32;
         loop {
             item(self, out)?;
+            self.check(out)?;
             count = count.checked_add(1).ok_or("it has too many parts")?;
             if !self.eat(',') {
                 break;
@@ -236,6 +240,10 @@ impl<'a> TextReader<'a> {
             self.rest = rest;
         }
         Ok(())
+    }
+
+    fn check(&self, out: &[u8]) -> Result<(), Reason> {
+        if out.len() <= self.limit { Ok(()) } else { Err("its bytes are too many") }
     }
 
     fn open(&mut self) -> Result<(), Reason> {
@@ -420,7 +428,7 @@ mod tests {
 
     fn wkb(text: &str) -> Result<(i32, Vec<u8>), Reason> {
         let mut out = Vec::new();
-        wkb_of_text(text, 4326, &mut out).map(|srid| (srid, out))
+        wkb_of_text(text, 4326, &mut out, 1 << 20).map(|srid| (srid, out))
     }
 
     fn text(wkb: &[u8], srid: i32) -> Result<String, Reason> {
@@ -498,7 +506,7 @@ mod tests {
             for (prefix, srid) in [("", 0), ("SRID=4326;", 4326), ("SRID=-1;", -1)] {
                 let whole = format!("{prefix}{text_of}");
                 let mut out = Vec::new();
-                assert_eq!(wkb_of_text(&whole, 0, &mut out), Ok(srid), "{whole}");
+                assert_eq!(wkb_of_text(&whole, 0, &mut out, 1 << 20), Ok(srid), "{whole}");
                 assert_eq!(text(&out, srid).as_deref(), Ok(whole.as_str()));
             }
         }
@@ -587,6 +595,10 @@ mod tests {
             },
         );
         assert_eq!(limited, Err("too long"));
+        for (text, bytes) in [("POINT(1 2)", 21), ("MULTIPOINT(1 2,3 4)", 51)] {
+            assert_eq!(wkb_of_text(text, 0, &mut Vec::new(), bytes), Ok(0));
+            assert_eq!(wkb_of_text(text, 0, &mut Vec::new(), bytes - 1), Err("its bytes are too many"));
+        }
     }
 
     #[test]

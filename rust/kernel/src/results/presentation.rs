@@ -7,7 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{
     Array, ArrayRef, BinaryArray, Int32Array, LargeListArray, ListArray, MapArray, RecordBatch, RecordBatchOptions,
-    StructArray, new_null_array,
+    StructArray,
 };
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 
@@ -28,8 +28,8 @@ pub(crate) struct Presentation {
     wire_types: Vec<DataType>,
     /// Position and conversion of the columns that need one.
     conversions: Vec<(usize, Conversion)>,
-    /// Most bytes of text that a column of a batch may become.
-    text_limit: usize,
+    /// Most bytes that a converted column of a batch may become.
+    byte_limit: usize,
 }
 
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Presentation {
             schema: Arc::new(Schema::new(fields)),
             wire_types: types_of(wire),
             conversions,
-            text_limit: config.max_chunk_bytes,
+            byte_limit: config.max_chunk_bytes,
         })
     }
 
@@ -95,7 +95,7 @@ impl Presentation {
         let (_, mut columns, _) = batch.into_parts();
         for (position, conversion) in &self.conversions {
             let Some(column) = columns.get_mut(*position) else { continue };
-            *column = conversion.apply(column, self.text_limit).map_err(|reason| {
+            *column = conversion.apply(column, self.byte_limit).map_err(|reason| {
                 let text = format!("column `{}` cannot be handed over as asked", self.schema.field(*position).name());
                 Error::new(ErrorKind::DataLoss, text).with_source(reason)
             })?;
@@ -230,9 +230,9 @@ fn is_geospatial(fields: &Fields) -> bool {
 }
 
 impl Conversion {
-    fn apply(&self, array: &ArrayRef, text_limit: usize) -> Result<ArrayRef, Reason> {
+    fn apply(&self, array: &ArrayRef, byte_limit: usize) -> Result<ArrayRef, Reason> {
         let part = |conversion: Option<&Self>, array: &ArrayRef| match conversion {
-            Some(conversion) => conversion.apply(array, text_limit),
+            Some(conversion) => conversion.apply(array, byte_limit),
             None => Ok(Arc::clone(array)),
         };
         Ok(match self {
@@ -268,23 +268,23 @@ impl Conversion {
                 let made = StructArray::try_new_with_length(fields.clone(), columns?, nulls, from.len());
                 Arc::new(made.map_err(|error| error.to_string())?)
             }
-            Self::GeospatialBytes(srid, fields) => geospatial_bytes(array, *srid, fields)?,
-            Self::GeospatialText => geospatial_texts(array, text_limit)?,
-            Self::IntervalText => render::intervals(array, text_limit)?,
-            Self::NullText => new_null_array(&DataType::Utf8, array.len()),
-            Self::Json(inner) => render::json(&part(inner.as_deref(), array)?, text_limit)?,
+            Self::GeospatialBytes(srid, fields) => geospatial_bytes(array, *srid, fields, byte_limit)?,
+            Self::GeospatialText => geospatial_texts(array, byte_limit)?,
+            Self::IntervalText => render::intervals(array, byte_limit)?,
+            Self::NullText => render::nulls(array.len(), byte_limit)?,
+            Self::Json(inner) => render::json(&part(inner.as_deref(), array)?, byte_limit)?,
         })
     }
 }
 
-fn geospatial_bytes(array: &ArrayRef, srid: i32, fields: &Fields) -> Result<ArrayRef, Reason> {
+fn geospatial_bytes(array: &ArrayRef, srid: i32, fields: &Fields, limit: usize) -> Result<ArrayRef, Reason> {
     let texts = array.as_string::<i32>();
     let (mut srids, mut values) = (Vec::with_capacity(texts.len()), Vec::new());
     let mut offsets = Vec::with_capacity(texts.len() + 1);
     offsets.push(0);
     for (row, text) in texts.iter().enumerate() {
         srids.push(match text {
-            Some(text) => geospatial::wkb_of_text(text, srid, &mut values)
+            Some(text) => geospatial::wkb_of_text(text, srid, &mut values, limit)
                 .map_err(|reason| format!("row {row} is no geometry: {reason}"))?,
             None => 0,
         });
@@ -298,11 +298,11 @@ fn geospatial_bytes(array: &ArrayRef, srid: i32, fields: &Fields) -> Result<Arra
         .map_err(|error| error.to_string())
 }
 
-fn geospatial_texts(array: &ArrayRef, text_limit: usize) -> Result<ArrayRef, Reason> {
+fn geospatial_texts(array: &ArrayRef, byte_limit: usize) -> Result<ArrayRef, Reason> {
     let structs = array.as_struct();
     let [srids, values] = structs.columns() else { return Err("a geometry has two fields".to_owned()) };
     let (srids, values) = (srids.as_primitive::<Int32Type>(), values.as_binary::<i32>());
-    let mut texts = Texts::new(structs.len(), text_limit);
+    let mut texts = Texts::new(structs.len(), byte_limit)?;
     for row in 0..structs.len() {
         if structs.is_valid(row) {
             if srids.is_null(row) || values.is_null(row) {
@@ -321,7 +321,7 @@ fn geospatial_texts(array: &ArrayRef, text_limit: usize) -> Result<ArrayRef, Rea
 mod tests {
     use arrow_array::builder::{Int32Builder, ListBuilder, StringBuilder};
     use arrow_array::types::IntervalYearMonthType;
-    use arrow_array::{DurationMicrosecondArray, Int64Array, NullArray, PrimitiveArray, StringArray};
+    use arrow_array::{DurationMicrosecondArray, Int64Array, NullArray, PrimitiveArray, StringArray, new_null_array};
     use arrow_schema::TimeUnit;
 
     use super::*;
@@ -359,7 +359,7 @@ mod tests {
 
     fn point() -> Vec<u8> {
         let mut wkb = Vec::new();
-        geospatial::wkb_of_text("POINT(1 2)", 0, &mut wkb).unwrap();
+        geospatial::wkb_of_text("POINT(1 2)", 0, &mut wkb, 21).unwrap();
         wkb
     }
 

@@ -40,10 +40,16 @@ pub(crate) struct Texts {
 
 impl Texts {
     /// Makes room for `rows` texts of `limit` bytes together, at most what Arrow's text type holds.
-    pub(crate) fn new(rows: usize, limit: usize) -> Self {
+    ///
+    /// The places of the texts count as well, for an array of nulls can have any number of rows and no bytes.
+    pub(crate) fn new(rows: usize, limit: usize) -> Result<Self, Reason> {
+        let limit = limit.min(i32::MAX as usize);
+        if rows >= limit / size_of::<i32>() {
+            return Err(format!("the texts of {rows} rows need more than {limit} bytes"));
+        }
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
-        Self { text: String::new(), offsets, limit: limit.min(i32::MAX as usize) }
+        Ok(Self { text: String::new(), offsets, limit })
     }
 
     /// Ends the text of a row; a row without any text is empty or null.
@@ -89,6 +95,15 @@ pub(crate) fn json(array: &dyn Array, limit: usize) -> Result<ArrayRef, Reason> 
     texts(array, limit, |row, texts| values.write_json(row, texts))
 }
 
+/// Returns as many null texts.
+pub(crate) fn nulls(rows: usize, limit: usize) -> Result<ArrayRef, Reason> {
+    let mut texts = Texts::new(rows, limit)?;
+    for _ in 0..rows {
+        texts.end_row()?;
+    }
+    texts.finish(Some(NullBuffer::new_null(rows)))
+}
+
 /// Tells whether values of this Arrow type have a text form.
 pub(crate) fn check(data_type: &DataType) -> Result<(), Reason> {
     Values::of(&arrow_array::new_empty_array(data_type)).map(drop)
@@ -100,7 +115,7 @@ fn texts(
     write: impl Fn(usize, &mut Texts) -> Result<(), Reason>,
 ) -> Result<ArrayRef, Reason> {
     let nulls = array.logical_nulls();
-    let mut texts = Texts::new(array.len(), limit);
+    let mut texts = Texts::new(array.len(), limit)?;
     for row in 0..array.len() {
         if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
             write(row, &mut texts)?;
@@ -278,7 +293,7 @@ impl<'a> Values<'a> {
         match self {
             Self::Text(_) | Self::LargeText(_) | Self::TextView(_) => write_quoted(self.text(row), &mut texts.text),
             Self::List(..) | Self::LargeList(..) | Self::Struct(_) | Self::Map(..) => {
-                let mut key = Texts::new(1, texts.limit);
+                let mut key = Texts::new(1, texts.limit)?;
                 self.write_json(row, &mut key)?;
                 write_quoted(&key.text, &mut texts.text);
             }
@@ -642,6 +657,10 @@ mod tests {
         let million_nulls = list(NullArray::new(1_000_000));
         assert!(json(&million_nulls, 1_000).unwrap_err().contains("larger than 1000 bytes"));
         assert_eq!(rows(&json(&list(NullArray::new(3)), 16).unwrap()), [Some("[null,null,null]")]);
+        let endless = StructArray::new_empty_fields(usize::MAX / 2, None);
+        assert!(json(&endless, usize::MAX).unwrap_err().contains("rows need more than"));
+        assert!(nulls(usize::MAX, usize::MAX).is_err());
+        assert_eq!(rows(&nulls(2, MAX).unwrap()), [None, None]);
         assert!(json(&list(NullArray::new(3)), 15).is_err());
     }
 
