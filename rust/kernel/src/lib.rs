@@ -35,6 +35,7 @@ mod results;
 mod schema;
 mod sea;
 mod session;
+mod sql_type;
 mod statement;
 
 pub use auth::{Credentials, Secret};

@@ -15,7 +15,8 @@ use super::render::Texts;
 use super::{geospatial, render};
 use crate::config::{ResultConfig, ValueForm};
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::{Column, GeospatialType, SqlType, element_field, entries_field};
+use crate::schema::Column;
+use crate::sql_type::{GeospatialType, SqlType, element_field, entries_field};
 
 /// Why a value cannot be handed over as asked.
 type Reason = String;

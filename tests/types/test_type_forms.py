@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from decimal import Decimal
+import math
+import random
+import struct
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 import databricks_sql_kernel
 import pyarrow as pa
 import pytest
-from wire import RewritingProxy, WireWarehouse, shown_as
+from wire_warehouse import RewritingProxy, WireWarehouse, shown_as
 
 import seakernel
 
@@ -212,6 +215,99 @@ def assert_equal(mine: pa.Table, other: pa.Table) -> None:
         )
     else:
         assert repr(mine.column(0).to_pylist()) == repr(other.column(0).to_pylist())
+
+
+class RandomColumns:
+    """Columns of random nested types and values; the same for the same seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def nested_type(self, depth: int) -> tuple[str, pa.DataType]:
+        """A type as text and for Arrow."""
+        kind = self.random.choice(["ARRAY", "MAP", "STRUCT"] if depth else list(LEAVES))
+        if kind == "ARRAY":
+            text, item = self.nested_type(self.random.randrange(depth))
+            return f"ARRAY<{text}>", pa.list_(item)
+        if kind == "MAP":
+            key, key_type = self.nested_type(0)
+            text, item = self.nested_type(self.random.randrange(depth))
+            return f"MAP<{key}, {text}>", pa.map_(key_type, item)
+        if kind == "STRUCT":
+            parts = [self.nested_type(self.random.randrange(depth)) for _ in range(self.random.randrange(1, 4))]
+            texts = ", ".join(f"f{place}: {text}" for place, (text, _) in enumerate(parts))
+            return f"STRUCT<{texts}>", pa.struct([(f"f{place}", part) for place, (_, part) in enumerate(parts)])
+        return kind, LEAVES[kind]
+
+    def value(self, kind: pa.DataType, *, nullable: bool = True) -> Any:
+        """A value of the type, or None."""
+        choose = self.random
+        if nullable and choose.random() < 0.2:
+            return None
+        if pa.types.is_list(kind):
+            return [self.value(kind.value_type) for _ in range(choose.randrange(4))]
+        if pa.types.is_map(kind):
+            count = choose.randrange(4)
+            return [(self.value(kind.key_type, nullable=False), self.value(kind.item_type)) for _ in range(count)]
+        if pa.types.is_struct(kind):
+            return {field.name: self.value(field.type) for field in kind}
+        if pa.types.is_string(kind):
+            return "".join(
+                chr(choose.choice([choose.randrange(128), choose.randrange(0x1F400, 0x1F4FF)])) for _ in range(5)
+            )
+        if pa.types.is_binary(kind):
+            return choose.randbytes(choose.randrange(6))
+        if pa.types.is_boolean(kind):
+            return choose.random() < 0.5
+        if pa.types.is_decimal(kind):
+            return Decimal(choose.randrange(-(10**kind.precision) + 1, 10**kind.precision)).scaleb(
+                -kind.scale, Context(prec=40)
+            )
+        if pa.types.is_floating(kind):
+            size, code = (4, "f") if kind.bit_width == 32 else (8, "d")
+            number = struct.unpack(code, choose.randbytes(size))[0]
+            return number if math.isfinite(number) else 0.5
+        bits = 55 if pa.types.is_temporal(kind) and not pa.types.is_date(kind) else min(kind.bit_width, 64) - 1
+        bits = 19 if pa.types.is_date(kind) else bits
+        number = choose.randrange(-(2**bits), 2**bits)
+        return (
+            pa.scalar(number, pa.int32() if kind.bit_width == 32 else pa.int64()).cast(kind).as_py()
+            if (pa.types.is_temporal(kind))
+            else number
+        )
+
+    def column(self) -> tuple[str, pa.Array]:
+        """A column of a few rows."""
+        text, kind = self.nested_type(4)
+        return text, pa.array([self.value(kind) for _ in range(20)], kind)
+
+
+LEAVES = {
+    "BOOLEAN": pa.bool_(),
+    "TINYINT": pa.int8(),
+    "SMALLINT": pa.int16(),
+    "INT": pa.int32(),
+    "BIGINT": pa.int64(),
+    "FLOAT": pa.float32(),
+    "DOUBLE": pa.float64(),
+    "DECIMAL(38,10)": pa.decimal128(38, 10),
+    "DECIMAL(5,0)": pa.decimal128(5, 0),
+    "STRING": pa.string(),
+    "BINARY": pa.binary(),
+    "DATE": pa.date32(),
+    "TIMESTAMP": UTC,
+    "TIMESTAMP_NTZ": pa.timestamp("us"),
+    "INTERVAL DAY TO SECOND": pa.duration("us"),
+}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_columns_have_the_forms_of_the_official_kernel(place: WireWarehouse, seed: int) -> None:
+    type_text, column = RandomColumns(seed).column()
+    statement = place.put(type_text, column)
+    mine = ours(place, statement, complex_types="json")
+    assert_equal(mine, theirs(place, statement, complex_types_as_json=True))
+    assert_equal(ours(place, statement), theirs(place, statement))
 
 
 @pytest.mark.parametrize(("kernel_options", "results"), FORMS)

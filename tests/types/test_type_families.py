@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
-from families import BY_NAME, FAMILIES, Family
-from wire import RewritingProxy, WireWarehouse, as_json_array
+from type_families import BY_NAME, FAMILIES, Family
+from wire_warehouse import RewritingProxy, WireWarehouse, as_json_array
 
 import seakernel
 
@@ -230,6 +230,16 @@ def test_an_empty_result_is_in_the_time_zone_that_the_session_was_opened_with() 
         ):
             cursor.execute(warehouse.put(*columns))
             assert pa.schema(cursor).field(0).type.value_type.tz == zone
+
+
+def test_instants_within_others_are_in_the_zone_that_was_set(cursor: Cursor) -> None:
+    moment = "TIMESTAMP'2024-07-01 12:00:00Z'"
+    for zone in ("Asia/Tokyo", "Etc/UTC"):
+        cursor.execute(f"SET TIME ZONE '{zone}'")
+        for expression in (moment, f"array({moment})", f"map('at', {moment})", f"named_struct('at', array({moment}))"):
+            # Without rows the zone is that of the latest result, which a setting may have overtaken.
+            (field,) = pa.schema(cursor.execute(f"SELECT {expression} AS v"))
+            assert f"tz={zone}" in str(field.type), expression
 
 
 def alike(value: Any, row: Any) -> bool:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from databricks import sql as connector
-from families import FAMILIES, Family
-from test_families import BATCH_ROWS, CHUNK_ROWS, SHAPES, comparable, shaped, stored
-from wire import WireWarehouse
+from test_type_families import BATCH_ROWS, CHUNK_ROWS, SHAPES, comparable, shaped, stored
+from type_families import FAMILIES, Family
+from wire_warehouse import WireWarehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
