@@ -6,10 +6,11 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, Int32Array, LargeListArray, ListArray, MapArray, RecordBatch, RecordBatchOptions,
-    StructArray,
+    Array, ArrayRef, BinaryArray, Int32Array, LargeListArray, ListArray, MapArray, OffsetSizeTrait, RecordBatch,
+    RecordBatchOptions, StructArray,
 };
-use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow_buffer::{BooleanBufferBuilder, NullBuffer, OffsetBuffer};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 
 use super::render::Texts;
 use super::{geospatial, render};
@@ -96,7 +97,7 @@ impl Presentation {
         let (_, mut columns, _) = batch.into_parts();
         for (position, conversion) in &self.conversions {
             let Some(column) = columns.get_mut(*position) else { continue };
-            *column = conversion.apply(column, self.byte_limit).map_err(|reason| {
+            *column = conversion.apply(column, None, self.byte_limit).map_err(|reason| {
                 let text = format!("column `{}` cannot be handed over as asked", self.schema.field(*position).name());
                 Error::new(ErrorKind::DataLoss, text).with_source(reason)
             })?;
@@ -201,7 +202,7 @@ fn geospatial_value(
     let fields = geospatial_fields(declared);
     let native = DataType::Struct(fields.clone());
     match (wire, form) {
-        (DataType::Utf8, ValueForm::Text) => Ok((DataType::Utf8, None)),
+        (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, ValueForm::Text) => Ok((wire.clone(), None)),
         (DataType::Utf8, ValueForm::Native) => Ok((native, Some(Conversion::GeospatialBytes(declared.srid, fields)))),
         (DataType::Struct(from), _) if is_geospatial(from) => Ok(match form {
             ValueForm::Text => (DataType::Utf8, Some(Conversion::GeospatialText)),
@@ -231,81 +232,132 @@ fn is_geospatial(fields: &Fields) -> bool {
 }
 
 impl Conversion {
-    fn apply(&self, array: &ArrayRef, byte_limit: usize) -> Result<ArrayRef, Reason> {
-        let part = |conversion: Option<&Self>, array: &ArrayRef| match conversion {
-            Some(conversion) => conversion.apply(array, byte_limit),
+    /// Converts an array; `shown` are the places that the value around it shows, where not all. What lies elsewhere, below
+    /// a null or outside of every list, may be anything.
+    fn apply(&self, array: &ArrayRef, shown: Option<&NullBuffer>, byte_limit: usize) -> Result<ArrayRef, Reason> {
+        let part = |conversion: Option<&Self>, array: &ArrayRef, shown: Option<&NullBuffer>| match conversion {
+            Some(conversion) => conversion.apply(array, shown, byte_limit),
             None => Ok(Arc::clone(array)),
         };
-        Ok(match self {
+        let made: Result<ArrayRef, ArrowError> = match self {
             Self::List(field, item) => {
                 let list = array.as_list::<i32>();
-                let values = part(item.as_deref(), list.values())?;
-                let made = ListArray::try_new(Arc::clone(field), list.offsets().clone(), values, list.nulls().cloned());
-                Arc::new(made.map_err(|error| error.to_string())?)
+                let shown = items_shown(&[item], list.offsets(), list.nulls(), shown, list.values().len());
+                let values = part(item.as_deref(), list.values(), shown.as_ref())?;
+                ListArray::try_new(Arc::clone(field), list.offsets().clone(), values, list.nulls().cloned()).map(arc)
             }
             Self::LargeList(field, item) => {
                 let list = array.as_list::<i64>();
-                let values = part(item.as_deref(), list.values())?;
-                let made =
-                    LargeListArray::try_new(Arc::clone(field), list.offsets().clone(), values, list.nulls().cloned());
-                Arc::new(made.map_err(|error| error.to_string())?)
+                let shown = items_shown(&[item], list.offsets(), list.nulls(), shown, list.values().len());
+                let values = part(item.as_deref(), list.values(), shown.as_ref())?;
+                LargeListArray::try_new(Arc::clone(field), list.offsets().clone(), values, list.nulls().cloned())
+                    .map(arc)
             }
             Self::Map(field, key, value) => {
                 let map = array.as_map();
-                let columns = vec![part(key.as_deref(), map.keys())?, part(value.as_deref(), map.values())?];
+                let shown = items_shown(&[key, value], map.offsets(), map.nulls(), shown, map.keys().len());
+                let keys = part(key.as_deref(), map.keys(), shown.as_ref())?;
+                let values = part(value.as_deref(), map.values(), shown.as_ref())?;
                 let DataType::Struct(fields) = field.data_type() else { return Err("a map has entries".to_owned()) };
-                let entries = StructArray::try_new(fields.clone(), columns, None).map_err(|error| error.to_string())?;
                 let sorted = matches!(array.data_type(), DataType::Map(_, true));
-                let nulls = map.nulls().cloned();
-                let made = MapArray::try_new(Arc::clone(field), map.offsets().clone(), entries, nulls, sorted);
-                Arc::new(made.map_err(|error| error.to_string())?)
+                let (offsets, nulls) = (map.offsets().clone(), map.nulls().cloned());
+                StructArray::try_new(fields.clone(), vec![keys, values], None)
+                    .and_then(|entries| MapArray::try_new(Arc::clone(field), offsets, entries, nulls, sorted))
+                    .map(arc)
             }
             Self::Struct(fields, conversions) => {
                 let from = array.as_struct();
+                let shown = NullBuffer::union(shown, from.nulls());
                 let columns = conversions.iter().zip(from.columns());
                 let columns: Result<Vec<ArrayRef>, Reason> =
-                    columns.map(|(conversion, column)| part(conversion.as_ref(), column)).collect();
-                let nulls = from.nulls().cloned();
-                let made = StructArray::try_new_with_length(fields.clone(), columns?, nulls, from.len());
-                Arc::new(made.map_err(|error| error.to_string())?)
+                    columns.map(|(conversion, column)| part(conversion.as_ref(), column, shown.as_ref())).collect();
+                StructArray::try_new_with_length(fields.clone(), columns?, from.nulls().cloned(), from.len()).map(arc)
             }
-            Self::GeospatialBytes(srid, fields) => geospatial_bytes(array, *srid, fields, byte_limit)?,
-            Self::GeospatialText => geospatial_texts(array, byte_limit)?,
-            Self::IntervalText => render::intervals(array, byte_limit)?,
-            Self::NullText => render::nulls(array.len(), byte_limit)?,
-            Self::Json(inner) => render::json(&part(inner.as_deref(), array)?, byte_limit)?,
-        })
+            Self::GeospatialBytes(srid, fields) => return geospatial_bytes(array, shown, *srid, fields, byte_limit),
+            Self::GeospatialText => return geospatial_texts(array, shown, byte_limit),
+            Self::IntervalText => return render::intervals(array, byte_limit),
+            Self::NullText => return render::nulls(array.len(), byte_limit),
+            Self::Json(inner) => return render::json(&part(inner.as_deref(), array, shown)?, byte_limit),
+        };
+        made.map_err(|error| error.to_string())
+    }
+
+    /// Tells whether values are looked at, so that those which nothing shows must be known.
+    fn reads_values(&self) -> bool {
+        match self {
+            Self::List(_, item) | Self::LargeList(_, item) => item.as_ref().is_some_and(|item| item.reads_values()),
+            Self::Map(_, key, value) => [key, value].into_iter().flatten().any(|part| part.reads_values()),
+            Self::Struct(_, parts) => parts.iter().flatten().any(Self::reads_values),
+            _ => true,
+        }
     }
 }
 
-fn geospatial_bytes(array: &ArrayRef, srid: i32, fields: &Fields, limit: usize) -> Result<ArrayRef, Reason> {
+fn arc(array: impl Array + 'static) -> ArrayRef {
+    Arc::new(array)
+}
+
+/// Returns the places of items that some list shows; nothing where no conversion looks at them.
+fn items_shown<O: OffsetSizeTrait>(
+    conversions: &[&Option<Box<Conversion>>],
+    offsets: &OffsetBuffer<O>,
+    nulls: Option<&NullBuffer>,
+    shown: Option<&NullBuffer>,
+    length: usize,
+) -> Option<NullBuffer> {
+    if !conversions.iter().copied().flatten().any(|conversion| conversion.reads_values()) {
+        return None;
+    }
+    let rows = NullBuffer::union(shown, nulls);
+    let mut items = BooleanBufferBuilder::new(length);
+    for (row, span) in offsets.windows(2).enumerate() {
+        if let [start, end] = span
+            && rows.as_ref().is_none_or(|rows| rows.is_valid(row))
+        {
+            items.append_n(start.as_usize().saturating_sub(items.len()), false);
+            items.append_n(end.as_usize().saturating_sub(items.len()), true);
+        }
+    }
+    items.append_n(length.saturating_sub(items.len()), false);
+    Some(NullBuffer::new(items.finish()))
+}
+
+fn geospatial_bytes(
+    array: &ArrayRef,
+    shown: Option<&NullBuffer>,
+    srid: i32,
+    fields: &Fields,
+    limit: usize,
+) -> Result<ArrayRef, Reason> {
     let texts = array.as_string::<i32>();
+    let nulls = NullBuffer::union(texts.nulls(), shown);
     let (mut srids, mut values) = (Vec::with_capacity(texts.len()), Vec::new());
     let mut offsets = Vec::with_capacity(texts.len() + 1);
     offsets.push(0);
-    for (row, text) in texts.iter().enumerate() {
-        srids.push(match text {
-            Some(text) => geospatial::wkb_of_text(text, srid, &mut values, limit)
-                .map_err(|reason| format!("row {row} is no geometry: {reason}"))?,
-            None => 0,
+    for row in 0..texts.len() {
+        srids.push(if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            0
+        } else {
+            geospatial::wkb_of_text(texts.value(row), srid, &mut values, limit)
+                .map_err(|reason| format!("row {row} is no geometry: {reason}"))?
         });
         offsets.push(i32::try_from(values.len()).map_err(|_| "a batch of geometries is too large".to_owned())?);
     }
-    let wkb = BinaryArray::try_new(arrow_buffer::OffsetBuffer::new(offsets.into()), values.into(), None)
+    let wkb = BinaryArray::try_new(OffsetBuffer::new(offsets.into()), values.into(), None)
         .map_err(|error| error.to_string())?;
-    let columns: Vec<ArrayRef> = vec![Arc::new(Int32Array::from(srids)), Arc::new(wkb)];
-    StructArray::try_new(fields.clone(), columns, texts.nulls().cloned())
-        .map(|structs| Arc::new(structs) as ArrayRef)
+    StructArray::try_new(fields.clone(), vec![arc(Int32Array::from(srids)), arc(wkb)], nulls)
+        .map(arc)
         .map_err(|error| error.to_string())
 }
 
-fn geospatial_texts(array: &ArrayRef, byte_limit: usize) -> Result<ArrayRef, Reason> {
+fn geospatial_texts(array: &ArrayRef, shown: Option<&NullBuffer>, limit: usize) -> Result<ArrayRef, Reason> {
     let structs = array.as_struct();
+    let nulls = NullBuffer::union(structs.nulls(), shown);
     let [srids, values] = structs.columns() else { return Err("a geometry has two fields".to_owned()) };
     let (srids, values) = (srids.as_primitive::<Int32Type>(), values.as_binary::<i32>());
-    let mut texts = Texts::new(structs.len(), byte_limit)?;
+    let mut texts = Texts::new(structs.len(), limit)?;
     for row in 0..structs.len() {
-        if structs.is_valid(row) {
+        if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
             if srids.is_null(row) || values.is_null(row) {
                 return Err(format!("row {row} is a geometry without SRID or without bytes"));
             }
@@ -315,7 +367,7 @@ fn geospatial_texts(array: &ArrayRef, byte_limit: usize) -> Result<ArrayRef, Rea
         }
         texts.end_row()?;
     }
-    texts.finish(structs.nulls().cloned())
+    texts.finish(nulls)
 }
 
 #[cfg(test)]
@@ -494,6 +546,42 @@ mod tests {
         // A geometry by itself is not a complex type.
         let made = presented("GEOMETRY(7)", Arc::clone(&texts), &json).unwrap();
         assert!(made.as_struct_opt().is_some());
+    }
+
+    #[test]
+    fn what_nothing_shows_need_not_be_a_geometry() {
+        let native = all(ValueForm::Native);
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["POINT(1 2)", "", "junk", "POINT(1 2)", "junk"]));
+        let field = |name: &str| Arc::new(Field::new(name, DataType::Utf8, false));
+        let place = |shown: &[usize]| (0..5).map(|row| shown.contains(&row)).collect::<Vec<bool>>();
+
+        let structs: ArrayRef =
+            Arc::new(StructArray::new(vec![field("g")].into(), vec![Arc::clone(&texts)], Some(place(&[0, 3]).into())));
+        let made = presented("STRUCT<g: GEOMETRY(0)>", structs, &native).unwrap();
+        assert_eq!(made.as_struct().column(0).nulls(), Some(&place(&[0, 3]).into()));
+
+        // The lists start behind the first place, and the second of them is null.
+        let offsets = OffsetBuffer::new(vec![3, 4, 5].into());
+        let nulls = Some(NullBuffer::from(vec![true, false]));
+        let lists = ListArray::new(field("item"), offsets.clone(), Arc::clone(&texts), nulls.clone());
+        let made = presented("ARRAY<GEOMETRY(0)>", Arc::new(lists), &native).unwrap();
+        assert_eq!(made.as_list::<i32>().values().nulls(), Some(&place(&[3]).into()));
+
+        let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(0..5));
+        let fields = vec![Arc::new(Field::new("key", DataType::Int64, false)), field("value")];
+        let entries = StructArray::new(fields.into(), vec![keys, texts], None);
+        let entries_field = Arc::new(Field::new("entries", entries.data_type().clone(), false));
+        let maps = MapArray::new(entries_field, offsets, entries, nulls, false);
+        let made = presented("MAP<BIGINT, GEOMETRY(0)>", Arc::new(maps), &native).unwrap();
+        assert_eq!(made.as_map().values().nulls(), Some(&place(&[3]).into()));
+
+        // Of a null structure around a geometry in bytes, the bytes may be missing.
+        let points = points(vec![Some(1), None, Some(3)], true, None);
+        let field = Arc::new(Field::new("g", points.data_type().clone(), true));
+        let structs = StructArray::new(vec![field].into(), vec![points], Some(vec![true, false, true].into()));
+        let made = presented("STRUCT<g: GEOMETRY(0)>", Arc::new(structs), &all(ValueForm::Text)).unwrap();
+        let made: Vec<_> = made.as_string::<i32>().iter().collect();
+        assert_eq!(made, [Some(r#"{"g":"SRID=1;POINT(1 2)"}"#), None, Some(r#"{"g":"SRID=3;POINT(1 2)"}"#)]);
     }
 
     #[test]
