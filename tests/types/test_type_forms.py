@@ -455,3 +455,8 @@ def test_rows_of_a_cursor_take_the_forms(place: WireWarehouse) -> None:
 def test_an_unknown_form_is_refused(place: WireWarehouse, option: str, value: object, accepted: str) -> None:
     with pytest.raises(seakernel.ProgrammingError, match=f"`{option}` is .*; expected {accepted}"):
         place.connect(results={option: value})
+
+
+def test_the_option_of_the_connector_names_ours(place: WireWarehouse) -> None:
+    with pytest.raises(seakernel.NotSupportedError, match=r"`results=\{\"complex_types\": \"json\"\}`"):
+        place.connect(_use_arrow_native_complex_types=False)
