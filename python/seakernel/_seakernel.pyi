@@ -196,8 +196,8 @@ class ResultStream:
         SQL types become: BOOLEAN bool; whole numbers int; FLOAT and DOUBLE float; DECIMAL `decimal.Decimal`, exact; STRING
         str; BINARY bytes; DATE `datetime.date`; TIMESTAMP `datetime.datetime` in the session's zone (`timezone.utc` for
         UTC); TIMESTAMP_NTZ naive `datetime.datetime`; day-time intervals `datetime.timedelta`; year-month intervals text
-        such as `2-6`; ARRAY list; STRUCT dict; MAP dict, or a list of pairs where the keys are nested; VARIANT its JSON
-        text; NULL None.
+        such as `2-6`; ARRAY list; STRUCT dict; MAP dict, or a list of pairs where the keys are nested; VARIANT and OBJECT
+        their JSON text; GEOMETRY and GEOGRAPHY EWKT text; NULL None. `ResultOptions` has other forms for some.
 
         Args:
             max_rows: Most rows to return; None for all that are left.

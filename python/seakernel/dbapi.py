@@ -53,6 +53,7 @@ _INSTEAD: dict[str, str] = {
     "_tls_no_verify": "certificates are always verified",
     "_tls_trusted_ca_file": "own certificate authorities are not supported yet",
     "_tls_verify_hostname": "certificates are always verified",
+    "_use_arrow_native_complex_types": 'use `results={"complex_types": "json"}`',
     "_user_agent_entry": "use `user_agent_entry`",
     "auth_type": "only `access_token` is supported yet",
     "credentials_provider": "only `access_token` is supported yet",

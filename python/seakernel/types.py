@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +49,19 @@ class ResultOptions(TypedDict, total=False):
     private_storage_addresses: bool
     """Whether result links may name private, link-local or loopback addresses. Default False, unless the warehouse has
     such an address itself. Names that resolve to private addresses are always fine."""
+    complex_types: Literal["native", "json"]
+    """How ARRAY, MAP and STRUCT columns arrive: as Arrow's nested types, the default, or as compact JSON text. In JSON,
+    decimals keep their scale, bytes are base64, keys of a map are strings in the map's order, NaN and infinities are
+    strings, and times are in UTC, with a `Z` where the session's time zone is another one."""
+    intervals: Literal["native", "text"]
+    """How interval columns arrive: as Arrow's month intervals and durations, the default, or as text such as `2-6` and
+    `1 02:00:03.500000000`. pyarrow and polars cannot read values of month intervals. Rows have text for
+    year-month and `timedelta` for day-time intervals by default."""
+    geospatial: Literal["native", "text"]
+    """How GEOMETRY and GEOGRAPHY arrive, also within nested columns: as EWKT text such as `SRID=4326;POINT(1 2)`, the
+    default, or as `struct<srid: int32, wkb: binary>`."""
+    void: Literal["native", "text"]
+    """How columns of untyped NULLs arrive: with Arrow's null type, the default, or as text."""
 
 
 class RetryOptions(TypedDict, total=False):

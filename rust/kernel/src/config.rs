@@ -57,6 +57,25 @@ pub struct ResultConfig {
     /// make us talk to an inner one. Default false; a warehouse that has such an address itself may always. Names that
     /// resolve to private addresses are fine: that is how private links to storage work.
     pub private_storage_addresses: bool,
+    /// How ARRAY, MAP and STRUCT columns are handed over: as Arrow's nested types, or as JSON text. Default native.
+    pub complex_types: ValueForm,
+    /// How interval columns are handed over: as months and durations, or as text such as `2-6` and
+    /// `1 02:00:03.500000000`. Intervals within nested columns stay as they are. Default native.
+    pub intervals: ValueForm,
+    /// How GEOMETRY and GEOGRAPHY values are handed over, also those within nested columns: as
+    /// `struct<srid: int32, wkb: binary>`, or as EWKT text. Default text, which is how warehouses send them.
+    pub geospatial: ValueForm,
+    /// How columns of untyped NULLs are handed over: as Arrow's null type, or as text. Default native.
+    pub void: ValueForm,
+}
+
+/// The form in which values of some SQL types are handed over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ValueForm {
+    /// Typed.
+    Native,
+    /// As text.
+    Text,
 }
 
 impl Default for ResultConfig {
@@ -68,6 +87,10 @@ impl Default for ResultConfig {
             download_idle_timeout: Duration::from_secs(30),
             max_chunk_bytes: 2 << 30,
             private_storage_addresses: false,
+            complex_types: ValueForm::Native,
+            intervals: ValueForm::Native,
+            geospatial: ValueForm::Text,
+            void: ValueForm::Native,
         }
     }
 }

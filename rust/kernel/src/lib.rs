@@ -40,10 +40,11 @@ mod sea;
 mod session;
 #[cfg(test)]
 mod simulation;
+mod sql_type;
 mod statement;
 
 pub use auth::{Credentials, Secret, TokenSource};
-pub use config::{ResultConfig, RetryConfig, SessionConfig};
+pub use config::{ResultConfig, RetryConfig, SessionConfig, ValueForm};
 pub use error::{Error, ErrorKind, Result};
 pub use execution::{ExecutedStatement, StatementCanceller, StatementState};
 pub use params::Parameter;

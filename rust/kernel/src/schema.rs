@@ -1,14 +1,13 @@
 //! Result columns as the manifest describes them, and the Arrow schema that follows from them.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_schema::{DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sea::wire::ColumnInfo;
-
-/// Deepest nesting of a type text that is read.
-const MAX_NESTING: usize = 64;
+use crate::sql_type::SqlType;
 
 /// One column of a result, as the manifest describes it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,6 +22,30 @@ pub struct Column {
     pub type_precision: Option<i64>,
     /// Scale, for DECIMAL only.
     pub type_scale: Option<i64>,
+    /// Qualifier, for INTERVAL only, for example `DAY TO SECOND`.
+    pub type_interval_type: Option<String>,
+}
+
+impl Column {
+    /// Returns what the manifest says of the type, as metadata of the Arrow field. Warehouses send none themselves.
+    ///
+    /// `Spark:DataType:SqlName` is the key of the platform's older interface, which tools still look for.
+    pub(crate) fn metadata(&self) -> HashMap<String, String> {
+        let required = [
+            ("databricks.type_name", Some(self.type_name.clone())),
+            ("databricks.type_text", Some(self.type_text.clone())),
+            ("Spark:DataType:SqlName", Some(self.type_text.clone())),
+            ("databricks.type_precision", self.type_precision.map(|precision| precision.to_string())),
+            ("databricks.type_scale", self.type_scale.map(|scale| scale.to_string())),
+            ("databricks.type_interval_type", self.type_interval_type.clone()),
+        ];
+        required.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+    }
+
+    /// Returns the SQL type, unless its text is not understood.
+    pub(crate) fn sql_type(&self) -> Option<SqlType> {
+        SqlType::parse(&self.type_text)
+    }
 }
 
 impl From<ColumnInfo> for Column {
@@ -33,272 +56,119 @@ impl From<ColumnInfo> for Column {
             type_name: info.type_name,
             type_precision: info.type_precision,
             type_scale: info.type_scale,
+            type_interval_type: info.type_interval_type,
         }
+    }
+}
+
+/// The time zone that a session's timestamps are shown in, as far as it is known without asking: the one the session was
+/// opened with, and from then on the one of its latest result that has timestamps.
+#[derive(Debug)]
+pub(crate) struct SessionZone(Mutex<Arc<str>>);
+
+impl SessionZone {
+    /// Takes the zone from the parameters that the session is opened with; without one it is the warehouse's default.
+    pub(crate) fn new(session_configuration: &BTreeMap<String, String>) -> Self {
+        let is_zone =
+            |key: &str| key.eq_ignore_ascii_case("timezone") || key.eq_ignore_ascii_case("spark.sql.session.timezone");
+        let zone = session_configuration.iter().find(|(key, _)| is_zone(key)).map(|(_, zone)| zone.as_str());
+        Self(Mutex::new(Arc::from(zone.unwrap_or("Etc/UTC"))))
+    }
+
+    pub(crate) fn get(&self) -> Arc<str> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes the zone of the first timestamp in a schema from the wire.
+    pub(crate) fn learn(&self, schema: &Schema) {
+        if let Some(zone) = schema.fields().iter().find_map(|field| zone_in(field.data_type())) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = zone;
+        }
+    }
+}
+
+fn zone_in(data_type: &DataType) -> Option<Arc<str>> {
+    match data_type {
+        DataType::Timestamp(_, zone) => zone.clone(),
+        DataType::List(field) | DataType::LargeList(field) | DataType::Map(field, _) => zone_in(field.data_type()),
+        DataType::Struct(fields) => fields.iter().find_map(|field| zone_in(field.data_type())),
+        _ => None,
     }
 }
 
 /// Builds the Arrow schema of a result that carries none: one without rows, or one in JSON.
 ///
-/// The types are those a warehouse puts on the wire for the same columns, except that the session's time zone is not
-/// known here: TIMESTAMP gets `Etc/UTC`, the warehouse's default.
-pub(crate) fn from_manifest(columns: &[Column]) -> Result<SchemaRef> {
-    let fields: Result<Vec<Field>> =
-        columns.iter().map(|column| Ok(Field::new(&column.name, data_type(&column.type_text)?, true))).collect();
-    Ok(Arc::new(Schema::new(fields?)))
-}
-
-/// Checks a chunk's schema against the manifest and returns it with the manifest's names and every field nullable.
-///
-/// Names are bound by position because they may repeat; nullability flags on the wire are not reliable (literals and
-/// counts come as non-null).
-pub(crate) fn from_chunk(chunk: &Schema, columns: &[Column]) -> Result<SchemaRef> {
-    if chunk.fields().len() != columns.len() {
-        let text = format!("a chunk has {} columns and the manifest {}", chunk.fields().len(), columns.len());
-        return Err(Error::new(ErrorKind::DataLoss, text));
-    }
-    let fields: Vec<Field> = chunk
-        .fields()
+/// The types are those a warehouse puts on the wire for the same columns.
+pub(crate) fn from_manifest(columns: &[Column], zone: &Arc<str>) -> Result<SchemaRef> {
+    let fields: Result<Vec<Field>> = columns
         .iter()
-        .zip(columns)
-        .map(|(field, column)| field.as_ref().clone().with_name(&column.name).with_nullable(true))
+        .map(|column| {
+            let sql_type = column.sql_type().ok_or_else(|| {
+                let text = format!("the column type `{}` is not understood", column.type_text);
+                Error::new(ErrorKind::Protocol, text)
+            })?;
+            Ok(Field::new(&column.name, sql_type.wire_type(zone), true))
+        })
         .collect();
-    Ok(Arc::new(Schema::new(fields)))
-}
-
-/// Returns the Arrow type of a SQL type text. Unknown types are text on the wire.
-fn data_type(type_text: &str) -> Result<DataType> {
-    TypeText { rest: type_text.trim() }
-        .parse(0)
-        .ok_or_else(|| Error::new(ErrorKind::Protocol, format!("the column type `{type_text}` is not understood")))
-}
-
-/// A recursive reader of type texts such as `MAP<STRING, STRUCT<a: INT NOT NULL COMMENT 'x', b: DECIMAL(10,2)>>`.
-struct TypeText<'a> {
-    rest: &'a str,
-}
-
-impl<'a> TypeText<'a> {
-    fn parse(&mut self, depth: usize) -> Option<DataType> {
-        if depth > MAX_NESTING {
-            return None;
-        }
-        let name = self.word()?.to_ascii_uppercase();
-        let parsed = match name.as_str() {
-            "ARRAY" if self.eat("<") => {
-                let element = self.parse(depth + 1)?;
-                self.close()?;
-                DataType::List(Arc::new(Field::new("element", element, true)))
-            }
-            "MAP" if self.eat("<") => {
-                let key = self.parse(depth + 1)?;
-                self.eat(",").then_some(())?;
-                let value = self.parse(depth + 1)?;
-                self.close()?;
-                let entries = Fields::from(vec![Field::new("key", key, false), Field::new("value", value, true)]);
-                DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false)
-            }
-            "STRUCT" if self.eat("<") => DataType::Struct(self.fields(depth)?),
-            "DECIMAL" | "NUMERIC" | "DEC" => {
-                let (precision, scale) = self.decimal()?;
-                DataType::Decimal128(precision, scale)
-            }
-            "INTERVAL" => self.interval(),
-            _ => {
-                self.arguments();
-                simple(&name)
-            }
-        };
-        if depth == 0 && !self.rest.trim().is_empty() && !matches!(parsed, DataType::Utf8) {
-            return None;
-        }
-        Some(parsed)
-    }
-
-    fn fields(&mut self, depth: usize) -> Option<Fields> {
-        let mut fields: Vec<FieldRef> = Vec::new();
-        if self.eat(">") {
-            return Some(Fields::from(fields));
-        }
-        loop {
-            let name = self.identifier()?;
-            self.eat(":");
-            let parsed = self.parse(depth + 1)?;
-            self.skip_attributes()?;
-            fields.push(Arc::new(Field::new(name, parsed, true)));
-            if self.eat(">") {
-                return Some(Fields::from(fields));
-            }
-            self.eat(",").then_some(())?;
-        }
-    }
-
-    /// Skips `NOT NULL`, `COLLATE x`, `COMMENT 'text'` after a field's type.
-    fn skip_attributes(&mut self) -> Option<()> {
-        loop {
-            self.rest = self.rest.trim_start();
-            if self.rest.starts_with(['>', ',']) {
-                return Some(());
-            }
-            if let Some(quoted) = self.rest.strip_prefix('\'') {
-                let end = quoted.char_indices().scan(false, |escaped, (at, c)| {
-                    let ends = c == '\'' && !*escaped;
-                    *escaped = c == '\\' && !*escaped;
-                    Some(ends.then_some(at))
-                });
-                let end = end.flatten().next()?;
-                self.rest = quoted.get(end + 1..)?;
-            } else {
-                self.word()?;
-            }
-        }
-    }
-
-    fn decimal(&mut self) -> Option<(u8, i8)> {
-        // SQL's default where nothing is said.
-        let Some(arguments) = self.arguments() else { return Some((10, 0)) };
-        let (precision, scale) = arguments.split_once(',').unwrap_or((arguments, "0"));
-        let (precision, scale): (u8, i8) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
-        ((1..=38).contains(&precision) && scale >= 0 && scale as u8 <= precision).then_some((precision, scale))
-    }
-
-    /// Year-month intervals are months on the wire, day-time ones a duration in microseconds (recorded in 2025).
-    fn interval(&mut self) -> DataType {
-        let unit = self.word().unwrap_or_default().to_ascii_uppercase();
-        if self.rest.trim_start().to_ascii_uppercase().starts_with("TO ") {
-            self.word();
-            self.word();
-        }
-        match unit.as_str() {
-            "YEAR" | "MONTH" => DataType::Interval(IntervalUnit::YearMonth),
-            _ => DataType::Duration(TimeUnit::Microsecond),
-        }
-    }
-
-    fn word(&mut self) -> Option<&'a str> {
-        let text = self.rest.trim_start();
-        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
-        let (word, rest) = text.split_at_checked(end)?;
-        self.rest = rest;
-        (!word.is_empty()).then_some(word)
-    }
-
-    /// Reads a field name, plain or in backticks with doubled backticks inside.
-    fn identifier(&mut self) -> Option<String> {
-        self.rest = self.rest.trim_start();
-        let Some(mut quoted) = self.rest.strip_prefix('`') else {
-            let end = self.rest.find([':', ' ', '<', '>', ','])?;
-            let (name, rest) = self.rest.split_at_checked(end)?;
-            self.rest = rest;
-            return (!name.is_empty()).then(|| name.to_owned());
-        };
-        let mut name = String::new();
-        loop {
-            let (part, rest) = quoted.split_once('`')?;
-            name.push_str(part);
-            let Some(more) = rest.strip_prefix('`') else {
-                self.rest = rest;
-                return Some(name);
-            };
-            name.push('`');
-            quoted = more;
-        }
-    }
-
-    fn arguments(&mut self) -> Option<&'a str> {
-        let (arguments, rest) = self.rest.trim_start().strip_prefix('(')?.split_once(')')?;
-        self.rest = rest;
-        Some(arguments)
-    }
-
-    fn eat(&mut self, token: &str) -> bool {
-        match self.rest.trim_start().strip_prefix(token) {
-            Some(rest) => {
-                self.rest = rest;
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn close(&mut self) -> Option<()> {
-        self.eat(">").then_some(())
-    }
-}
-
-fn simple(name: &str) -> DataType {
-    match name {
-        "BOOLEAN" => DataType::Boolean,
-        "BYTE" | "TINYINT" => DataType::Int8,
-        "SHORT" | "SMALLINT" => DataType::Int16,
-        "INT" | "INTEGER" => DataType::Int32,
-        "LONG" | "BIGINT" => DataType::Int64,
-        "FLOAT" | "REAL" => DataType::Float32,
-        "DOUBLE" => DataType::Float64,
-        "BINARY" => DataType::Binary,
-        "DATE" => DataType::Date32,
-        "TIMESTAMP" | "TIMESTAMP_LTZ" => DataType::Timestamp(TimeUnit::Microsecond, Some("Etc/UTC".into())),
-        "TIMESTAMP_NTZ" => DataType::Timestamp(TimeUnit::Microsecond, None),
-        "VOID" | "NULL" => DataType::Null,
-        _ => DataType::Utf8,
-    }
+    Ok(Arc::new(Schema::new(fields?)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn type_texts() {
-        let list = |inner| DataType::List(Arc::new(Field::new("element", inner, true)));
-        for (text, expected) in [
-            ("BIGINT", DataType::Int64),
-            ("tinyint", DataType::Int8),
-            ("DECIMAL(10,2)", DataType::Decimal128(10, 2)),
-            ("DECIMAL(38, 38)", DataType::Decimal128(38, 38)),
-            ("DECIMAL", DataType::Decimal128(10, 0)),
-            ("VARCHAR(20)", DataType::Utf8),
-            ("VARIANT", DataType::Utf8),
-            ("geometry(0)", DataType::Utf8),
-            ("STRING COLLATE UTF8_LCASE", DataType::Utf8),
-            ("TIMESTAMP_NTZ", DataType::Timestamp(TimeUnit::Microsecond, None)),
-            ("INTERVAL YEAR TO MONTH", DataType::Interval(IntervalUnit::YearMonth)),
-            ("INTERVAL MONTH", DataType::Interval(IntervalUnit::YearMonth)),
-            ("INTERVAL DAY TO SECOND", DataType::Duration(TimeUnit::Microsecond)),
-            ("INTERVAL MINUTE", DataType::Duration(TimeUnit::Microsecond)),
-            ("ARRAY<ARRAY<INT>>", list(list(DataType::Int32))),
-            ("ARRAY<INTERVAL DAY TO SECOND>", list(DataType::Duration(TimeUnit::Microsecond))),
-            ("STRUCT<>", DataType::Struct(Fields::empty())),
-        ] {
-            assert_eq!(data_type(text).unwrap(), expected, "{text}");
+    fn column(name: &str, type_text: &str) -> Column {
+        Column {
+            name: name.to_owned(),
+            type_text: type_text.to_owned(),
+            type_name: type_text.split(['(', '<', ' ']).next().unwrap().to_owned(),
+            type_precision: None,
+            type_scale: None,
+            type_interval_type: None,
         }
-        let DataType::Struct(fields) =
-            data_type("STRUCT<a: INT NOT NULL COMMENT 'it\\'s > 1, 2', `b``c`: MAP<STRING, DECIMAL(5,1)>, d STRING>")
-                .unwrap()
-        else {
-            panic!("not a struct")
-        };
-        let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
-        assert_eq!(names, ["a", "b`c", "d"]);
-        assert_eq!(fields[0].data_type(), &DataType::Int32);
-        assert!(matches!(fields[1].data_type(), DataType::Map(_, false)));
     }
 
     #[test]
-    fn hostile_type_texts_are_errors() {
-        let deep = "ARRAY<".repeat(100_000);
-        for text in [
-            "",
-            "ARRAY<",
-            "ARRAY<INT",
-            "MAP<INT>",
-            "STRUCT<a",
-            "STRUCT<a:>",
-            "DECIMAL(39,0)",
-            "DECIMAL(1,2)",
-            "INT INT",
-            &deep,
+    fn the_manifest_becomes_metadata() {
+        let mut decimal = column("d", "DECIMAL(10,2)");
+        (decimal.type_precision, decimal.type_scale) = (Some(10), Some(2));
+        let mut interval = column("i", "INTERVAL DAY TO SECOND");
+        interval.type_interval_type = Some("DAY TO SECOND".to_owned());
+        for (column, expected) in [
+            (column("s", "STRING"), vec![]),
+            (decimal, vec![("databricks.type_precision", "10"), ("databricks.type_scale", "2")]),
+            (interval, vec![("databricks.type_interval_type", "DAY TO SECOND")]),
         ] {
-            assert_eq!(data_type(text).unwrap_err().kind(), ErrorKind::Protocol, "{}", &text[..text.len().min(20)]);
+            let always = [
+                ("databricks.type_name", column.type_name.as_str()),
+                ("databricks.type_text", column.type_text.as_str()),
+                ("Spark:DataType:SqlName", column.type_text.as_str()),
+            ];
+            let expected: HashMap<String, String> =
+                always.into_iter().chain(expected).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            assert_eq!(column.metadata(), expected);
         }
+    }
+
+    #[test]
+    fn the_zone_of_a_session_is_learnt_from_its_results() {
+        let configuration = |key: &str| BTreeMap::from([(key.to_owned(), "Asia/Tokyo".to_owned())]);
+        assert_eq!(&*SessionZone::new(&BTreeMap::new()).get(), "Etc/UTC");
+        assert_eq!(&*SessionZone::new(&configuration("ansi_mode")).get(), "Etc/UTC");
+        assert_eq!(&*SessionZone::new(&configuration("TimeZone")).get(), "Asia/Tokyo");
+        let zone = SessionZone::new(&configuration("spark.sql.session.timeZone"));
+        assert_eq!(&*zone.get(), "Asia/Tokyo");
+        let columns = [column("a", "INT"), column("b", "STRUCT<x: MAP<STRING, ARRAY<TIMESTAMP>>>")];
+        zone.learn(&from_manifest(&columns, &Arc::from("Europe/Zurich")).unwrap());
+        assert_eq!(&*zone.get(), "Europe/Zurich");
+        zone.learn(&from_manifest(&[column("c", "TIMESTAMP_NTZ")], &Arc::from("Asia/Tokyo")).unwrap());
+        assert_eq!(&*zone.get(), "Europe/Zurich");
+    }
+
+    #[test]
+    fn without_rows_a_type_that_is_not_understood_is_an_error() {
+        let error = from_manifest(&[column("c", "ARRAY<INT")], &Arc::from("Etc/UTC")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol);
+        assert!(error.to_string().contains("`ARRAY<INT`"), "{error}");
     }
 }

@@ -301,9 +301,19 @@ impl Iterator for Rows<'_> {
 /// The label of a column's instants. An engine that follows `SET TIME ZONE` labels its arrays, and then knows better
 /// than what the session was opened with.
 fn zone_of(data_type: &DataType, plan: &ResultPlan) -> Arc<str> {
+    labelled(data_type).unwrap_or_else(|| Arc::clone(plan.zone.as_ref().unwrap_or(&plan.default_zone)))
+}
+
+/// The zone other than UTC that the first labelled instant in a type has.
+fn labelled(data_type: &DataType) -> Option<Arc<str>> {
     match data_type {
-        DataType::Timestamp(_, Some(zone)) if !is_utc(zone) => Arc::clone(zone),
-        _ => Arc::clone(plan.zone.as_ref().unwrap_or(&plan.default_zone)),
+        DataType::Timestamp(_, zone) => zone.as_ref().filter(|zone| !is_utc(zone)).map(Arc::clone),
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => labelled(field.data_type()),
+        DataType::Struct(fields) => fields.iter().find_map(|field| labelled(field.data_type())),
+        _ => None,
     }
 }
 

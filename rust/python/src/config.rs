@@ -5,19 +5,23 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
-use seakernel::{ResultConfig, RetryConfig};
+use seakernel::{ResultConfig, RetryConfig, ValueForm};
 
 use crate::error;
 
 /// Reads the `results` option.
 pub(crate) fn result_config(options: &Bound<'_, PyDict>) -> PyResult<ResultConfig> {
-    const KEYS: [&str; 6] = [
+    const KEYS: [&str; 10] = [
         "memory_budget_bytes",
         "max_concurrent_downloads",
         "compression",
         "download_idle_timeout_s",
         "max_chunk_bytes",
         "private_storage_addresses",
+        "complex_types",
+        "intervals",
+        "geospatial",
+        "void",
     ];
     let mut config = ResultConfig::default();
     for (key, value) in options.iter() {
@@ -29,6 +33,10 @@ pub(crate) fn result_config(options: &Bound<'_, PyDict>) -> PyResult<ResultConfi
             "download_idle_timeout_s" => config.download_idle_timeout = seconds(&key, &value)?,
             "max_chunk_bytes" => config.max_chunk_bytes = positive(&key, &value)?,
             "private_storage_addresses" => config.private_storage_addresses = value.extract()?,
+            "complex_types" => config.complex_types = form(&key, &value, "json")?,
+            "intervals" => config.intervals = form(&key, &value, "text")?,
+            "geospatial" => config.geospatial = form(&key, &value, "text")?,
+            "void" => config.void = form(&key, &value, "text")?,
             _ => return Err(error::unknown_key(options.py(), "results", &key, &KEYS)),
         }
     }
@@ -74,6 +82,19 @@ pub(crate) fn session_configuration(options: &Bound<'_, PyDict>) -> PyResult<BTr
         configuration.insert(key, text);
     }
     Ok(configuration)
+}
+
+/// Reads `native`, or the word for the type's text.
+fn form(name: &str, value: &Bound<'_, PyAny>, text: &str) -> PyResult<ValueForm> {
+    match value.extract::<&str>() {
+        Ok("native") => Ok(ValueForm::Native),
+        Ok(word) if word == text => Ok(ValueForm::Text),
+        _ => {
+            let given = value.repr().map_or_else(|_| "?".to_owned(), |given| given.to_string());
+            let message = format!("`{name}` is {given}; expected \"native\" or \"{text}\"");
+            Err(error::invalid_argument(value.py(), &message))
+        }
+    }
 }
 
 /// Reads a number of seconds, fractions included.

@@ -123,13 +123,14 @@ mod tests {
             type_name: String::new(),
             type_precision: None,
             type_scale: None,
+            type_interval_type: None,
         };
         types.iter().map(column).collect()
     }
 
     fn one(type_text: &str, cell: Option<&str>) -> Result<String> {
         let columns = columns(&[type_text]);
-        let schema = from_manifest(&columns)?;
+        let schema = from_manifest(&columns, &Arc::from("Etc/UTC"))?;
         let batch = batch(vec![vec![cell.map(str::to_owned)]], &columns, &schema)?;
         let column = match schema.field(0).data_type() {
             // The formatter knows no zones by name either.
@@ -227,7 +228,7 @@ mod tests {
         assert_eq!(unreadable(1, &"ü".repeat(65)), format!("row 1 has `{}...`", "ü".repeat(64)));
         assert_eq!(one("ARRAY<INT>", Some("[1]")).unwrap_err().kind(), ErrorKind::Protocol);
         let two = columns(&["INT", "INT"]);
-        let schema = from_manifest(&two).unwrap();
+        let schema = from_manifest(&two, &Arc::from("Etc/UTC")).unwrap();
         let error = batch(vec![vec![None]], &two, &schema).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DataLoss);
     }

@@ -4,10 +4,13 @@ mod budget;
 pub mod decode;
 mod download;
 mod fetch;
+mod geospatial;
 pub(crate) mod json;
 pub(crate) mod link;
 pub(crate) mod links;
 mod memory;
+mod presentation;
+mod render;
 mod task;
 mod text;
 
@@ -16,9 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
-use arrow_schema::{FieldRef, SchemaRef};
+use arrow_schema::SchemaRef;
 use base64::Engine;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -32,6 +35,7 @@ use crate::sea::wire::{ChunkInfo, Manifest, ResultData, StatementResponse};
 use fetch::{Chunk, ChunkQueue, Fetch};
 pub(crate) use link::PresignedUrl;
 use links::{LinkStream, Renewer};
+use presentation::Presentation;
 
 /// Largest inline result that is gathered. The platform's own limit is 25 MiB.
 const MAX_INLINE_BYTES: usize = 1 << 30;
@@ -218,7 +222,7 @@ impl Compression {
 #[derive(Debug)]
 pub struct ResultStream {
     statement: ServerStatement,
-    schema: SchemaRef,
+    presentation: Presentation,
     columns: Vec<Column>,
     total_row_count: Option<i64>,
     truncated: bool,
@@ -289,13 +293,16 @@ impl ResultStream {
             drop(waiting);
             queue = Some(chunks);
         }
-        let schema = match ready.front() {
-            Some(chunk) => schema::from_chunk(&chunk.schema, &columns)?,
-            None => schema::from_manifest(&columns)?,
+        let client = statement.client();
+        let wire = match ready.front() {
+            Some(chunk) => Arc::clone(&chunk.schema),
+            None => schema::from_manifest(&columns, &client.zone().get())?,
         };
+        client.zone().learn(&wire);
+        let presentation = Presentation::new(&columns, &wire, &client.config().results)?;
         Ok(Self {
             statement,
-            schema,
+            presentation,
             columns,
             total_row_count: manifest.total_row_count,
             truncated: manifest.truncated,
@@ -308,7 +315,7 @@ impl ResultStream {
 
     /// Returns the Arrow schema; every batch has exactly this one. All fields are nullable.
     pub fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+        Arc::clone(self.presentation.schema())
     }
 
     /// Returns the columns as the manifest describes them.
@@ -408,7 +415,7 @@ impl ResultStream {
                         self.counters.chunks.add(1);
                     }
                     self.counters.rows.add(batch.num_rows() as u64);
-                    return self.conform(batch).map(Some);
+                    return self.presentation.present(batch).map(Some);
                 }
                 self.ready.pop_front();
                 self.counters.chunks.add(1);
@@ -422,32 +429,15 @@ impl ResultStream {
             };
             match next {
                 Some(chunk) => {
-                    self.check_schema(&chunk)?;
+                    self.presentation.check(&chunk.schema).map_err(|error| match chunk.index {
+                        Some(chunk_index) => error.with_chunk_index(chunk_index),
+                        None => error,
+                    })?;
                     self.ready.push_back(chunk);
                 }
                 None => return self.check_total().map(|()| None),
             }
         }
-    }
-
-    fn check_schema(&self, chunk: &Chunk) -> Result<()> {
-        let (expected, got) = (self.schema.fields(), chunk.schema.fields());
-        let differs = |(expected, got): &(&FieldRef, &FieldRef)| expected.data_type() != got.data_type();
-        let text = match expected.iter().zip(got).find(differs) {
-            Some((expected, got)) => format!(
-                "column `{}` has type {} in a chunk and {} in the first one",
-                expected.name(),
-                got.data_type(),
-                expected.data_type()
-            ),
-            None if expected.len() == got.len() => return Ok(()),
-            None => format!("a chunk has {} columns and the first one {}", got.len(), expected.len()),
-        };
-        let error = Error::new(ErrorKind::DataLoss, text);
-        Err(match chunk.index {
-            Some(chunk_index) => error.with_chunk_index(chunk_index),
-            None => error,
-        })
     }
 
     fn check_total(&self) -> Result<()> {
@@ -460,15 +450,6 @@ impl ResultStream {
             )),
             _ => Ok(()),
         }
-    }
-
-    /// Gives a batch the result's schema: the manifest's names, every field nullable.
-    fn conform(&self, batch: RecordBatch) -> Result<RecordBatch> {
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let (_, columns, _) = batch.into_parts();
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(|error| {
-            Error::new(ErrorKind::DataLoss, "a batch does not fit the result's schema").with_source(error)
-        })
     }
 }
 
@@ -535,7 +516,7 @@ async fn inline_json(
     columns: &[Column],
     counters: &Counters,
 ) -> Result<VecDeque<Chunk>> {
-    let schema = schema::from_manifest(columns)?;
+    let schema = schema::from_manifest(columns, &statement.client().zone().get())?;
     let mut chunks = VecDeque::new();
     let mut row_offset = 0_i64;
     let mut piece = first;

@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::retry::RequestClass;
 use crate::http::{ApiRequest, HttpClient};
 use crate::params::Parameter;
+use crate::schema::SessionZone;
 use wire::{
     CreateSessionRequest, CreateSessionResponse, ExecuteStatementRequest, ResultData, StatementParameter,
     StatementResponse,
@@ -37,11 +38,18 @@ pub(crate) enum Wait {
 #[derive(Debug)]
 pub(crate) struct SeaClient {
     http: HttpClient,
+    zone: SessionZone,
 }
 
 impl SeaClient {
     pub(crate) fn new(config: SessionConfig) -> Result<Self> {
-        Ok(Self { http: HttpClient::new(config)? })
+        let zone = SessionZone::new(&config.session_configuration);
+        Ok(Self { http: HttpClient::new(config)?, zone })
+    }
+
+    /// Returns the time zone of the one session of this client.
+    pub(crate) fn zone(&self) -> &SessionZone {
+        &self.zone
     }
 
     pub(crate) fn config(&self) -> &SessionConfig {

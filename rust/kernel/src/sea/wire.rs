@@ -109,6 +109,7 @@ pub(crate) struct ColumnInfo {
     pub(crate) type_name: String,
     pub(crate) type_precision: Option<i64>,
     pub(crate) type_scale: Option<i64>,
+    pub(crate) type_interval_type: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
