@@ -26,10 +26,13 @@
 //! ```
 
 mod auth;
+mod client_settings;
 mod config;
+mod dml;
 mod error;
 mod execution;
 mod http;
+mod literal;
 mod params;
 mod results;
 mod schema;
@@ -38,7 +41,7 @@ mod session;
 mod statement;
 
 pub use auth::{Credentials, Secret};
-pub use config::{ResultConfig, RetryConfig, SessionConfig};
+pub use config::{RequestConfig, ResultConfig, RetryConfig, SessionConfig, TlsConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use execution::{ExecutedStatement, StatementCanceller, StatementState};
 pub use params::Parameter;

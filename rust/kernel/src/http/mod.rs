@@ -1,6 +1,8 @@
 //! HTTP: one retry loop, one place that turns an answer into an error.
 
+mod headers;
 pub(crate) mod retry;
+mod tls;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -65,23 +67,30 @@ impl HttpClient {
                 HeaderValue::from_str(organization_id).map_err(|error| internal("org id").with_source(error))?;
             headers.insert(HeaderName::from_static("x-databricks-org-id"), value);
         }
+        headers::add_own(&mut headers, &config.requests.headers)?;
+        tls::warn_of_what_is_off(&config);
         let base = || {
             let builder = reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(config.connect_timeout)
-                .pool_max_idle_per_host(64)
+                .pool_max_idle_per_host(config.requests.max_idle_connections)
                 .tcp_nodelay(true)
                 .http1_only();
             // A proxy from the environment is for the network, not for this machine.
-            if is_loopback(&config.host) { builder.no_proxy() } else { builder }
+            let builder = if is_loopback(&config.host) { builder.no_proxy() } else { builder };
+            tls::trust(builder, &config.tls)
         };
         let build = |builder: reqwest::ClientBuilder| {
             builder.build().map_err(|error| {
                 Error::new(ErrorKind::InvalidArgument, "the HTTP client could not be set up").with_source(error)
             })
         };
-        let api = build(base().default_headers(headers).read_timeout(config.read_timeout))?;
-        let storage = build(base().read_timeout(config.results.download_idle_timeout))?;
+        let api = tls::identify(base()?.default_headers(headers).read_timeout(config.read_timeout), &config)?;
+        let api = build(match config.requests.timeout {
+            Some(limit) => api.timeout(limit),
+            None => api,
+        })?;
+        let storage = build(base()?.read_timeout(config.results.download_idle_timeout))?;
         Ok(Self { api, storage, ranges: Mutex::default(), config })
     }
 
