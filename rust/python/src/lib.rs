@@ -22,7 +22,9 @@ fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<results::PyColumn>()?;
     module.add_class::<results::PyResultStream>()?;
     module.add_class::<results::PyStatistics>()?;
+    module.add_class::<session::PyExecutedStatement>()?;
     module.add_class::<session::PySession>()?;
     module.add_class::<session::PyStatement>()?;
+    module.add_function(wrap_pyfunction!(logging::forget_log_levels, module)?)?;
     logging::install(module.py())
 }

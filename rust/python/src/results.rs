@@ -174,6 +174,7 @@ pub(crate) struct PyResultStream {
     statement_id: String,
     total_row_count: Option<i64>,
     truncated: bool,
+    modified_row_count: Option<i64>,
     statistics: Arc<Mutex<Statistics>>,
     /// Set before the lock is asked for, so that a fetch waiting in another thread ends.
     ending: watch::Sender<Ending>,
@@ -190,6 +191,7 @@ impl PyResultStream {
             statement_id: stream.statement_id().to_owned(),
             total_row_count: stream.total_row_count(),
             truncated: stream.truncated(),
+            modified_row_count: stream.modified_row_count(),
             statistics: Arc::new(Mutex::new(stream.statistics())),
             ending: watch::Sender::new(Ending::Open),
             state: tokio::sync::Mutex::new(State {
@@ -255,6 +257,9 @@ impl PyResultStream {
             Ok(Err(failure)) => Err(error::from_kernel(py, failure)),
             Ok(Ok(Some(batch))) => {
                 state.queue.push_back(batch);
+                // The batch may have come between two looks at the signals. Here it is safe in the queue; a handler that
+                // raised behind our return would lose it.
+                py.check_signals()?;
                 Ok(true)
             }
             Ok(Ok(None)) => {
@@ -366,6 +371,11 @@ impl PyResultStream {
     #[getter]
     fn total_row_count(&self) -> Option<i64> {
         self.total_row_count
+    }
+
+    #[getter]
+    fn modified_row_count(&self) -> Option<i64> {
+        self.modified_row_count
     }
 
     #[getter]

@@ -36,7 +36,7 @@ pub(super) fn add_own(defaults: &mut HeaderMap, own: &[(String, Secret)]) -> Res
             warn!(header = header.as_str(), "own header left out: the session sets it");
             continue;
         }
-        let mut value = HeaderValue::from_str(value.expose()).map_err(|_| {
+        let mut value = HeaderValue::from_bytes(value.expose().as_bytes()).map_err(|_| {
             let text = format!("the value of the header `{header}` holds characters that no header may hold");
             Error::new(ErrorKind::InvalidArgument, text)
         })?;
