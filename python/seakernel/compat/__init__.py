@@ -6,6 +6,7 @@ Example:
     >>> import databricks_sql_kernel
     >>> databricks_sql_kernel is module
     True
+    >>> seakernel.compat.uninstall()
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["install"]
+__all__ = ["install", "uninstall"]
 
 _NAME = "databricks_sql_kernel"
 
@@ -25,7 +26,7 @@ def install(force: bool = False) -> ModuleType:
     """Lets `import databricks_sql_kernel` find the stand-in of this package, in this process.
 
     Call it before `databricks.sql` opens its first connection with `use_kernel=True`: whoever has imported the original by
-    then keeps it. Safe to call twice. To go back, do not call it; nothing is written anywhere.
+    then keeps it. The kernel then logs under `databricks.sql.kernel`, as the original does. Safe to call twice.
 
     Args:
         force: Whether to replace an original that is imported already.
@@ -46,4 +47,15 @@ def install(force: bool = False) -> ModuleType:
             "`install(force=True)` to replace it for later imports"
         )
     sys.modules[_NAME] = stand_in
+    stand_in.init_logging()
     return stand_in
+
+
+def uninstall() -> None:
+    """Takes back what `install` did: later imports find the original again. Who has imported the stand-in keeps it."""
+    from seakernel.compat import _log
+    from seakernel.compat import databricks_sql_kernel as stand_in
+
+    if sys.modules.get(_NAME) is stand_in:
+        del sys.modules[_NAME]
+    _log.unbridge()

@@ -19,16 +19,31 @@ class _Renaming(logging.Handler):
 
 
 def bridge() -> bool:
-    """Sends what our kernel logs to `databricks.sql.kernel`, at the level set there.
+    """Sends what our kernel logs to `databricks.sql.kernel`, at the level set there, instead of to `seakernel`.
 
     Returns:
         Whether this call did it; False where it was done before.
     """
-    ours = logging.getLogger(_OURS)
-    if any(isinstance(handler, _Renaming) for handler in ours.handlers):
+    ours, original = logging.getLogger(_OURS), logging.getLogger(_ORIGINAL)
+    if _renaming in ours.handlers:
         return False
     # The level is that of the original's logger, unless ours has one of its own.
-    ours.parent = logging.getLogger(_ORIGINAL)
+    ours.parent = original
     ours.propagate = False
-    ours.addHandler(_Renaming())
+    ours.addHandler(_renaming)
+    # A library prints nothing by itself, which Python would do for warnings that no handler takes.
+    original.addHandler(_silence)
     return True
+
+
+def unbridge() -> None:
+    """Takes back what `bridge` did."""
+    ours = logging.getLogger(_OURS)
+    ours.parent = logging.getLogger()
+    ours.propagate = True
+    ours.removeHandler(_renaming)
+    logging.getLogger(_ORIGINAL).removeHandler(_silence)
+
+
+_renaming = _Renaming()
+_silence = logging.NullHandler()

@@ -46,10 +46,10 @@ _ENDED = ("Succeeded", "Failed", "Cancelled", "Closed")
 
 
 def init_logging() -> bool:
-    """Routes the kernel's log into Python's `logging`, under `databricks.sql.kernel`.
+    """Routes the kernel's log to the logger `databricks.sql.kernel` of Python's `logging`.
 
     Returns:
-        Whether this call did it. Importing the module does, so False, as in the original.
+        Whether this call did it; `seakernel.compat.install()` does it as well.
     """
     return _log.bridge()
 
@@ -670,6 +670,3 @@ def _all_batches(stream: seakernel.ResultStream) -> pa.Table:
     with kernel_errors():
         table = stream.take()
     return pa.RecordBatchReader.from_stream(table).read_all()
-
-
-_log.bridge()
