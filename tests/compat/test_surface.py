@@ -237,8 +237,8 @@ print(databricks_sql_kernel.__name__, Session.__module__, "pyarrow" in sys.modul
 
 
 def test_logging_functions_answer_as_the_original() -> None:
-    for install in ("", "import seakernel.compat; seakernel.compat.install();"):
-        script = f"{install} import databricks_sql_kernel as k; print(k.init_logging(), k.reset_logging())"
+    for install in ("", "import seakernel.compat; seakernel.compat.install(); "):
+        script = f"{install}import databricks_sql_kernel as k; print(k.init_logging(), k.reset_logging())"
         assert run(script) == "False None"
 
 
