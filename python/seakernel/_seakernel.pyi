@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, final
 
+import pyarrow as pa
 from typing_extensions import Self
 
 from seakernel.types import RequestOptions, ResultOptions, RetryOptions, TlsOptions
@@ -254,6 +255,12 @@ class ResultStream:
             OperationalError: the download failed after its retries, or was cancelled.
             InterfaceError: the result is closed, handed over, or of the parent process.
         """
+
+    def take_pyarrow(self, max_rows: int | None = None) -> pa.Table:
+        """Returns the next rows as a `pyarrow.Table`, like `take`; an interrupted conversion leaves them here, too."""
+
+    def next_pyarrow_batch(self) -> pa.RecordBatch | None:
+        """Returns the next rows as they came, like `next_batch`, as a `pyarrow.RecordBatch`; None after the last one."""
 
     def peek(self) -> tuple[Any, ...] | None:
         """Returns the next row without moving on; None after the last one. Raises as `rows` does."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Self
 
-    from seakernel._seakernel import ArrowTable, Column, ResultStream, Statement, Statistics
+    from seakernel._seakernel import Column, ResultStream, Statement, Statistics
     from seakernel.types import (
         DescriptionColumn,
         Parameters,
@@ -394,11 +394,11 @@ class Cursor:
 
     def fetchmany_arrow(self, size: int | None = None) -> pa.Table:
         """Returns the next `size` rows (default `arraysize`) as a `pyarrow.Table`, without a copy."""
-        return _pyarrow_table(self._open_result().take(self._checked_size(size)))
+        return self._open_result().take_pyarrow(self._checked_size(size))
 
     def fetchall_arrow(self) -> pa.Table:
         """Returns all remaining rows as a `pyarrow.Table`, without a copy."""
-        return _pyarrow_table(self._open_result().take())
+        return self._open_result().take_pyarrow()
 
     def fetch_record_batch(self) -> pa.RecordBatchReader:
         """Returns the remaining rows as a `pyarrow.RecordBatchReader` that downloads while it is read.
@@ -482,13 +482,6 @@ class Cursor:
 
     def __repr__(self) -> str:
         return f"<Cursor statement_id={self.statement_id} closed={self._closed}>"
-
-
-def _pyarrow_table(table: ArrowTable) -> pa.Table:
-    import pyarrow as pa
-
-    # `pyarrow.table(table)` would do, but it imports pandas to ask whether this is one of its frames: 160 ms.
-    return pa.RecordBatchReader.from_stream(table).read_all()
 
 
 def _check_connector_options(options: Mapping[str, object]) -> None:

@@ -91,13 +91,14 @@ def table(sql: str, **options: Any) -> Call:
 
 def attempts(*calls: Callable[[], Any]) -> list[Any]:
     """Makes calls one after another, whatever each of them gives."""
-    results = []
-    for call in calls:
-        try:
-            results.append(plain(call()))
-        except Exception as error:  # noqa: BLE001 - that is the question
-            results.append(failure(error) if hasattr(error, "code") else type(error).__name__)
-    return results
+    return [attempt(call) for call in calls]
+
+
+def attempt(call: Callable[[], Any]) -> Any:
+    try:
+        return plain(call())
+    except Exception as error:  # noqa: BLE001 - that is the question
+        return failure(error) if hasattr(error, "code") else type(error).__name__
 
 
 # Results ---------------------------------------------------------------------------------------------------------------
@@ -472,7 +473,7 @@ def wrong_arguments(place: Place) -> Any:
         lambda: statement.bind_named_param(None, "1", "INT"),
         lambda: statement.bind_named_param("a", b"1", "INT"),
         lambda: statement.execute(1),
-        lambda: statement.no_such_method(),
+        lambda: statement.no_such_method,
     )
 
 

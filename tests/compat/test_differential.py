@@ -20,7 +20,10 @@ BEATS: dict[str, str] = {
     name: reason
     for reason, names in {
         "NULL keeps its declared type": [
-            *(f"parameter {kind} None" for kind in ("INT", "DECIMAL(5,2)", "DATE", "BOOLEAN", "DOUBLE", "VOID", "TIMESTAMP")),
+            *(
+                f"parameter {kind} None"
+                for kind in ("INT", "DECIMAL(5,2)", "DATE", "BOOLEAN", "DOUBLE", "VOID", "TIMESTAMP")
+            ),
             "named parameter INT None",
             "named parameter VOID None",
         ],

@@ -656,17 +656,16 @@ def _schema(stream: seakernel.ResultStream) -> pa.Schema:
     return pa.schema(stream)
 
 
+# Not under `kernel_errors`: a signal that came while that ends would lose rows that were just received.
 def _next_batch(stream: seakernel.ResultStream) -> pa.RecordBatch | None:
-    import pyarrow as pa
-
-    with kernel_errors():
-        table = stream.next_batch()
-    return None if table is None else pa.RecordBatchReader.from_stream(table).read_next_batch()
+    try:
+        return stream.next_pyarrow_batch()
+    except seakernel.Error as error:
+        raise from_ours(error) from error
 
 
 def _all_batches(stream: seakernel.ResultStream) -> pa.Table:
-    import pyarrow as pa
-
-    with kernel_errors():
-        table = stream.take()
-    return pa.RecordBatchReader.from_stream(table).read_all()
+    try:
+        return stream.take_pyarrow()
+    except seakernel.Error as error:
+        raise from_ours(error) from error

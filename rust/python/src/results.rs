@@ -291,6 +291,22 @@ impl PyResultStream {
         Ok(None)
     }
 
+    /// Returns the next rows as they came, without moving on.
+    fn first_slice(&self, py: Python<'_>, state: &mut State) -> PyResult<Option<RecordBatch>> {
+        let mut walk = Walk { index: 0, skip: state.position, remaining: usize::MAX };
+        self.next_slice(py, state, &mut walk)
+    }
+
+    /// Returns up to `max_rows` rows without moving on.
+    fn gather(&self, py: Python<'_>, state: &mut State, max_rows: Option<usize>) -> PyResult<PyArrowTable> {
+        let mut walk = Walk { index: 0, skip: state.position, remaining: max_rows.unwrap_or(usize::MAX) };
+        let mut batches = Vec::new();
+        while let Some(slice) = self.next_slice(py, state, &mut walk)? {
+            batches.push(slice);
+        }
+        Ok(self.table(batches))
+    }
+
     /// Makes sure that `ahead` holds the next row, unless there is none.
     fn read_ahead(&self, py: Python<'_>, state: &mut State) -> PyResult<()> {
         if !state.ahead.is_empty() {
@@ -333,6 +349,13 @@ impl PyResultStream {
         }
         Ok(())
     }
+}
+
+/// Returns a `pyarrow.RecordBatchReader` over the table's own buffers.
+///
+/// `pyarrow.table(table)` would do, but it imports pandas to ask whether this is one of its frames: 160 ms.
+fn pyarrow_reader(py: Python<'_>, table: PyArrowTable) -> PyResult<Bound<'_, PyAny>> {
+    py.import("pyarrow")?.getattr("RecordBatchReader")?.call_method1("from_stream", (Bound::new(py, table)?,))
 }
 
 impl State {
@@ -418,22 +441,38 @@ impl PyResultStream {
     #[pyo3(signature = (max_rows=None))]
     fn take(&self, py: Python<'_>, max_rows: Option<usize>) -> PyResult<PyArrowTable> {
         let mut state = self.lock_for_reading(py)?;
-        let mut walk = Walk { index: 0, skip: state.position, remaining: max_rows.unwrap_or(usize::MAX) };
-        let mut batches = Vec::new();
-        while let Some(slice) = self.next_slice(py, &mut state, &mut walk)? {
-            batches.push(slice);
-        }
-        let table = self.table(batches);
+        let table = self.gather(py, &mut state, max_rows)?;
         state.advance(table.num_rows());
         Ok(table)
     }
 
+    #[pyo3(signature = (max_rows=None))]
+    fn take_pyarrow<'py>(&self, py: Python<'py>, max_rows: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
+        let mut state = self.lock_for_reading(py)?;
+        let table = self.gather(py, &mut state, max_rows)?;
+        let rows = table.num_rows();
+        let taken = pyarrow_reader(py, table)?.call_method0("read_all")?;
+        // A signal that came during the conversion raises now, while the rows are still ours.
+        py.check_signals()?;
+        state.advance(rows);
+        Ok(taken)
+    }
+
     fn next_batch(&self, py: Python<'_>) -> PyResult<Option<PyArrowTable>> {
         let mut state = self.lock_for_reading(py)?;
-        let mut walk = Walk { index: 0, skip: state.position, remaining: usize::MAX };
-        let Some(batch) = self.next_slice(py, &mut state, &mut walk)? else { return Ok(None) };
+        let Some(batch) = self.first_slice(py, &mut state)? else { return Ok(None) };
         state.advance(batch.num_rows());
         Ok(Some(self.table(vec![batch])))
+    }
+
+    fn next_pyarrow_batch<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut state = self.lock_for_reading(py)?;
+        let Some(batch) = self.first_slice(py, &mut state)? else { return Ok(None) };
+        let rows = batch.num_rows();
+        let next = pyarrow_reader(py, self.table(vec![batch]))?.call_method0("read_next_batch")?;
+        py.check_signals()?;
+        state.advance(rows);
+        Ok(Some(next))
     }
 
     fn peek(&self, py: Python<'_>) -> PyResult<Option<Py<PyTuple>>> {
