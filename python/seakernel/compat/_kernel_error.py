@@ -120,11 +120,9 @@ def _code(error: seakernel.Error) -> str:
 
 
 def _diagnosis(error: seakernel.Error) -> str | None:
-    parts = []
-    if error.chunk_index is not None:
-        parts.append(f"chunk {error.chunk_index}")
-    if error.attempts:
-        parts.append(f"attempts {error.attempts}")
-    if error.attempts and error.elapsed_s is not None:
+    if error.chunk_index is None:
+        return None
+    parts = [f"chunk {error.chunk_index}", f"attempts {error.attempts}"]
+    if error.elapsed_s is not None:
         parts.append(f"seconds {error.elapsed_s:.1f}")
-    return ", ".join(parts) or None
+    return ", ".join(parts)
