@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -611,6 +612,33 @@ def closing_a_statement_ends_what_it_submitted(place: Place) -> Any:
     return attempts(handle.status, handle.await_result, handle.cancel, lambda: bool(handle.statement_id), handle.close)
 
 
+def files_batch_by_batch(place: Place) -> Any:
+    executed = place.statement("SELECT id, id % 7 AS seven FROM range(2000000)").execute()
+    schema = executed.arrow_schema()
+    rows = total = 0
+    same = True
+    while (batch := executed.fetch_next_batch()) is not None:
+        rows += batch.num_rows
+        total += pa.compute.sum(batch.column("id")).as_py()
+        same = same and batch.schema.equals(schema)
+    return [rows, total, same, executed.fetch_next_batch(), executed.fetch_all_arrow()]
+
+
+def files_at_once(place: Place) -> Any:
+    executed = place.statement("SELECT id FROM range(2000000)").execute()
+    first = executed.fetch_next_batch()
+    rest = executed.fetch_all_arrow()
+    return [
+        first.num_rows + rest.num_rows,
+        pa.compute.sum(rest.column("id")).as_py() + pa.compute.sum(first.column("id")).as_py(),
+    ]
+
+
+def files_of_a_submitted_statement(place: Place) -> Any:
+    statement = place.statement("SELECT id FROM range(2000000)")
+    return pa.compute.sum(statement.submit().await_result().fetch_all_arrow().column("id")).as_py()
+
+
 def submitted_by_a_statement_that_is_gone(place: Place) -> Any:
     handle = place.statement(FEW).submit()
     return handle.await_result().fetch_all_arrow()
@@ -671,6 +699,9 @@ LIVES: dict[str, Call] = {
         attach_unknown,
         attach_what_is_no_id,
         closing_a_statement_ends_what_it_submitted,
+        files_at_once,
+        files_batch_by_batch,
+        files_of_a_submitted_statement,
         submitted_by_a_statement_that_is_gone,
         stream_of_a_handle_that_is_gone,
         closed_stream,
