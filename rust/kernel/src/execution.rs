@@ -1,7 +1,7 @@
 //! Statements on the server.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing::{debug, warn};
@@ -220,20 +220,45 @@ pub struct ExecutedStatement {
     statement: Arc<ServerStatement>,
     /// Whether the SQL is of a kind that changes rows; false where it is not known.
     changes_rows: bool,
-    /// The newest answer, if there was one; the one that says `SUCCEEDED` brings the manifest and the first rows or links,
-    /// which the first result takes.
-    latest: Mutex<Option<StatementResponse>>,
+    latest: Mutex<Latest>,
+}
+
+/// What is known of a statement.
+#[derive(Debug, Default)]
+struct Latest {
+    /// The newest answer, if there was one. The one that says `SUCCEEDED` brings the manifest and the first rows or links.
+    response: Option<StatementResponse>,
+    /// Manifest and rows went to the first result.
+    taken: bool,
+}
+
+impl Latest {
+    fn of(response: StatementResponse) -> Mutex<Self> {
+        Mutex::new(Self { response: Some(response), taken: false })
+    }
+
+    fn state(&self) -> StatementState {
+        let state = self.response.as_ref().map(|response| StatementState::from_wire(&response.status.state));
+        state.unwrap_or(StatementState::Unknown)
+    }
+
+    fn take(&mut self) -> Option<(Manifest, Option<ResultData>)> {
+        let response = self.response.as_mut()?;
+        let manifest = response.manifest.take()?;
+        self.taken = true;
+        Some((manifest, response.result.take()))
+    }
 }
 
 impl ExecutedStatement {
     pub(crate) fn new(session: &Session, response: StatementResponse, changes_rows: bool) -> Self {
         let statement = ServerStatement::new(session, &response.statement_id, true);
-        Self { statement, changes_rows, latest: Mutex::new(Some(response)) }
+        Self { statement, changes_rows, latest: Latest::of(response) }
     }
 
     pub(crate) fn attached(session: &Session, response: StatementResponse) -> Self {
         let statement = ServerStatement::new(session, &response.statement_id, false);
-        Self { statement, changes_rows: false, latest: Mutex::new(Some(response)) }
+        Self { statement, changes_rows: false, latest: Latest::of(response) }
     }
 
     /// Returns another handle on this statement, read-only and independent: it knows nothing yet, and nothing done to it
@@ -241,7 +266,7 @@ impl ExecutedStatement {
     #[must_use]
     pub fn reader(&self) -> Self {
         let statement = ServerStatement::new(&self.statement.session, self.statement_id(), false);
-        Self { statement, changes_rows: self.changes_rows, latest: Mutex::new(None) }
+        Self { statement, changes_rows: self.changes_rows, latest: Mutex::default() }
     }
 
     /// Returns the server's id of the statement.
@@ -251,13 +276,17 @@ impl ExecutedStatement {
 
     /// Asks the server for the state, unless it is known to be final.
     pub async fn state(&self) -> Result<StatementState> {
-        let known = self.known_state();
+        let known = self.latest().state();
         if known.is_terminal() {
             return Ok(known);
         }
         let response = self.statement.client().status(self.statement_id()).await?;
-        *self.latest() = Some(response);
-        Ok(self.known_state())
+        let mut latest = self.latest();
+        // Another call may have seen the end meanwhile, and handed its rows out.
+        if !latest.state().is_terminal() {
+            latest.response = Some(response);
+        }
+        Ok(latest.state())
     }
 
     /// Waits until the statement has succeeded. There is no limit of our own: a statement may wait for a warehouse to
@@ -267,8 +296,8 @@ impl ExecutedStatement {
     /// [`ErrorKind::Sql`] where it failed, [`ErrorKind::Cancelled`], [`ErrorKind::Closed`] where its result was released
     /// before it could be read.
     pub async fn wait(&self) -> Result<()> {
-        let is_new = self.latest().is_none();
-        let mut state = if is_new { self.state().await? } else { self.known_state() };
+        let is_new = self.latest().response.is_none();
+        let mut state = if is_new { self.state().await? } else { self.latest().state() };
         let mut interval = FIRST_POLL_INTERVAL;
         while !state.is_terminal() {
             tokio::time::sleep(interval).await;
@@ -277,9 +306,9 @@ impl ExecutedStatement {
         }
         debug!(statement_id = self.statement_id(), ?state, "statement finished");
         let latest = self.latest();
-        let Some(response) = latest.as_ref() else { return Ok(()) };
+        let Some(response) = latest.response.as_ref() else { return Ok(()) };
         match state {
-            StatementState::Closed if response.manifest.is_some() => {
+            StatementState::Closed if response.manifest.is_some() || latest.taken => {
                 // The whole result came along and the server has closed the statement by itself.
                 self.statement.closed_by_server();
                 Ok(())
@@ -306,7 +335,7 @@ impl ExecutedStatement {
     /// came whole with an answer that closed it.
     pub async fn results(&self) -> Result<ResultStream> {
         self.wait().await?;
-        let taken = self.latest().as_mut().and_then(|latest| Some((latest.manifest.take()?, latest.result.take())));
+        let taken = self.latest().take();
         let (manifest, first) = match taken {
             Some(taken) => taken,
             None => self.result_again().await?,
@@ -349,14 +378,8 @@ impl ExecutedStatement {
         self.statement.close().await
     }
 
-    fn latest(&self) -> std::sync::MutexGuard<'_, Option<StatementResponse>> {
+    fn latest(&self) -> MutexGuard<'_, Latest> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn known_state(&self) -> StatementState {
-        self.latest()
-            .as_ref()
-            .map_or(StatementState::Unknown, |response| StatementState::from_wire(&response.status.state))
     }
 }
 

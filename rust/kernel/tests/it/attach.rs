@@ -96,6 +96,7 @@ async fn a_closed_statement_has_no_further_result() {
     let warehouse = Warehouse::inline(Switches { close_with_result: true, ..Switches::default() });
     let executed = warehouse.session().await.statement(FEW).execute().await.unwrap();
     assert_eq!(ids(&mut executed.results().await.unwrap()).await.unwrap().len(), 10);
+    executed.wait().await.unwrap();
     assert_eq!(executed.results().await.unwrap_err().kind(), ErrorKind::Closed);
 }
 
