@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
-from conftest import KERNELS, kernel_in_place
 from databricks import sql as connector
 from databricks.sql.backend.types import CommandState
 from databricks.sql.parameters import native
+from kernels import KERNELS, kernel_in_place
 
 from seakernel.local import LocalWarehouse
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import KERNELS, kernel_in_place
 from databricks import sql as connector
+from kernels import KERNELS, kernel_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,15 +8,14 @@ for; `seakernel.__version__` is our own.
 
 from __future__ import annotations
 
-import os
-import threading
-import weakref
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import seakernel
 from seakernel.compat import _log
 from seakernel.compat._arguments import session_options, text, whole_number
 from seakernel.compat._kernel_error import KernelError, from_ours, kernel_error, kernel_errors
+from seakernel.compat._runs import Run, Target, Turns
+from seakernel.compat._sealed import Sealed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,25 +58,7 @@ def reset_logging() -> None:
     seakernel.forget_log_levels()
 
 
-class _Sealed:
-    """What the original's classes are: neither made nor extended by others, not pickled, without further attributes."""
-
-    __slots__ = ()
-
-    def __new__(cls, *_arguments: object, **_keywords: object) -> Self:
-        raise TypeError(f"cannot create '{cls.__module__}.{cls.__name__}' instances")
-
-    def __init_subclass__(cls) -> None:
-        if cls.__base__ is not _Sealed:
-            base = cls.__base__
-            name = "object" if base is None else f"{base.__module__}.{base.__name__}"
-            raise TypeError(f"type '{name}' is not an acceptable base type")
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError(f"cannot pickle '{type(self).__module__}.{type(self).__name__}' object")
-
-
-class Session(_Sealed):
+class Session(Sealed):
     """An open session on a SQL warehouse. Threads may share it."""
 
     __slots__ = ("_session",)
@@ -198,66 +179,7 @@ class Session(_Sealed):
         )
 
 
-class _Turns:
-    """Lets one thread at a time use a statement, and no forked child, where the other threads do not exist."""
-
-    __slots__ = ("_lock", "_process_id")
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process_id = os.getpid()
-
-    def are_elsewhere(self) -> bool:
-        return os.getpid() != self._process_id
-
-    def __enter__(self) -> None:
-        if self.are_elsewhere():
-            raise kernel_error(
-                "InvalidStatementHandle", "the statement was made in the parent process; open a session in the child"
-            )
-        self._lock.acquire()
-
-    def __exit__(self, *_exception: object) -> None:
-        self._lock.release()
-
-
-class _Run:
-    """What a statement and the handle of its latest run share."""
-
-    __slots__ = ("_executed", "valid")
-
-    def __init__(self, executed: seakernel.ExecutedStatement | None = None) -> None:
-        self.valid = True
-        # Weak, for dropping the handle closes the statement on the server.
-        self._executed = None if executed is None else weakref.ref(executed)
-
-    def end(self) -> None:
-        """Invalidates the handle; a submitted statement is closed on the server."""
-        self.valid = False
-        executed = None if self._executed is None else self._executed()
-        if executed is not None:
-            with kernel_errors():
-                executed.close()
-
-    def check(self) -> None:
-        if not self.valid:
-            raise kernel_error(
-                "InvalidStatementHandle",
-                "the handle is no longer valid: its Statement was executed again or closed",
-            )
-
-
-class _Target:
-    """What a canceller aims at: the statement that was sent last."""
-
-    __slots__ = ("requested", "statement")
-
-    def __init__(self) -> None:
-        self.statement: seakernel.Statement | None = None
-        self.requested = False
-
-
-class Statement(_Sealed):
+class Statement(Sealed):
     """SQL with its parameters and limits; may be executed more than once.
 
     Threads may share it: a call waits while another thread's `execute` or `submit` is under way.
@@ -281,9 +203,9 @@ class Statement(_Sealed):
     _tags: list[tuple[str, str | None]]
     _positional: dict[int, seakernel.Parameter]
     _named: dict[str, seakernel.Parameter]
-    _run: _Run | None
-    _target: _Target
-    _turns: _Turns
+    _run: Run | None
+    _target: Target
+    _turns: Turns
     _closed: bool
 
     @classmethod
@@ -296,8 +218,8 @@ class Statement(_Sealed):
         self._positional = {}
         self._named = {}
         self._run = None
-        self._target = _Target()
-        self._turns = _Turns()
+        self._target = Target()
+        self._turns = Turns()
         self._closed = False
         return self
 
@@ -350,7 +272,7 @@ class Statement(_Sealed):
             statement = self._send()
             with kernel_errors():
                 stream = statement.execute()
-            self._run = _Run()
+            self._run = Run()
             return ExecutedStatement._of(stream, statement, self._run)  # noqa: SLF001
 
     def submit(self, /) -> ExecutedAsyncStatement:
@@ -359,7 +281,7 @@ class Statement(_Sealed):
             statement = self._send()
             with kernel_errors():
                 executed = statement.submit()
-            self._run = _Run(executed)
+            self._run = Run(executed)
             return ExecutedAsyncStatement._of(executed, self._run)  # noqa: SLF001
 
     def canceller(self, /) -> StatementCanceller:
@@ -419,14 +341,14 @@ def _parameter(value: str | None, sql_type: str) -> seakernel.Parameter:
         return seakernel.Parameter.from_text(checked, text("sql_type", sql_type))
 
 
-class StatementCanceller(_Sealed):
+class StatementCanceller(Sealed):
     """Cancels what a `Statement` executes, from any thread."""
 
     __slots__ = ("_target",)
-    _target: _Target
+    _target: Target
 
     @classmethod
-    def _of(cls, target: _Target) -> Self:
+    def _of(cls, target: Target) -> Self:
         self = object.__new__(cls)
         self._target = target
         return self
@@ -447,17 +369,17 @@ class StatementCanceller(_Sealed):
         return None if statement is None else statement.statement_id
 
 
-class ExecutedStatement(_Sealed):
+class ExecutedStatement(Sealed):
     """A statement that has succeeded, and its result."""
 
     __slots__ = ("_closed", "_run", "_statement", "_stream")
     _stream: seakernel.ResultStream
     _statement: seakernel.Statement
-    _run: _Run
+    _run: Run
     _closed: bool
 
     @classmethod
-    def _of(cls, stream: seakernel.ResultStream, statement: seakernel.Statement, run: _Run) -> Self:
+    def _of(cls, stream: seakernel.ResultStream, statement: seakernel.Statement, run: Run) -> Self:
         self = object.__new__(cls)
         self._stream = stream
         self._statement = statement
@@ -509,19 +431,19 @@ class ExecutedStatement(_Sealed):
         return f'ExecutedStatement(statement_id="{self.statement_id}", state={_open_or_closed(self._closed)})'
 
 
-class ExecutedAsyncStatement(_Sealed):
+class ExecutedAsyncStatement(Sealed):
     """A statement that the server has taken, running or done. Threads may share it."""
 
     __slots__ = ("_closed", "_executed", "_run")
     _executed: seakernel.ExecutedStatement
-    _run: _Run
+    _run: Run
     _closed: bool
 
     @classmethod
-    def _of(cls, executed: seakernel.ExecutedStatement, run: _Run | None = None) -> Self:
+    def _of(cls, executed: seakernel.ExecutedStatement, run: Run | None = None) -> Self:
         self = object.__new__(cls)
         self._executed = executed
-        self._run = run or _Run()
+        self._run = run or Run()
         self._closed = False
         return self
 
@@ -592,7 +514,7 @@ class ExecutedAsyncStatement(_Sealed):
         return f'ExecutedAsyncStatement(statement_id="{self.statement_id}", state={_open_or_closed(self._closed)})'
 
 
-class Metadata(_Sealed):
+class Metadata(Sealed):
     """Catalogs, schemas, tables and the like of a session."""
 
     __slots__ = ("_session",)
@@ -605,7 +527,7 @@ class Metadata(_Sealed):
         return self
 
 
-class ResultStream(_Sealed):
+class ResultStream(Sealed):
     """The rows of a submitted statement, or of a listing, read once."""
 
     __slots__ = ("_closed", "_stream")
