@@ -1,5 +1,6 @@
 //! HTTP: one retry loop, one place that turns an answer into an error.
 
+mod clients;
 mod headers;
 pub(crate) mod retry;
 mod tls;
@@ -14,7 +15,7 @@ use reqwest::{Method, StatusCode, Url};
 use tracing::{debug, warn};
 
 use crate::auth::{Credentials, Secret};
-use crate::config::{RetryConfig, SessionConfig, is_loopback};
+use crate::config::{RetryConfig, SessionConfig};
 use crate::error::{Error, ErrorKind, Result, sql_state_in};
 use crate::results::PresignedUrl;
 use retry::{Failure, RequestClass, next_wait};
@@ -56,8 +57,6 @@ pub(crate) struct Attempt {
 
 impl HttpClient {
     pub(crate) fn new(config: SessionConfig) -> Result<Self> {
-        // Several crates may race to install it; any provider will do.
-        drop(rustls::crypto::ring::default_provider().install_default());
         let Credentials::AccessToken(token) = &config.credentials;
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, bearer(token)?);
@@ -67,30 +66,8 @@ impl HttpClient {
                 HeaderValue::from_str(organization_id).map_err(|error| internal("org id").with_source(error))?;
             headers.insert(HeaderName::from_static("x-databricks-org-id"), value);
         }
-        headers::add_own(&mut headers, &config.requests.headers)?;
-        tls::warn_of_what_is_off(&config);
-        let base = || {
-            let builder = reqwest::Client::builder()
-                .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(config.connect_timeout)
-                .pool_max_idle_per_host(config.requests.max_idle_connections)
-                .tcp_nodelay(true)
-                .http1_only();
-            // A proxy from the environment is for the network, not for this machine.
-            let builder = if is_loopback(&config.host) { builder.no_proxy() } else { builder };
-            tls::trust(builder, &config.tls)
-        };
-        let build = |builder: reqwest::ClientBuilder| {
-            builder.build().map_err(|error| {
-                Error::new(ErrorKind::InvalidArgument, "the HTTP client could not be set up").with_source(error)
-            })
-        };
-        let api = tls::identify(base()?.default_headers(headers).read_timeout(config.read_timeout), &config)?;
-        let api = build(match config.requests.timeout {
-            Some(limit) => api.timeout(limit),
-            None => api,
-        })?;
-        let storage = build(base()?.read_timeout(config.results.download_idle_timeout))?;
+        let api = clients::api(&config, headers)?;
+        let storage = clients::storage(&config)?;
         Ok(Self { api, storage, ranges: Mutex::default(), config })
     }
 
