@@ -12,12 +12,14 @@ from __future__ import annotations
 from seakernel._seakernel import (
     ArrowTable,
     Column,
+    ExecutedStatement,
     Parameter,
     ResultStream,
     Session,
     Statement,
     Statistics,
     __version__,
+    forget_log_levels,
 )
 from seakernel.dbapi import Connection, Cursor, apilevel, connect, paramstyle, threadsafety
 from seakernel.exceptions import (
@@ -45,12 +47,14 @@ from seakernel.types import (
     Binary,
     Date,
     DateFromTicks,
+    RequestOptions,
     ResultOptions,
     RetryOptions,
     Time,
     TimeFromTicks,
     Timestamp,
     TimestampFromTicks,
+    TlsOptions,
     TypeObject,
 )
 
@@ -73,6 +77,7 @@ __all__ = [
     "Date",
     "DateFromTicks",
     "Error",
+    "ExecutedStatement",
     "IntegrityError",
     "InterfaceError",
     "InternalError",
@@ -80,6 +85,7 @@ __all__ = [
     "OperationalError",
     "Parameter",
     "ProgrammingError",
+    "RequestOptions",
     "ResultOptions",
     "ResultStream",
     "RetryOptions",
@@ -91,11 +97,13 @@ __all__ = [
     "TimeFromTicks",
     "Timestamp",
     "TimestampFromTicks",
+    "TlsOptions",
     "TypeObject",
     "Warning",
     "__version__",
     "apilevel",
     "connect",
+    "forget_log_levels",
     "paramstyle",
     "threadsafety",
 ]

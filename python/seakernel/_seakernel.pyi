@@ -1,15 +1,17 @@
 """The extension module. Everything public of it is re-exported by `seakernel`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final
 
+import pyarrow as pa
 from typing_extensions import Self
 
-from seakernel.types import ResultOptions, RetryOptions
+from seakernel.types import RequestOptions, ResultOptions, RetryOptions, TlsOptions
 
 __all__ = [
     "ArrowTable",
     "Column",
+    "ExecutedStatement",
     "LocalServer",
     "Parameter",
     "ResultStream",
@@ -17,9 +19,13 @@ __all__ = [
     "Statement",
     "Statistics",
     "__version__",
+    "forget_log_levels",
 ]
 
 __version__: Final[str]
+
+def forget_log_levels() -> None:
+    """Has log levels that were set since the last `connect` take effect now."""
 
 @final
 class Parameter:
@@ -38,6 +44,22 @@ class Parameter:
 
         Raises:
             ProgrammingError: `sql_type` is empty.
+        """
+
+    @staticmethod
+    def from_text(text: str | None, sql_type: str) -> Parameter:
+        """Makes a parameter from text that is checked against its type here, before anything is sent.
+
+        The text keeps its meaning and is written as the server reads it: a DECIMAL is widened to hold its digits, a
+        TIMESTAMP with an offset goes out in UTC, NULL keeps its type, BINARY is hexadecimal digits, and VARIANT, GEOMETRY
+        and GEOGRAPHY travel as STRING.
+
+        Args:
+            text: The value, None for NULL.
+            sql_type: SQL type in any letter case, such as `DECIMAL(10,2)` or `INTERVAL DAY TO SECOND`.
+
+        Raises:
+            ProgrammingError: no parameter has that type, or the text is no value of it. The text is not repeated.
         """
 
     @property
@@ -187,6 +209,13 @@ class ResultStream:
         """Whether a row or byte limit cut the result."""
 
     @property
+    def modified_row_count(self) -> int | None:
+        """Rows that an INSERT, UPDATE, DELETE, MERGE, COPY or CREATE TABLE AS has changed.
+
+        None where the server does not tell, and for every other statement. The row that tells it stays in the result.
+        """
+
+    @property
     def statistics(self) -> Statistics:
         """What fetching has cost up to the last call that received something."""
 
@@ -234,6 +263,12 @@ class ResultStream:
             OperationalError: the download failed after its retries, or was cancelled.
             InterfaceError: the result is closed, handed over, or of the parent process.
         """
+
+    def take_pyarrow(self, max_rows: int | None = None) -> pa.Table:
+        """Returns the next rows as a `pyarrow.Table`, like `take`; an interrupted conversion leaves them here, too."""
+
+    def next_pyarrow_batch(self) -> pa.RecordBatch | None:
+        """Returns the next rows as they came, like `next_batch`, as a `pyarrow.RecordBatch`; None after the last one."""
 
     def peek(self) -> tuple[Any, ...] | None:
         """Returns the next row without moving on; None after the last one. Raises as `rows` does."""
@@ -285,11 +320,69 @@ class Statement:
             InterfaceError: it was executed before, or belongs to the parent process.
         """
 
+    def submit(self) -> ExecutedStatement:
+        """Sends the statement and returns as soon as the server has taken it. Works once, instead of `execute`.
+
+        Raises:
+            OperationalError: the connection failed, or the statement was refused.
+            InterfaceError: it was executed before, or belongs to the parent process.
+        """
+
     def cancel(self) -> None:
         """Asks the server to cancel, from any thread; `execute` raises when the server has ended the statement.
 
         A cancel that comes before the server has named the statement is sent as soon as it has.
         """
+
+@final
+class ExecutedStatement:
+    """A statement that the server has taken, running or done.
+
+    Made by `Statement.submit`, `Session.attach` and `reader`. Threads may share it. Its result may be opened any number of
+    times, also at once. When the object and every result opened through it are done (dropped, closed or, a result, read to
+    its end), the statement is closed on the server in the background, which also ends it if it still runs; read-only
+    objects, those of `attach` and `reader`, leave it alone.
+    """
+
+    @property
+    def statement_id(self) -> str:
+        """The server's id of the statement, also after `close`."""
+
+    def state(self) -> Literal["Pending", "Running", "Succeeded", "Failed", "Canceled", "Closed", "Unknown"]:
+        """Asks the server for the state, unless it is known to be final. A failed statement is no error here.
+
+        Raises:
+            ProgrammingError: the server does not know the statement, or knows it no more (kind `NotFound`).
+            OperationalError: the connection failed.
+        """
+
+    def wait(self) -> None:
+        """Waits until the statement has succeeded. Ctrl-C ends the wait and leaves the statement running.
+
+        Raises:
+            DatabaseError: by SQLSTATE class, where the statement failed.
+            OperationalError: it was cancelled, or the connection failed.
+            InterfaceError: its result was released before it could be read.
+        """
+
+    def results(self) -> ResultStream:
+        """Waits for success and opens the result from its first row; raises as `wait` does.
+
+        The first result takes what came with the server's answer; each further one asks the server again.
+        """
+
+    def reader(self) -> ExecutedStatement:
+        """Returns another object for the same statement, read-only and independent, for instance for another thread."""
+
+    def cancel(self) -> None:
+        """Asks the server to cancel; `wait` raises when the server has ended the statement.
+
+        Raises:
+            ProgrammingError: the object is read-only.
+        """
+
+    def close(self) -> None:
+        """Releases the statement and its result on the server, also under results being read. Safe to call twice."""
 
 @final
 class Session:
@@ -312,6 +405,8 @@ class Session:
         user_agent_entry: str | None = None,
         results: ResultOptions | None = None,
         retry: RetryOptions | None = None,
+        requests: RequestOptions | None = None,
+        tls: TlsOptions | None = None,
         connect_timeout_s: float | None = None,
         read_timeout_s: float | None = None,
     ) -> Self:
@@ -327,7 +422,11 @@ class Session:
         """The server's id of the session, also after `close`."""
 
     def statement(
-        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None, row_limit: int | None = None
+        self,
+        sql: str,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        row_limit: int | None = None,
+        query_tags: Sequence[tuple[str, str | None]] | None = None,
     ) -> Statement:
         """Prepares a statement; sends nothing.
 
@@ -335,6 +434,7 @@ class Session:
             sql: SQL text with `:name` or `?` markers.
             parameters: Mapping for `:name` or sequence for `?`; types are inferred as `Cursor.execute` says.
             row_limit: Most rows the server returns.
+            query_tags: Keys with values, or with None, for the warehouse's query history.
 
         Raises:
             DataError: a value is outside every SQL type, such as an int of more than 38 digits.
@@ -346,6 +446,14 @@ class Session:
         self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None, row_limit: int | None = None
     ) -> ResultStream:
         """Runs a statement: `statement` and its `execute` in one call."""
+
+    def attach(self, statement_id: str) -> ExecutedStatement:
+        """Returns a read-only object for a statement that was sent before, by whomever.
+
+        Raises:
+            ProgrammingError: the server does not know the id, or knows it no more (kind `NotFound`).
+            OperationalError: the connection failed.
+        """
 
     def close(self) -> None:
         """Closes the session on the server; statements that still run end. Safe to call twice."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Self
 
-    from seakernel._seakernel import ArrowTable, Column, ResultStream, Statement, Statistics
-    from seakernel.types import DescriptionColumn, Parameters, ResultOptions, RetryOptions
+    from seakernel._seakernel import Column, ResultStream, Statement, Statistics
+    from seakernel.types import (
+        DescriptionColumn,
+        Parameters,
+        RequestOptions,
+        ResultOptions,
+        RetryOptions,
+        TlsOptions,
+    )
 
 __all__ = ["Connection", "Cursor", "apilevel", "connect", "paramstyle", "threadsafety"]
 
@@ -50,16 +56,17 @@ _INSTEAD: dict[str, str] = {
     "_retry_stop_after_attempts_count": 'use `retry={"max_attempts": ...}`',
     "_retry_stop_after_attempts_duration": 'use `retry={"max_elapsed_s": ...}`',
     "_socket_timeout": "use `read_timeout_s` and `connect_timeout_s`",
-    "_tls_no_verify": "certificates are always verified",
-    "_tls_trusted_ca_file": "own certificate authorities are not supported yet",
-    "_tls_verify_hostname": "certificates are always verified",
+    "_tls_client_cert_file": 'use `tls={"client_certificate_pem": ..., "client_key_pem": ...}`',
+    "_tls_no_verify": 'use `tls={"verify_certificates": False}`',
+    "_tls_trusted_ca_file": 'use `tls={"ca_certificates_pem": ...}`',
+    "_tls_verify_hostname": 'use `tls={"verify_hostnames": False}`',
     "_use_arrow_native_complex_types": 'use `results={"complex_types": "json"}`',
     "_user_agent_entry": "use `user_agent_entry`",
     "auth_type": "only `access_token` is supported yet",
     "credentials_provider": "only `access_token` is supported yet",
     "enable_query_result_lz4_compression": 'use `results={"compression": ...}`',
     "enable_telemetry": "this package sends no telemetry",
-    "http_headers": "own headers are not supported",
+    "http_headers": 'use `requests={"headers": ...}`',
     "max_download_threads": 'use `results={"max_concurrent_downloads": ...}`',
     "oauth_client_id": "only `access_token` is supported yet",
     "oauth_client_secret": "only `access_token` is supported yet",
@@ -75,11 +82,6 @@ _TYPE_CODES = {
     "CHAR": "string",
     "TIMESTAMP_NTZ": "timestamp",
 }
-# What a statement that changes rows begins with, after comments; WITH may introduce one.
-_CHANGES_ROWS = re.compile(
-    r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?:INSERT|UPDATE|DELETE|MERGE|COPY|TRUNCATE|WITH|REPLACE)\b",
-    re.IGNORECASE | re.DOTALL,
-)
 
 
 def connect(
@@ -93,6 +95,8 @@ def connect(
     user_agent_entry: str | None = None,
     results: ResultOptions | None = None,
     retry: RetryOptions | None = None,
+    requests: RequestOptions | None = None,
+    tls: TlsOptions | None = None,
     connect_timeout_s: float | None = None,
     read_timeout_s: float | None = None,
     **connector_options: object,
@@ -113,6 +117,8 @@ def connect(
         user_agent_entry: Name of the application, for the warehouse's query history.
         results: How results are fetched; see `ResultOptions`.
         retry: How requests are repeated; see `RetryOptions`.
+        requests: Own headers and limits of requests to the workspace; see `RequestOptions`.
+        tls: Own certificate authorities, a client certificate, and what is verified; see `TlsOptions`.
         connect_timeout_s: Seconds to establish a connection, TLS included. Default 30.
         read_timeout_s: Longest silence while an answer is read, in seconds. Default 900, for the server may hold an
             answer until a statement is done.
@@ -148,6 +154,8 @@ def connect(
         user_agent_entry=user_agent_entry,
         results=results,
         retry=retry,
+        requests=requests,
+        tls=tls,
         connect_timeout_s=connect_timeout_s,
         read_timeout_s=read_timeout_s,
     )
@@ -339,7 +347,7 @@ class Cursor:
         self._executed = True
         if result.columns:
             self._result = result
-            self._rowcount = _row_count(result, operation)
+            self._rowcount = _row_count(result)
         return self
 
     def executemany(self, operation: str, seq_of_parameters: Iterable[Parameters]) -> Cursor:
@@ -387,11 +395,11 @@ class Cursor:
 
     def fetchmany_arrow(self, size: int | None = None) -> pa.Table:
         """Returns the next `size` rows (default `arraysize`) as a `pyarrow.Table`, without a copy."""
-        return _pyarrow_table(self._open_result().take(self._checked_size(size)))
+        return self._open_result().take_pyarrow(self._checked_size(size))
 
     def fetchall_arrow(self) -> pa.Table:
         """Returns all remaining rows as a `pyarrow.Table`, without a copy."""
-        return _pyarrow_table(self._open_result().take())
+        return self._open_result().take_pyarrow()
 
     def fetch_record_batch(self) -> pa.RecordBatchReader:
         """Returns the remaining rows as a `pyarrow.RecordBatchReader` that downloads while it is read.
@@ -477,13 +485,6 @@ class Cursor:
         return f"<Cursor statement_id={self.statement_id} closed={self._closed}>"
 
 
-def _pyarrow_table(table: ArrowTable) -> pa.Table:
-    import pyarrow as pa
-
-    # `pyarrow.table(table)` would do, but it imports pandas to ask whether this is one of its frames: 160 ms.
-    return pa.RecordBatchReader.from_stream(table).read_all()
-
-
 def _check_connector_options(options: Mapping[str, object]) -> None:
     for name, value in options.items():
         if any(value is accepted or value == accepted for accepted in _ACCEPTED.get(name, ())):
@@ -509,9 +510,7 @@ def _type_code(column: Column) -> str:
     return _TYPE_CODES.get(column.type_name, column.type_name.lower())
 
 
-def _row_count(result: ResultStream, operation: str) -> int:
-    if result.columns[0].name == "num_affected_rows" and _CHANGES_ROWS.match(operation):
-        row = result.peek()
-        affected = None if row is None else row[0]
-        return affected if isinstance(affected, int) else -1
+def _row_count(result: ResultStream) -> int:
+    if result.modified_row_count is not None:
+        return result.modified_row_count
     return -1 if result.total_row_count is None or result.truncated else result.total_row_count

@@ -22,12 +22,14 @@ __all__ = [
     "DateFromTicks",
     "DescriptionColumn",
     "Parameters",
+    "RequestOptions",
     "ResultOptions",
     "RetryOptions",
     "Time",
     "TimeFromTicks",
     "Timestamp",
     "TimestampFromTicks",
+    "TlsOptions",
     "TypeObject",
 ]
 
@@ -62,6 +64,9 @@ class ResultOptions(TypedDict, total=False):
     default, or as `struct<srid: int32, wkb: binary>`."""
     void: Literal["native", "text"]
     """How columns of untyped NULLs arrive: with Arrow's null type, the default, or as text."""
+    cloud_fetch: bool
+    """Whether results may come as files of a storage host. Default True. False asks for everything inside the answers, where
+    no storage host can be reached; the server then fails statements with more than 25 MiB of result."""
 
 
 class RetryOptions(TypedDict, total=False):
@@ -79,6 +84,32 @@ class RetryOptions(TypedDict, total=False):
     """Longest pause, in seconds. Default 60. A longer `Retry-After` is honoured within `max_elapsed_s`."""
     max_elapsed_s: float
     """Total seconds for one request with its attempts and pauses. Default 900."""
+
+
+class RequestOptions(TypedDict, total=False):
+    """What requests to the workspace carry, and how long they may take. Nothing of it reaches storage hosts."""
+
+    headers: Mapping[str, str] | Sequence[tuple[str, str]]
+    """Further headers. `User-Agent` replaces ours; headers that the session sets itself are left out with a warning."""
+    timeout_s: float | None
+    """Longest time of one attempt with its whole answer, in seconds. Default None, for `read_timeout_s` bounds silence."""
+    max_idle_connections: int
+    """Idle connections kept per host. Default 64."""
+
+
+class TlsOptions(TypedDict, total=False):
+    """Whom to trust, and how to identify ourselves. The system's certificate authorities are always trusted as well."""
+
+    ca_certificates_pem: bytes
+    """Further certificate authorities, for the workspace and for storage hosts."""
+    client_certificate_pem: bytes
+    """Our certificate with its chain, for the workspace only."""
+    client_key_pem: bytes
+    """The key of `client_certificate_pem`, not encrypted."""
+    verify_certificates: bool
+    """Default True. False accepts any certificate: whoever is on the way can read the token."""
+    verify_hostnames: bool
+    """Default True. False accepts a trusted certificate of any other host."""
 
 
 class ArrowStreamExportable(Protocol):

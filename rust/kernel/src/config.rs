@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::auth::Credentials;
+use crate::auth::{Credentials, Secret};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where and how a [`crate::Session`] is opened.
@@ -30,6 +30,10 @@ pub struct SessionConfig {
     pub results: ResultConfig,
     /// How requests are repeated.
     pub retry: RetryConfig,
+    /// What requests to the API carry, and how long they may take.
+    pub requests: RequestConfig,
+    /// Whom we trust, and how we identify ourselves.
+    pub tls: TlsConfig,
     /// Time to establish a connection, TLS included. Default 30 s.
     pub connect_timeout: Duration,
     /// Longest silence while an answer is read. Default 900 s: a status call may be held by the server for seconds, and
@@ -67,6 +71,9 @@ pub struct ResultConfig {
     pub geospatial: ValueForm,
     /// How columns of untyped NULLs are handed over: as Arrow's null type, or as text. Default native.
     pub void: ValueForm,
+    /// Whether results may come as files of a storage host. Default true. False asks for everything inside the answers, as
+    /// JSON, where no storage host can be reached; the server then fails statements with more than 25 MiB of result.
+    pub cloud_fetch: bool,
 }
 
 /// The form in which values of some SQL types are handed over.
@@ -91,6 +98,7 @@ impl Default for ResultConfig {
             intervals: ValueForm::Native,
             geospatial: ValueForm::Text,
             void: ValueForm::Native,
+            cloud_fetch: true,
         }
     }
 }
@@ -124,6 +132,51 @@ impl Default for RetryConfig {
     }
 }
 
+/// What requests to the API carry, and how long they may take. Nothing of it concerns storage hosts.
+#[derive(Clone, Debug)]
+pub struct RequestConfig {
+    /// Further headers. A `User-Agent` replaces ours; headers that the protocol itself sets are left out with a warning.
+    pub headers: Vec<(String, Secret)>,
+    /// Longest time of one attempt, from the connection to the last byte of the answer. Default none:
+    /// [`SessionConfig::read_timeout`] bounds silence, and a statement's answer may take long.
+    pub timeout: Option<Duration>,
+    /// Idle connections kept per host. Default 64.
+    pub max_idle_connections: usize,
+}
+
+impl Default for RequestConfig {
+    fn default() -> Self {
+        Self { headers: Vec::new(), timeout: None, max_idle_connections: 64 }
+    }
+}
+
+/// Whom we trust, and how we identify ourselves. The platform's own trust store is always used as well.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// Further certificate authorities in PEM, for the API and for storage hosts: a proxy that re-signs does so for both.
+    pub ca_certificates_pem: Option<Vec<u8>>,
+    /// Our certificate, with its chain, in PEM; for the API only.
+    pub client_certificate_pem: Option<Vec<u8>>,
+    /// The unencrypted key of [`TlsConfig::client_certificate_pem`].
+    pub client_key_pem: Option<Secret>,
+    /// Default true. False accepts any certificate: whoever is on the way can read the token.
+    pub verify_certificates: bool,
+    /// Default true. False accepts a trusted certificate of any other host.
+    pub verify_hostnames: bool,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self {
+            ca_certificates_pem: None,
+            client_certificate_pem: None,
+            client_key_pem: None,
+            verify_certificates: true,
+            verify_hostnames: true,
+        }
+    }
+}
+
 impl SessionConfig {
     /// Checks `server_hostname` and `http_path` and returns the configuration with every default.
     ///
@@ -147,6 +200,8 @@ impl SessionConfig {
             user_agent_entry: None,
             results: ResultConfig::default(),
             retry: RetryConfig::default(),
+            requests: RequestConfig::default(),
+            tls: TlsConfig::default(),
             connect_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(900),
         })

@@ -254,9 +254,31 @@ impl StdError for Error {
     }
 }
 
+/// Finds `SQLSTATE: xxxxx` in a message.
+pub(crate) fn sql_state_in(message: &str) -> Option<&str> {
+    let rest = message.split_once("SQLSTATE:")?.1.trim_start();
+    let code = rest.get(..5)?;
+    let ends = rest.as_bytes().get(5).is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    (ends && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())).then_some(code)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sql_state_is_found_in_messages() {
+        for (message, expected) in [
+            ("[PARSE_SYNTAX_ERROR] near 'SELEC'. SQLSTATE: 42601 (line 1, pos 0)", Some("42601")),
+            ("x SQLSTATE:KP001", Some("KP001")),
+            ("SQLSTATE: 4260", None),
+            ("SQLSTATE: 426011", None),
+            ("SQLSTATE: ÄÖÜäö", None),
+            ("nothing", None),
+        ] {
+            assert_eq!(sql_state_in(message), expected, "{message}");
+        }
+    }
 
     #[test]
     fn display_names_attempts_and_the_whole_chain() {

@@ -1,15 +1,15 @@
 //! Statements on the server.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, sql_state_in};
 use crate::results::ResultStream;
 use crate::sea::SeaClient;
-use crate::sea::wire::{StatementResponse, StatementStatus};
+use crate::sea::wire::{Manifest, ResultData, StatementResponse, StatementStatus};
 use crate::session::Session;
 
 /// First pause between status calls, growing by half each time. Sleeps dominate the time to the first row, not calls.
@@ -49,7 +49,21 @@ impl StatementState {
         }
     }
 
-    fn is_terminal(self) -> bool {
+    /// Returns the name of the state, for example `Running`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Running => "Running",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::Canceled => "Canceled",
+            Self::Closed => "Closed",
+            Self::Unknown => "Unknown",
+        }
+    }
+
+    /// Tells whether the statement has come to its end, so that the state changes no more.
+    pub fn is_terminal(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Canceled | Self::Closed)
     }
 }
@@ -141,16 +155,25 @@ impl Drop for AbandonGuard {
     }
 }
 
-/// The duty to close a statement on the server: on [`ServerStatement::close`] or, in the background, on drop.
+/// A statement on the server, shared by its handle and by the results read through it.
+///
+/// Where it is owned it is closed once: on [`ServerStatement::close`] or, in the background, when the last of them is done.
 #[derive(Debug)]
 pub(crate) struct ServerStatement {
     /// Kept open as long as the statement: closing a session ends its statements.
     session: Session,
     statement_id: String,
+    /// False for handles on the statement of another, which is left alone.
+    owned: bool,
     closed: AtomicBool,
 }
 
 impl ServerStatement {
+    fn new(session: &Session, statement_id: &str, owned: bool) -> Arc<Self> {
+        let (session, statement_id) = (session.clone(), statement_id.to_owned());
+        Arc::new(Self { session, statement_id, owned, closed: AtomicBool::new(false) })
+    }
+
     pub(crate) fn client(&self) -> &Arc<SeaClient> {
         self.session.client_of_statement()
     }
@@ -164,16 +187,18 @@ impl ServerStatement {
         self.closed.store(true, Ordering::Release);
     }
 
-    pub(crate) async fn close(&self) -> Result<()> {
-        if self.closed.swap(true, Ordering::AcqRel) {
+    async fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) || !self.owned {
             return Ok(());
         }
         self.client().close_statement(&self.statement_id).await
     }
+}
 
+impl Drop for ServerStatement {
     /// Starts the close without waiting for it: the end of a result must not cost a round trip.
-    pub(crate) fn close_in_background(&self) {
-        if self.closed.swap(true, Ordering::AcqRel) {
+    fn drop(&mut self) {
+        if *self.closed.get_mut() || !self.owned {
             return;
         }
         let (session, statement_id) = (self.session.clone(), self.statement_id.clone());
@@ -185,27 +210,63 @@ impl ServerStatement {
     }
 }
 
-impl Drop for ServerStatement {
-    fn drop(&mut self) {
-        self.close_in_background();
+/// A statement that the server has taken.
+///
+/// Its result may be opened any number of times, also at once. When the handle and every [`ResultStream`] opened through it
+/// are done (dropped, closed or, a stream, read to its end), the statement is closed on the server in the background,
+/// which also ends it if it still runs. Handles of [`Session::attach`] and [`ExecutedStatement::reader`] leave it alone.
+#[derive(Debug)]
+pub struct ExecutedStatement {
+    statement: Arc<ServerStatement>,
+    /// Whether the SQL is of a kind that changes rows; false where it is not known.
+    changes_rows: bool,
+    latest: Mutex<Latest>,
+}
+
+/// What is known of a statement.
+#[derive(Debug, Default)]
+struct Latest {
+    /// The newest answer, if there was one. The one that says `SUCCEEDED` brings the manifest and the first rows or links.
+    response: Option<StatementResponse>,
+    /// Manifest and rows went to the first result.
+    taken: bool,
+}
+
+impl Latest {
+    fn of(response: StatementResponse) -> Mutex<Self> {
+        Mutex::new(Self { response: Some(response), taken: false })
+    }
+
+    fn state(&self) -> StatementState {
+        let state = self.response.as_ref().map(|response| StatementState::from_wire(&response.status.state));
+        state.unwrap_or(StatementState::Unknown)
+    }
+
+    fn take(&mut self) -> Option<(Manifest, Option<ResultData>)> {
+        let response = self.response.as_mut()?;
+        let manifest = response.manifest.take()?;
+        self.taken = true;
+        Some((manifest, response.result.take()))
     }
 }
 
-/// A statement that the server has taken.
-///
-/// Dropping it closes the statement on the server in the background, which also ends it if it still runs.
-#[derive(Debug)]
-pub struct ExecutedStatement {
-    statement: ServerStatement,
-    /// The newest answer; the one that says `SUCCEEDED` carries the manifest and the first rows or links.
-    latest: Mutex<Option<StatementResponse>>,
-}
-
 impl ExecutedStatement {
-    pub(crate) fn new(session: &Session, response: StatementResponse) -> Self {
-        let (session, statement_id) = (session.clone(), response.statement_id.clone());
-        let statement = ServerStatement { session, statement_id, closed: AtomicBool::new(false) };
-        Self { statement, latest: Mutex::new(Some(response)) }
+    pub(crate) fn new(session: &Session, response: StatementResponse, changes_rows: bool) -> Self {
+        let statement = ServerStatement::new(session, &response.statement_id, true);
+        Self { statement, changes_rows, latest: Latest::of(response) }
+    }
+
+    pub(crate) fn attached(session: &Session, response: StatementResponse) -> Self {
+        let statement = ServerStatement::new(session, &response.statement_id, false);
+        Self { statement, changes_rows: false, latest: Latest::of(response) }
+    }
+
+    /// Returns another handle on this statement, read-only and independent: it knows nothing yet, and nothing done to it
+    /// touches the statement or this handle.
+    #[must_use]
+    pub fn reader(&self) -> Self {
+        let statement = ServerStatement::new(&self.statement.session, self.statement_id(), false);
+        Self { statement, changes_rows: self.changes_rows, latest: Mutex::default() }
     }
 
     /// Returns the server's id of the statement.
@@ -215,13 +276,17 @@ impl ExecutedStatement {
 
     /// Asks the server for the state, unless it is known to be final.
     pub async fn state(&self) -> Result<StatementState> {
-        let known = self.known_state();
+        let known = self.latest().state();
         if known.is_terminal() {
             return Ok(known);
         }
         let response = self.statement.client().status(self.statement_id()).await?;
-        *self.latest() = Some(response);
-        Ok(self.known_state())
+        let mut latest = self.latest();
+        // Another call may have seen the end meanwhile, and handed its rows out.
+        if !latest.state().is_terminal() {
+            latest.response = Some(response);
+        }
+        Ok(latest.state())
     }
 
     /// Waits until the statement has succeeded. There is no limit of our own: a statement may wait for a warehouse to
@@ -231,7 +296,8 @@ impl ExecutedStatement {
     /// [`ErrorKind::Sql`] where it failed, [`ErrorKind::Cancelled`], [`ErrorKind::Closed`] where its result was released
     /// before it could be read.
     pub async fn wait(&self) -> Result<()> {
-        let mut state = self.known_state();
+        let is_new = self.latest().response.is_none();
+        let mut state = if is_new { self.state().await? } else { self.latest().state() };
         let mut interval = FIRST_POLL_INTERVAL;
         while !state.is_terminal() {
             tokio::time::sleep(interval).await;
@@ -240,9 +306,9 @@ impl ExecutedStatement {
         }
         debug!(statement_id = self.statement_id(), ?state, "statement finished");
         let latest = self.latest();
-        let Some(response) = latest.as_ref() else { return Ok(()) };
+        let Some(response) = latest.response.as_ref() else { return Ok(()) };
         match state {
-            StatementState::Closed if response.manifest.is_some() => {
+            StatementState::Closed if response.manifest.is_some() || latest.taken => {
                 // The whole result came along and the server has closed the statement by itself.
                 self.statement.closed_by_server();
                 Ok(())
@@ -260,36 +326,60 @@ impl ExecutedStatement {
         }
     }
 
-    /// Waits for success and opens the result. The first chunk is in memory when this returns.
-    pub async fn results(self) -> Result<ResultStream> {
+    /// Waits for success and opens the result, from its first row. The first chunk is in memory when this returns.
+    ///
+    /// The first result takes what came with the server's answer; each further one asks the server again.
+    ///
+    /// # Errors
+    /// Those of [`ExecutedStatement::wait`], and [`ErrorKind::Closed`] for a further result of a statement whose result
+    /// came whole with an answer that closed it.
+    pub async fn results(&self) -> Result<ResultStream> {
         self.wait().await?;
-        let response = self.latest().take();
-        let Some(response) = response else {
-            return Err(
-                Error::new(ErrorKind::Internal, "the result was taken before").with_statement_id(self.statement_id())
-            );
+        let taken = self.latest().take();
+        let (manifest, first) = match taken {
+            Some(taken) => taken,
+            None => self.result_again().await?,
         };
-        ResultStream::open(self.statement, response).await
+        let statement = Arc::clone(&self.statement);
+        ResultStream::open(statement, manifest, first.unwrap_or_default(), self.changes_rows).await
+    }
+
+    /// Asks the server for the result once more.
+    async fn result_again(&self) -> Result<(Manifest, Option<ResultData>)> {
+        let in_statement = |kind, text: &str| Error::new(kind, text).with_statement_id(self.statement_id());
+        if self.statement.closed.load(Ordering::Acquire) && self.statement.owned {
+            return Err(in_statement(ErrorKind::Closed, "the statement is closed, and its result was read before"));
+        }
+        let response = self.statement.client().status(self.statement_id()).await?;
+        match (StatementState::from_wire(&response.status.state), response.manifest) {
+            (StatementState::Succeeded | StatementState::Closed, Some(manifest)) => Ok((manifest, response.result)),
+            (StatementState::Closed, None) => {
+                Err(in_statement(ErrorKind::Closed, "the statement was closed before its result could be read again"))
+            }
+            _ => Err(in_statement(ErrorKind::Protocol, "the statement succeeded without a manifest")),
+        }
     }
 
     /// Asks the server to cancel the statement. Accepted is not ended: [`ExecutedStatement::wait`] tells.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a read-only handle.
     pub async fn cancel(&self) -> Result<()> {
+        if !self.statement.owned {
+            let text = "a read-only handle cannot cancel the statement; its owner can";
+            return Err(Error::new(ErrorKind::InvalidArgument, text).with_statement_id(self.statement_id()));
+        }
         self.statement.client().cancel(self.statement_id()).await
     }
 
-    /// Releases the statement and its result on the server. Safe to call twice.
+    /// Releases the statement and its result on the server, also under results that are being read. Safe to call twice, and
+    /// without effect on a read-only handle.
     pub async fn close(&self) -> Result<()> {
         self.statement.close().await
     }
 
-    fn latest(&self) -> std::sync::MutexGuard<'_, Option<StatementResponse>> {
+    fn latest(&self) -> MutexGuard<'_, Latest> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn known_state(&self) -> StatementState {
-        self.latest()
-            .as_ref()
-            .map_or(StatementState::Unknown, |response| StatementState::from_wire(&response.status.state))
     }
 }
 
@@ -312,31 +402,9 @@ pub(crate) fn statement_error(statement_id: &str, status: &StatementStatus) -> E
         .with_statement_id(statement_id)
 }
 
-/// Finds `SQLSTATE: xxxxx` in a message.
-fn sql_state_in(message: &str) -> Option<&str> {
-    let rest = message.split_once("SQLSTATE:")?.1.trim_start();
-    let code = rest.get(..5)?;
-    let ends = rest.as_bytes().get(5).is_none_or(|byte| !byte.is_ascii_alphanumeric());
-    (ends && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())).then_some(code)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sql_state_is_found_in_messages() {
-        for (message, expected) in [
-            ("[PARSE_SYNTAX_ERROR] near 'SELEC'. SQLSTATE: 42601 (line 1, pos 0)", Some("42601")),
-            ("x SQLSTATE:KP001", Some("KP001")),
-            ("SQLSTATE: 4260", None),
-            ("SQLSTATE: 426011", None),
-            ("SQLSTATE: ÄÖÜäö", None),
-            ("nothing", None),
-        ] {
-            assert_eq!(sql_state_in(message), expected, "{message}");
-        }
-    }
 
     #[test]
     fn sql_state_beside_the_error_wins() {

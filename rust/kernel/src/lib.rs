@@ -26,13 +26,16 @@
 //! ```
 
 mod auth;
+mod client_settings;
 mod clock;
 mod config;
+mod dml;
 mod error;
 mod execution;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod http;
+mod literal;
 mod params;
 mod results;
 mod schema;
@@ -44,7 +47,7 @@ mod sql_type;
 mod statement;
 
 pub use auth::{Credentials, Secret, TokenSource};
-pub use config::{ResultConfig, RetryConfig, SessionConfig, ValueForm};
+pub use config::{RequestConfig, ResultConfig, RetryConfig, SessionConfig, TlsConfig, ValueForm};
 pub use error::{Error, ErrorKind, Result};
 pub use execution::{ExecutedStatement, StatementCanceller, StatementState};
 pub use params::Parameter;

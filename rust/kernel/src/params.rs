@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::error::{Error, ErrorKind, Result};
+use crate::literal;
+
 /// A typed value for a `:name` or `?` marker.
 ///
 /// Values travel as text and are cast by the server to `sql_type`; `None` is SQL NULL. Positional parameters take the
@@ -23,6 +26,35 @@ impl Parameter {
     /// Returns a value for the marker `:name`; `name` is given without the colon.
     pub fn named(name: &str, sql_type: &str, value: Option<&str>) -> Self {
         Self { name: Some(name.to_owned()), sql_type: sql_type.to_owned(), value: value.map(str::to_owned) }
+    }
+
+    /// Checks the value against its type before anything is sent, and writes both as the server reads them.
+    ///
+    /// Values keep their meaning: a DECIMAL is widened to hold its digits, a TIMESTAMP with an offset goes out in UTC and
+    /// says so, and NULL keeps its type. VARIANT, GEOMETRY and GEOGRAPHY travel as STRING (EWKT loses its SRID, which must
+    /// agree with that of the type), BINARY as hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a type that cannot be a parameter (ARRAY, MAP, STRUCT, unknown names) and for a
+    /// value that is not one of its type. The value itself is not repeated.
+    pub fn checked(self) -> Result<Self> {
+        let Self { name, sql_type, value } = self;
+        let literal::Literal { sql_type, value } =
+            literal::check(&sql_type, value.as_deref()).map_err(|why| match &name {
+                Some(name) => Error::new(ErrorKind::InvalidArgument, format!("parameter `{name}`: {why}")),
+                None => Error::new(ErrorKind::InvalidArgument, why),
+            })?;
+        Ok(Self { name, sql_type, value })
+    }
+
+    /// Returns the SQL type.
+    pub fn sql_type(&self) -> &str {
+        &self.sql_type
+    }
+
+    /// Returns the value as text, `None` for NULL.
+    pub fn value(&self) -> Option<&str> {
+        self.value.as_deref()
     }
 }
 

@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{debug, warn};
 
+use crate::client_settings;
 use crate::config::SessionConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sea::SeaClient;
+use crate::execution::ExecutedStatement;
+use crate::sea::wire::CreateSessionResponse;
+use crate::sea::{SeaClient, is_id};
 use crate::statement::Statement;
 
 /// An open session on a SQL warehouse. Cheap to clone; clones share the session, and it may be used from any thread.
@@ -21,7 +24,8 @@ pub struct Session {
 #[derive(Debug)]
 struct SessionInner {
     client: Arc<SeaClient>,
-    session_id: String,
+    /// As the server opened it.
+    opened: CreateSessionResponse,
     closed: AtomicBool,
     runtime: tokio::runtime::Handle,
 }
@@ -35,22 +39,39 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Unauthenticated`] or [`ErrorKind::PermissionDenied`] for the token, [`ErrorKind::NotFound`] for the
     /// warehouse, [`ErrorKind::Network`] where the host cannot be reached, [`ErrorKind::InvalidArgument`] for an option.
-    pub async fn open(config: SessionConfig) -> Result<Self> {
+    pub async fn open(mut config: SessionConfig) -> Result<Self> {
+        client_settings::take(&mut config);
         let client = Arc::new(SeaClient::new(config)?);
-        let session_id = client.open_session().await?;
-        debug!(session_id, "session opened");
+        let opened = client.open_session().await?;
+        debug!(session_id = opened.session_id, "session opened");
         let runtime = tokio::runtime::Handle::current();
-        Ok(Self { inner: Arc::new(SessionInner { client, session_id, closed: AtomicBool::new(false), runtime }) })
+        Ok(Self { inner: Arc::new(SessionInner { client, opened, closed: AtomicBool::new(false), runtime }) })
     }
 
     /// Returns the server's id of the session.
     pub fn session_id(&self) -> &str {
-        &self.inner.session_id
+        &self.inner.opened.session_id
     }
 
     /// Prepares `sql` to be run; sends nothing.
     pub fn statement(&self, sql: impl Into<String>) -> Statement {
         Statement::new(self.clone(), sql.into())
+    }
+
+    /// Returns a handle on a statement that was sent before, by whomever, to follow it and to read its result.
+    ///
+    /// The handle is read-only: it refuses to cancel, and closing or dropping it leaves the statement alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] names the id where the server does not know it, or knows it no more. A statement that has
+    /// failed or was closed is no error; its state says so.
+    pub async fn attach(&self, statement_id: &str) -> Result<ExecutedStatement> {
+        let client = self.client()?;
+        if !is_id(statement_id) {
+            let text = format!("`{}` is not the id of a statement", statement_id.escape_debug());
+            return Err(Error::new(ErrorKind::NotFound, text).with_statement_id(statement_id));
+        }
+        Ok(ExecutedStatement::attached(self, client.status(statement_id).await?))
     }
 
     /// Closes the session on the server, which ends the statements that still run in it. Safe to call twice; later
@@ -60,7 +81,7 @@ impl Session {
         if self.inner.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        self.inner.client.close_session(&self.inner.session_id).await
+        self.inner.client.close_session(self.session_id()).await
     }
 
     /// Returns the client, unless the session is closed.
@@ -76,6 +97,10 @@ impl Session {
         &self.inner.client
     }
 
+    pub(crate) fn opened(&self) -> &CreateSessionResponse {
+        &self.inner.opened
+    }
+
     pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
         &self.inner.runtime
     }
@@ -86,7 +111,7 @@ impl Drop for SessionInner {
         if *self.closed.get_mut() {
             return;
         }
-        let (client, session_id) = (Arc::clone(&self.client), std::mem::take(&mut self.session_id));
+        let (client, session_id) = (Arc::clone(&self.client), std::mem::take(&mut self.opened.session_id));
         self.runtime.spawn(async move {
             if let Err(error) = client.close_session(&session_id).await {
                 warn!(session_id, cause = %error, "session not closed");

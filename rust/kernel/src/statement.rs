@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use tracing::info;
 
+use crate::dml;
 use crate::error::{Error, ErrorKind, Result};
 use crate::execution::{ExecutedStatement, StatementCanceller};
 use crate::params::Parameter;
-use crate::sea::Wait;
 use crate::sea::wire::StatementResponse;
+use crate::sea::{Submission, Wait};
 use crate::session::Session;
 
 /// Longest text of a statement. Source: Statement Execution API, "statement".
@@ -18,9 +19,7 @@ const MAX_STATEMENT_BYTES: usize = 16 << 20;
 #[derive(Debug)]
 pub struct Statement {
     session: Session,
-    sql: String,
-    parameters: Vec<Parameter>,
-    row_limit: Option<i64>,
+    submission: Submission,
     canceller: StatementCanceller,
 }
 
@@ -29,23 +28,28 @@ impl Statement {
         Self {
             canceller: StatementCanceller::new(session.clone()),
             session,
-            sql,
-            parameters: Vec::new(),
-            row_limit: None,
+            submission: Submission { sql, ..Submission::default() },
         }
     }
 
     /// Adds a parameter. Named and positional ones cannot be mixed; that is checked when the statement is sent.
     #[must_use]
     pub fn bind(mut self, parameter: Parameter) -> Self {
-        self.parameters.push(parameter);
+        self.submission.parameters.push(parameter);
         self
     }
 
     /// Cuts the result at `row_limit` rows; the result then says that it is truncated.
     #[must_use]
     pub fn row_limit(mut self, row_limit: i64) -> Self {
-        self.row_limit = Some(row_limit);
+        self.submission.row_limit = Some(row_limit);
+        self
+    }
+
+    /// Adds a tag for the warehouse's query history: a key, with or without a value.
+    #[must_use]
+    pub fn query_tag(mut self, key: &str, value: Option<&str>) -> Self {
+        self.submission.query_tags.push((key.to_owned(), value.map(str::to_owned)));
         self
     }
 
@@ -75,15 +79,15 @@ impl Statement {
 
     async fn run(self, wait: Wait) -> Result<ExecutedStatement> {
         self.check()?;
-        let Self { session, sql, parameters, row_limit, canceller } = self;
+        let Self { session, submission, canceller } = self;
+        let changes_rows = dml::changes_rows(&submission.sql);
         let client = Arc::clone(session.client()?);
         // The request runs in a task of its own, for only its answer tells the id to cancel when the caller has gone.
         let mut abandoned = canceller.cancel_when_dropped();
         let request = tokio::spawn({
             let (session, canceller) = (session.clone(), canceller.clone());
             async move {
-                let answer: Result<StatementResponse> =
-                    client.execute(session.session_id(), &sql, &parameters, row_limit, wait).await;
+                let answer: Result<StatementResponse> = client.execute(session.opened(), &submission, wait).await;
                 if let Ok(response) = &answer {
                     canceller.statement_known(&response.statement_id).await;
                 }
@@ -94,7 +98,7 @@ impl Statement {
             Error::new(ErrorKind::Internal, "the task that sends the statement ended").with_source(error)
         })??;
         info!(statement_id = response.statement_id, state = response.status.state, "statement sent");
-        let executed = ExecutedStatement::new(&session, response);
+        let executed = ExecutedStatement::new(&session, response, changes_rows);
         abandoned.disarm();
         if wait == Wait::UntilDone {
             // Until now the canceller was in charge; from here on dropping `executed` closes the statement.
@@ -108,21 +112,25 @@ impl Statement {
 
     fn check(&self) -> Result<()> {
         let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
-        if self.sql.trim().is_empty() {
+        let Submission { sql, parameters, row_limit, query_tags } = &self.submission;
+        if sql.trim().is_empty() {
             return invalid("the statement is empty".to_owned());
         }
-        if self.sql.len() > MAX_STATEMENT_BYTES {
-            return invalid(format!("the statement has {} bytes; the limit is {MAX_STATEMENT_BYTES}", self.sql.len()));
+        if sql.len() > MAX_STATEMENT_BYTES {
+            return invalid(format!("the statement has {} bytes; the limit is {MAX_STATEMENT_BYTES}", sql.len()));
         }
-        if let Some(limit) = self.row_limit.filter(|limit| *limit <= 0) {
+        if let Some(limit) = row_limit.filter(|limit| *limit <= 0) {
             return invalid(format!("row_limit {limit} is not positive"));
         }
-        let named = self.parameters.iter().filter(|parameter| parameter.name.is_some()).count();
-        if named != 0 && named != self.parameters.len() {
+        let named = parameters.iter().filter(|parameter| parameter.name.is_some()).count();
+        if named != 0 && named != parameters.len() {
             return invalid("named and positional parameters cannot be mixed in one statement".to_owned());
         }
-        if self.parameters.iter().any(|parameter| parameter.name.as_deref() == Some("")) {
+        if parameters.iter().any(|parameter| parameter.name.as_deref() == Some("")) {
             return invalid("a parameter has an empty name".to_owned());
+        }
+        if query_tags.iter().any(|(key, _)| key.is_empty()) {
+            return invalid("a query tag has an empty key".to_owned());
         }
         Ok(())
     }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
-use seakernel::{ResultConfig, RetryConfig, ValueForm};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyMapping, PyString};
+use seakernel::{RequestConfig, ResultConfig, RetryConfig, Secret, TlsConfig, ValueForm};
 
 use crate::error;
 
 /// Reads the `results` option.
 pub(crate) fn result_config(options: &Bound<'_, PyDict>) -> PyResult<ResultConfig> {
-    const KEYS: [&str; 10] = [
+    const KEYS: [&str; 11] = [
         "memory_budget_bytes",
         "max_concurrent_downloads",
         "compression",
@@ -22,6 +22,7 @@ pub(crate) fn result_config(options: &Bound<'_, PyDict>) -> PyResult<ResultConfi
         "intervals",
         "geospatial",
         "void",
+        "cloud_fetch",
     ];
     let mut config = ResultConfig::default();
     for (key, value) in options.iter() {
@@ -37,6 +38,7 @@ pub(crate) fn result_config(options: &Bound<'_, PyDict>) -> PyResult<ResultConfi
             "intervals" => config.intervals = form(&key, &value, "text")?,
             "geospatial" => config.geospatial = form(&key, &value, "text")?,
             "void" => config.void = form(&key, &value, "text")?,
+            "cloud_fetch" => config.cloud_fetch = value.extract()?,
             _ => return Err(error::unknown_key(options.py(), "results", &key, &KEYS)),
         }
     }
@@ -57,6 +59,60 @@ pub(crate) fn retry_config(options: &Bound<'_, PyDict>) -> PyResult<RetryConfig>
             "max_wait_s" => config.max_wait = seconds(&key, &value)?,
             "max_elapsed_s" => config.max_elapsed = seconds(&key, &value)?,
             _ => return Err(error::unknown_key(options.py(), "retry", &key, &KEYS)),
+        }
+    }
+    Ok(config)
+}
+
+/// Reads the `requests` option.
+pub(crate) fn request_config(options: &Bound<'_, PyDict>) -> PyResult<RequestConfig> {
+    const KEYS: [&str; 3] = ["headers", "timeout_s", "max_idle_connections"];
+    let mut config = RequestConfig::default();
+    for (key, value) in options.iter() {
+        let key: String = key.extract()?;
+        match key.as_str() {
+            "headers" => config.headers = headers(&value)?,
+            "timeout_s" => config.timeout = if value.is_none() { None } else { Some(seconds(&key, &value)?) },
+            "max_idle_connections" => config.max_idle_connections = positive(&key, &value)?,
+            _ => return Err(error::unknown_key(options.py(), "requests", &key, &KEYS)),
+        }
+    }
+    Ok(config)
+}
+
+/// Reads headers: a mapping, or pairs where a name comes more than once.
+fn headers(value: &Bound<'_, PyAny>) -> PyResult<Vec<(String, Secret)>> {
+    let pairs = match value.cast::<PyMapping>() {
+        Ok(mapping) => mapping.items()?.into_any(),
+        Err(_) => value.clone(),
+    };
+    let pairs: Vec<(String, String)> = pairs.extract().map_err(|_| {
+        error::invalid_argument(value.py(), "`headers` is neither a mapping of texts nor a list of pairs of texts")
+    })?;
+    Ok(pairs.into_iter().map(|(name, value)| (name, Secret::new(&value))).collect())
+}
+
+/// Reads the `tls` option.
+pub(crate) fn tls_config(options: &Bound<'_, PyDict>) -> PyResult<TlsConfig> {
+    const KEYS: [&str; 5] =
+        ["ca_certificates_pem", "client_certificate_pem", "client_key_pem", "verify_certificates", "verify_hostnames"];
+    let mut config = TlsConfig::default();
+    for (key, value) in options.iter() {
+        let key: String = key.extract()?;
+        match key.as_str() {
+            "ca_certificates_pem" => config.ca_certificates_pem = value.extract()?,
+            "client_certificate_pem" => config.client_certificate_pem = value.extract()?,
+            "client_key_pem" => {
+                let bytes: Option<Vec<u8>> = value.extract()?;
+                let text = bytes
+                    .map(String::from_utf8)
+                    .transpose()
+                    .map_err(|_| error::invalid_argument(value.py(), "`client_key_pem` is not PEM, which is text"))?;
+                config.client_key_pem = text.map(|text| Secret::new(&text));
+            }
+            "verify_certificates" => config.verify_certificates = value.extract()?,
+            "verify_hostnames" => config.verify_hostnames = value.extract()?,
+            _ => return Err(error::unknown_key(options.py(), "tls", &key, &KEYS)),
         }
     }
     Ok(config)

@@ -29,9 +29,11 @@ fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<results::PyColumn>()?;
     module.add_class::<results::PyResultStream>()?;
     module.add_class::<results::PyStatistics>()?;
+    module.add_class::<session::PyExecutedStatement>()?;
     module.add_class::<session::PySession>()?;
     module.add_class::<session::PyStatement>()?;
     // Not with `add_function`, which would export it.
     module.setattr("_alive_tasks", wrap_pyfunction!(runtime::_alive_tasks, module)?)?;
+    module.add_function(wrap_pyfunction!(logging::forget_log_levels, module)?)?;
     logging::install(module.py())
 }

@@ -42,6 +42,12 @@ pub(crate) fn forget_levels() {
     }
 }
 
+/// The same for programs that configure logging later still.
+#[pyfunction]
+pub(crate) fn forget_log_levels() {
+    forget_levels();
+}
+
 /// Lets no record in any more and waits for those inside, for `patience` at most: a thread that the exit of the
 /// interpreter finds in a log handler is unwound through frames that cannot be unwound, which ends the process.
 pub(crate) async fn close(patience: Duration) {

@@ -28,6 +28,14 @@ impl PyParameter {
         Ok(Self { value, sql_type })
     }
 
+    #[staticmethod]
+    fn from_text(py: Python<'_>, text: Option<&str>, sql_type: &str) -> PyResult<Self> {
+        let checked =
+            Parameter::positional(sql_type, text).checked().map_err(|failure| error::from_kernel(py, failure))?;
+        let value = checked.value().map(|text| PyString::new(py, text));
+        Ok(Self { value: value.into_pyobject(py)?.unbind(), sql_type: checked.sql_type().to_owned() })
+    }
+
     /// Shows the type only: the value may be personal data.
     fn __repr__(&self) -> String {
         format!("Parameter(..., sql_type='{}')", self.sql_type)

@@ -179,6 +179,7 @@ pub(crate) struct PyResultStream {
     statement_id: String,
     total_row_count: Option<i64>,
     truncated: bool,
+    modified_row_count: Option<i64>,
     statistics: Arc<Mutex<Statistics>>,
     /// Set before the lock is asked for, so that a fetch waiting in another thread ends.
     ending: watch::Sender<Ending>,
@@ -195,6 +196,7 @@ impl PyResultStream {
             statement_id: stream.statement_id().to_owned(),
             total_row_count: stream.total_row_count(),
             truncated: stream.truncated(),
+            modified_row_count: stream.modified_row_count(),
             statistics: Arc::new(Mutex::new(stream.statistics())),
             ending: watch::Sender::new(Ending::Open),
             state: tokio::sync::Mutex::new(State {
@@ -260,6 +262,9 @@ impl PyResultStream {
             Ok(Err(failure)) => Err(error::from_kernel(py, failure)),
             Ok(Ok(Some(batch))) => {
                 state.queue.push_back(batch);
+                // The batch may have come between two looks at the signals. Here it is safe in the queue; a handler that
+                // raised behind our return would lose it.
+                py.check_signals()?;
                 Ok(true)
             }
             Ok(Ok(None)) => {
@@ -289,6 +294,22 @@ impl PyResultStream {
             return Ok(Some(slice));
         }
         Ok(None)
+    }
+
+    /// Returns the next rows as they came, without moving on.
+    fn first_slice(&self, py: Python<'_>, state: &mut State) -> PyResult<Option<RecordBatch>> {
+        let mut walk = Walk { index: 0, skip: state.position, remaining: usize::MAX };
+        self.next_slice(py, state, &mut walk)
+    }
+
+    /// Returns up to `max_rows` rows without moving on.
+    fn gather(&self, py: Python<'_>, state: &mut State, max_rows: Option<usize>) -> PyResult<PyArrowTable> {
+        let mut walk = Walk { index: 0, skip: state.position, remaining: max_rows.unwrap_or(usize::MAX) };
+        let mut batches = Vec::new();
+        while let Some(slice) = self.next_slice(py, state, &mut walk)? {
+            batches.push(slice);
+        }
+        Ok(self.table(batches))
     }
 
     /// Makes sure that `ahead` holds the next row, unless there is none.
@@ -335,6 +356,13 @@ impl PyResultStream {
     }
 }
 
+/// Returns a `pyarrow.RecordBatchReader` over the table's own buffers.
+///
+/// `pyarrow.table(table)` would do, but it imports pandas to ask whether this is one of its frames: 160 ms.
+fn pyarrow_reader(py: Python<'_>, table: PyArrowTable) -> PyResult<Bound<'_, PyAny>> {
+    py.import("pyarrow")?.getattr("RecordBatchReader")?.call_method1("from_stream", (Bound::new(py, table)?,))
+}
+
 impl State {
     fn converter(&mut self, py: Python<'_>, schema: &SchemaRef) -> PyResult<&RowConverter> {
         match &mut self.converter {
@@ -371,6 +399,11 @@ impl PyResultStream {
     #[getter]
     fn total_row_count(&self) -> Option<i64> {
         self.total_row_count
+    }
+
+    #[getter]
+    fn modified_row_count(&self) -> Option<i64> {
+        self.modified_row_count
     }
 
     #[getter]
@@ -415,22 +448,38 @@ impl PyResultStream {
     #[pyo3(signature = (max_rows=None))]
     fn take(&self, py: Python<'_>, max_rows: Option<usize>) -> PyResult<PyArrowTable> {
         let mut state = self.lock_for_reading(py)?;
-        let mut walk = Walk { index: 0, skip: state.position, remaining: max_rows.unwrap_or(usize::MAX) };
-        let mut batches = Vec::new();
-        while let Some(slice) = self.next_slice(py, &mut state, &mut walk)? {
-            batches.push(slice);
-        }
-        let table = self.table(batches);
+        let table = self.gather(py, &mut state, max_rows)?;
         state.advance(table.num_rows());
         Ok(table)
     }
 
+    #[pyo3(signature = (max_rows=None))]
+    fn take_pyarrow<'py>(&self, py: Python<'py>, max_rows: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
+        let mut state = self.lock_for_reading(py)?;
+        let table = self.gather(py, &mut state, max_rows)?;
+        let rows = table.num_rows();
+        let taken = pyarrow_reader(py, table)?.call_method0("read_all")?;
+        // A signal that came during the conversion raises now, while the rows are still ours.
+        py.check_signals()?;
+        state.advance(rows);
+        Ok(taken)
+    }
+
     fn next_batch(&self, py: Python<'_>) -> PyResult<Option<PyArrowTable>> {
         let mut state = self.lock_for_reading(py)?;
-        let mut walk = Walk { index: 0, skip: state.position, remaining: usize::MAX };
-        let Some(batch) = self.next_slice(py, &mut state, &mut walk)? else { return Ok(None) };
+        let Some(batch) = self.first_slice(py, &mut state)? else { return Ok(None) };
         state.advance(batch.num_rows());
         Ok(Some(self.table(vec![batch])))
+    }
+
+    fn next_pyarrow_batch<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut state = self.lock_for_reading(py)?;
+        let Some(batch) = self.first_slice(py, &mut state)? else { return Ok(None) };
+        let rows = batch.num_rows();
+        let next = pyarrow_reader(py, self.table(vec![batch]))?.call_method0("read_next_batch")?;
+        py.check_signals()?;
+        state.advance(rows);
+        Ok(Some(next))
     }
 
     fn peek(&self, py: Python<'_>) -> PyResult<Option<Py<PyTuple>>> {

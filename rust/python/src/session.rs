@@ -1,10 +1,11 @@
 //! Sessions and statements.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use seakernel::{Credentials, SessionConfig, Statement, StatementCanceller};
+use seakernel::{Credentials, ExecutedStatement, SessionConfig, Statement, StatementCanceller, StatementState};
 
 use crate::results::PyResultStream;
 use crate::runtime::{self, Home, Owned};
@@ -22,7 +23,8 @@ impl PySession {
     #[new]
     #[pyo3(signature = (
         server_hostname, http_path, access_token, *, catalog=None, schema=None, session_configuration=None,
-        user_agent_entry=None, results=None, retry=None, connect_timeout_s=None, read_timeout_s=None,
+        user_agent_entry=None, results=None, retry=None, requests=None, tls=None, connect_timeout_s=None,
+        read_timeout_s=None,
     ))]
     // The keywords are the interface; a struct for them would exist for this call only.
     #[allow(clippy::too_many_arguments)]
@@ -37,6 +39,8 @@ impl PySession {
         user_agent_entry: Option<String>,
         results: Option<Bound<'_, PyDict>>,
         retry: Option<Bound<'_, PyDict>>,
+        requests: Option<Bound<'_, PyDict>>,
+        tls: Option<Bound<'_, PyDict>>,
         connect_timeout_s: Option<Bound<'_, PyAny>>,
         read_timeout_s: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
@@ -55,6 +59,12 @@ impl PySession {
         }
         if let Some(options) = retry {
             session_config.retry = config::retry_config(&options)?;
+        }
+        if let Some(options) = requests {
+            session_config.requests = config::request_config(&options)?;
+        }
+        if let Some(options) = tls {
+            session_config.tls = config::tls_config(&options)?;
         }
         if let Some(limit) = connect_timeout_s {
             session_config.connect_timeout = config::seconds("connect_timeout_s", &limit)?;
@@ -76,13 +86,14 @@ impl PySession {
         self.session.get().map(|session| session.session_id().to_owned())
     }
 
-    #[pyo3(signature = (sql, parameters=None, row_limit=None))]
+    #[pyo3(signature = (sql, parameters=None, row_limit=None, query_tags=None))]
     fn statement(
         &self,
         py: Python<'_>,
         sql: &str,
         parameters: Option<Bound<'_, PyAny>>,
         row_limit: Option<i64>,
+        query_tags: Option<Vec<(String, Option<String>)>>,
     ) -> PyResult<PyStatement> {
         self.home.check(py)?;
         let parameters = params::parameters(parameters.as_ref())?;
@@ -94,6 +105,9 @@ impl PySession {
                 return Err(error::invalid_argument(py, &message));
             }
             statement = statement.row_limit(row_limit);
+        }
+        for (key, value) in query_tags.unwrap_or_default() {
+            statement = statement.query_tag(&key, value.as_deref());
         }
         Ok(PyStatement {
             canceller: Owned::new(&self.home, statement.canceller()),
@@ -110,7 +124,15 @@ impl PySession {
         parameters: Option<Bound<'_, PyAny>>,
         row_limit: Option<i64>,
     ) -> PyResult<PyResultStream> {
-        self.statement(py, sql, parameters, row_limit)?.execute(py)
+        self.statement(py, sql, parameters, row_limit, None)?.execute(py)
+    }
+
+    fn attach(&self, py: Python<'_>, statement_id: &str) -> PyResult<PyExecutedStatement> {
+        self.home.check(py)?;
+        let session = self.session.get().ok_or_else(|| closed(py, "session is closed"))?;
+        let executed =
+            self.home.block_on(py, session.attach(statement_id))?.map_err(|failure| error::from_kernel(py, failure))?;
+        Ok(PyExecutedStatement::new(&self.home, executed))
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
@@ -138,19 +160,19 @@ pub(crate) struct PyStatement {
 #[pymethods]
 impl PyStatement {
     fn execute(&self, py: Python<'_>) -> PyResult<PyResultStream> {
-        self.home.check(py)?;
-        let statement = self
-            .statement
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-            .and_then(Owned::into_inner)
-            .ok_or_else(|| closed(py, "the statement was executed before; make a new one"))?;
+        let statement = self.take(py)?;
         let stream = self
             .home
             .block_on(py, async move { statement.execute().await?.results().await })?
             .map_err(|failure| error::from_kernel(py, failure))?;
         PyResultStream::new(py, &self.home, stream)
+    }
+
+    fn submit(&self, py: Python<'_>) -> PyResult<PyExecutedStatement> {
+        let statement = self.take(py)?;
+        let executed =
+            self.home.block_on(py, statement.submit())?.map_err(|failure| error::from_kernel(py, failure))?;
+        Ok(PyExecutedStatement::new(&self.home, executed))
     }
 
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
@@ -162,6 +184,84 @@ impl PyStatement {
     #[getter]
     fn statement_id(&self) -> Option<String> {
         self.canceller.get().and_then(StatementCanceller::statement_id)
+    }
+}
+
+impl PyStatement {
+    /// Takes the statement, which can be sent once.
+    fn take(&self, py: Python<'_>) -> PyResult<Statement> {
+        self.home.check(py)?;
+        let statement = self.statement.lock().unwrap_or_else(PoisonError::into_inner).take();
+        statement
+            .and_then(Owned::into_inner)
+            .ok_or_else(|| closed(py, "the statement was executed before; make a new one"))
+    }
+}
+
+/// A statement that the server has taken.
+#[pyclass(frozen, weakref, name = "ExecutedStatement", module = "seakernel._seakernel")]
+pub(crate) struct PyExecutedStatement {
+    home: Home,
+    executed: Owned<ExecutedStatement>,
+}
+
+impl PyExecutedStatement {
+    fn new(home: &Home, executed: ExecutedStatement) -> Self {
+        Self { home: home.clone(), executed: Owned::new(home, executed) }
+    }
+
+    fn here(&self, py: Python<'_>) -> PyResult<&ExecutedStatement> {
+        self.home.check(py)?;
+        self.executed.get().ok_or_else(|| closed(py, "the statement is closed"))
+    }
+
+    /// Waits for a call on the statement.
+    fn wait_for<T: Send>(
+        &self,
+        py: Python<'_>,
+        call: impl Future<Output = seakernel::Result<T>> + Send,
+    ) -> PyResult<T> {
+        self.home.block_on(py, call)?.map_err(|failure| error::from_kernel(py, failure))
+    }
+}
+
+#[pymethods]
+impl PyExecutedStatement {
+    #[getter]
+    fn statement_id(&self) -> Option<&str> {
+        self.executed.get().map(ExecutedStatement::statement_id)
+    }
+
+    fn state(&self, py: Python<'_>) -> PyResult<&'static str> {
+        self.wait_for(py, self.here(py)?.state()).map(StatementState::name)
+    }
+
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        self.wait_for(py, self.here(py)?.wait())
+    }
+
+    fn results(&self, py: Python<'_>) -> PyResult<PyResultStream> {
+        let stream = self.wait_for(py, self.here(py)?.results())?;
+        PyResultStream::new(py, &self.home, stream)
+    }
+
+    fn reader(&self, py: Python<'_>) -> PyResult<Self> {
+        Ok(Self::new(&self.home, self.here(py)?.reader()))
+    }
+
+    fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        self.wait_for(py, self.here(py)?.cancel())
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if self.home.is_gone() {
+            return Ok(());
+        }
+        self.wait_for(py, self.here(py)?.close())
+    }
+
+    fn __repr__(&self) -> String {
+        format!("ExecutedStatement(statement_id='{}')", self.statement_id().unwrap_or_default())
     }
 }
 

@@ -1,7 +1,10 @@
 //! HTTP: one retry loop, one place that turns an answer into an error.
 
+mod clients;
+mod headers;
 pub(crate) mod retry;
 mod retry_budget;
+mod tls;
 mod transport;
 
 use std::collections::HashMap;
@@ -19,7 +22,7 @@ use tracing::{debug, warn};
 use crate::auth::{Credentials, Secret, Tokens};
 use crate::clock;
 use crate::config::{RetryConfig, SessionConfig};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, sql_state_in};
 use crate::results::PresignedUrl;
 use retry::{Failure, RequestClass, next_wait};
 use retry_budget::{RetryBudget, RetryBudgets};
@@ -402,6 +405,7 @@ fn status_error(class: RequestClass, status: StatusCode, location: Option<&str>,
     let reason = message.unwrap_or_else(|| status.canonical_reason().unwrap_or("no reason given").to_owned());
     Error::new(kind, format!("{}: HTTP {}: {reason}", class.name(), status.as_u16()))
         .with_http_status(status.as_u16())
+        .with_sql_state(sql_state_in(&reason).map(str::to_owned))
         .with_error_code(error_code)
 }
 

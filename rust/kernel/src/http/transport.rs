@@ -6,8 +6,9 @@ use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode, Url};
 
-use crate::config::{SessionConfig, is_loopback};
-use crate::error::{Error, ErrorKind, Result};
+use super::clients;
+use crate::config::SessionConfig;
+use crate::error::Result;
 #[cfg(test)]
 use crate::simulation::network;
 
@@ -48,27 +49,7 @@ impl Transport {
         if let Some(network) = network::current() {
             return Ok(Self::Simulated(network::Client::new(network, config, api_headers)));
         }
-        // Several crates may race to install it; any provider will do.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let base = || {
-            let builder = reqwest::Client::builder()
-                .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(config.connect_timeout)
-                .pool_max_idle_per_host(64)
-                .tcp_nodelay(true)
-                .http1_only();
-            // A proxy from the environment is for the network, not for this machine.
-            if is_loopback(&config.host) { builder.no_proxy() } else { builder }
-        };
-        let build = |builder: reqwest::ClientBuilder| {
-            builder.build().map_err(|error| {
-                Error::new(ErrorKind::InvalidArgument, "the HTTP client could not be set up").with_source(error)
-            })
-        };
-        Ok(Self::Clients {
-            api: build(base().default_headers(api_headers).read_timeout(config.read_timeout))?,
-            storage: build(base().read_timeout(config.results.download_idle_timeout))?,
-        })
+        Ok(Self::Clients { api: clients::api(config, api_headers)?, storage: clients::storage(config)? })
     }
 
     /// Sends a request to the API.

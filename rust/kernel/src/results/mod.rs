@@ -28,10 +28,11 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::info;
 
+use crate::dml;
 use crate::error::{Error, ErrorKind, Result};
 use crate::execution::ServerStatement;
 use crate::schema::{self, Column};
-use crate::sea::wire::{ChunkInfo, Manifest, ResultData, StatementResponse};
+use crate::sea::wire::{ChunkInfo, Manifest, ResultData};
 use fetch::{Chunk, ChunkQueue, Fetch};
 pub(crate) use link::PresignedUrl;
 use links::{LinkStream, Renewer};
@@ -215,17 +216,21 @@ impl Compression {
 /// The rows of one statement, in server order.
 ///
 /// Chunks are downloaded ahead in the background, within the byte budget. [`ResultStream::next_batch`] is cancel-safe:
-/// a dropped call loses no batch. Dropping the stream aborts every request and closes the statement in the background.
+/// a dropped call loses no batch. Dropping the stream aborts every request. At its end, on an error, on close and on drop it
+/// lets go of the statement, which is closed in the background once its [`crate::ExecutedStatement`] is gone as well.
 ///
 /// A result is complete or an error: rows are counted against every link, links must join without a gap, and the sum is
 /// held against the manifest before the end is reported.
 #[derive(Debug)]
 pub struct ResultStream {
-    statement: ServerStatement,
+    /// Held while there is something to fetch.
+    statement: Option<Arc<ServerStatement>>,
+    statement_id: String,
     presentation: Presentation,
     columns: Vec<Column>,
     total_row_count: Option<i64>,
     truncated: bool,
+    modified_row_count: Option<i64>,
     counters: Arc<Counters>,
     /// Chunks in memory, the one being read first.
     ready: VecDeque<Chunk>,
@@ -241,17 +246,24 @@ enum State {
 }
 
 impl ResultStream {
-    /// Opens the result that `response` announces.
-    pub(crate) async fn open(statement: ServerStatement, response: StatementResponse) -> Result<Self> {
+    /// Opens the result that `manifest` announces. `changes_rows` says that the SQL is of a kind that does.
+    pub(crate) async fn open(
+        statement: Arc<ServerStatement>,
+        manifest: Manifest,
+        first: ResultData,
+        changes_rows: bool,
+    ) -> Result<Self> {
         let statement_id = statement.statement_id().to_owned();
-        let in_statement = |error: Error| error.with_statement_id(&statement_id);
-        let Some(manifest) = response.manifest else {
-            return Err(in_statement(Error::new(ErrorKind::Protocol, "the statement succeeded without a manifest")));
-        };
-        Self::open_manifest(statement, manifest, response.result.unwrap_or_default()).await.map_err(in_statement)
+        let opened = Self::open_manifest(statement, manifest, first, changes_rows).await;
+        opened.map_err(|error| error.with_statement_id(&statement_id))
     }
 
-    async fn open_manifest(statement: ServerStatement, manifest: Manifest, first: ResultData) -> Result<Self> {
+    async fn open_manifest(
+        statement: Arc<ServerStatement>,
+        manifest: Manifest,
+        first: ResultData,
+        changes_rows: bool,
+    ) -> Result<Self> {
         let compression = Compression::from_manifest(manifest.result_compression.as_deref())?;
         let rows_announced = announces_rows(&manifest, &first);
         let columns: Vec<Column> = manifest.schema.columns.into_iter().map(Column::from).collect();
@@ -300,10 +312,15 @@ impl ResultStream {
         };
         client.zone().learn(&wire);
         let presentation = Presentation::new(&columns, &wire, &client.config().results)?;
+        let first_batch = ready.front().and_then(|chunk| chunk.batches.front());
+        let modified_row_count =
+            if changes_rows { dml::affected_rows(&columns, manifest.total_row_count, first_batch) } else { None };
         Ok(Self {
-            statement,
+            statement_id: statement.statement_id().to_owned(),
+            statement: Some(statement),
             presentation,
             columns,
+            modified_row_count,
             total_row_count: manifest.total_row_count,
             truncated: manifest.truncated,
             counters,
@@ -325,12 +342,17 @@ impl ResultStream {
 
     /// Returns the server's id of the statement.
     pub fn statement_id(&self) -> &str {
-        self.statement.statement_id()
+        &self.statement_id
     }
 
     /// Returns the number of rows the server announced.
     pub fn total_row_count(&self) -> Option<i64> {
         self.total_row_count
+    }
+
+    /// Returns how many rows the statement has changed, where the server told so. The row that tells it stays in the result.
+    pub fn modified_row_count(&self) -> Option<i64> {
+        self.modified_row_count
     }
 
     /// Tells whether a row or byte limit cut the result.
@@ -356,17 +378,16 @@ impl ResultStream {
             State::Ended => return Ok(None),
             State::Failed(error) => return Err(error.clone()),
         }
-        let next = self.take_batch().await.map_err(|error| error.with_statement_id(self.statement.statement_id()));
+        let next = self.take_batch().await.map_err(|error| error.with_statement_id(&self.statement_id));
         match &next {
             Ok(Some(_)) => {}
             Ok(None) => {
                 self.state = State::Ended;
                 self.queue = None;
-                // The end must not wait for a round trip.
-                self.statement.close_in_background();
+                self.statement = None;
                 let statistics = self.statistics();
                 info!(
-                    statement_id = self.statement.statement_id(),
+                    statement_id = self.statement_id,
                     rows = statistics.rows,
                     chunks = statistics.chunks,
                     wire_bytes = statistics.wire_bytes,
@@ -388,21 +409,21 @@ impl ResultStream {
                 self.state = State::Failed(error.clone());
                 self.ready.clear();
                 self.queue = None;
-                self.statement.close_in_background();
+                self.statement = None;
             }
         }
         next
     }
 
-    /// Aborts what is under way, waits until it has stopped, and releases the result on the server in the background.
+    /// Aborts what is under way, waits until it has stopped, and lets go of the statement.
     /// Safe to call twice; later reads end at once.
     pub async fn close(&mut self) {
         self.state = State::Ended;
         self.ready.clear();
-        self.statement.close_in_background();
         if let Some(queue) = self.queue.take() {
             queue.stop().await;
         }
+        self.statement = None;
     }
 
     async fn take_batch(&mut self) -> Result<Option<RecordBatch>> {

@@ -17,7 +17,7 @@ use crate::http::{ApiRequest, HttpClient};
 use crate::params::Parameter;
 use crate::schema::SessionZone;
 use wire::{
-    CreateSessionRequest, CreateSessionResponse, ExecuteStatementRequest, ResultData, StatementParameter,
+    CreateSessionRequest, CreateSessionResponse, ExecuteStatementRequest, QueryTag, ResultData, StatementParameter,
     StatementResponse,
 };
 
@@ -32,6 +32,15 @@ pub(crate) enum Wait {
     UntilDone,
     /// At once.
     No,
+}
+
+/// A statement as it is sent.
+#[derive(Debug, Default)]
+pub(crate) struct Submission {
+    pub(crate) sql: String,
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) row_limit: Option<i64>,
+    pub(crate) query_tags: Vec<(String, Option<String>)>,
 }
 
 /// The endpoints of one warehouse.
@@ -60,7 +69,7 @@ impl SeaClient {
         &self.http
     }
 
-    pub(crate) async fn open_session(&self) -> Result<String> {
+    pub(crate) async fn open_session(&self) -> Result<CreateSessionResponse> {
         let config = self.config();
         let body = json(&CreateSessionRequest {
             warehouse_id: &config.warehouse_id,
@@ -68,9 +77,7 @@ impl SeaClient {
             schema: config.schema.as_deref(),
             session_confs: &config.session_configuration,
         })?;
-        let response: CreateSessionResponse =
-            self.call(RequestClass::OpenSession, Method::POST, "sessions", &[], Some(body)).await?;
-        Ok(response.session_id)
+        self.call(RequestClass::OpenSession, Method::POST, "sessions", &[], Some(body)).await
     }
 
     pub(crate) async fn close_session(&self, session_id: &str) -> Result<()> {
@@ -84,24 +91,30 @@ impl SeaClient {
     /// A refusal is an answer from before execution, so asking again with external links cannot run anything twice.
     pub(crate) async fn execute(
         &self,
-        session_id: &str,
-        statement: &str,
-        parameters: &[Parameter],
-        row_limit: Option<i64>,
+        session: &CreateSessionResponse,
+        submission: &Submission,
         wait: Wait,
     ) -> Result<StatementResponse> {
         let config = self.config();
         let warehouse = (config.host.as_str().to_owned(), config.warehouse_id.clone());
-        let hybrid = !without_hybrid().contains(&warehouse);
+        let files = config.results.cloud_fetch;
+        let hybrid = files && !without_hybrid().contains(&warehouse);
         let mut request = ExecuteStatementRequest {
             warehouse_id: &config.warehouse_id,
-            session_id,
-            statement,
-            parameters: wire_parameters(parameters),
-            row_limit,
-            disposition: if hybrid { "INLINE_OR_EXTERNAL_LINKS" } else { "EXTERNAL_LINKS" },
-            format: "ARROW_STREAM",
-            result_compression: config.results.compression.then_some("LZ4_FRAME"),
+            session_id: &session.session_id,
+            session_version: session.session_version.as_ref(),
+            statement: &submission.sql,
+            parameters: wire_parameters(&submission.parameters),
+            row_limit: submission.row_limit,
+            query_tags: query_tags(&submission.query_tags),
+            disposition: match (files, hybrid) {
+                (false, _) => "INLINE",
+                (true, true) => "INLINE_OR_EXTERNAL_LINKS",
+                (true, false) => "EXTERNAL_LINKS",
+            },
+            // INLINE takes no Arrow. Source: Statement Execution API, "format".
+            format: if files { "ARROW_STREAM" } else { "JSON_ARRAY" },
+            result_compression: (files && config.results.compression).then_some("LZ4_FRAME"),
             // Never a positive number: with the hybrid disposition it takes an older path of the service that announces
             // N chunks and delivers the first (the platform's JDBC driver, issue 1476). Absent means direct results.
             wait_timeout: (wait == Wait::No).then_some("0s"),
@@ -214,6 +227,15 @@ fn segment(id: &str) -> Result<&str> {
     Ok(id)
 }
 
+/// Tells whether `id` could be the id of a statement.
+pub(crate) fn is_id(id: &str) -> bool {
+    segment(id).is_ok()
+}
+
+fn query_tags(tags: &[(String, Option<String>)]) -> Vec<QueryTag<'_>> {
+    tags.iter().map(|(key, value)| QueryTag { key, value: value.as_deref() }).collect()
+}
+
 fn wire_parameters(parameters: &[Parameter]) -> Vec<StatementParameter<'_>> {
     parameters
         .iter()
@@ -246,6 +268,13 @@ mod tests {
         assert_eq!(text, r#"[{"ordinal":1,"type":"INT","value":"4"},{"ordinal":2,"type":"STRING","value":null}]"#);
         let text = serde_json::to_string(&wire_parameters(&[Parameter::named("lo", "BIGINT", Some("10"))])).unwrap();
         assert_eq!(text, r#"[{"name":"lo","type":"BIGINT","value":"10"}]"#);
+    }
+
+    #[test]
+    fn query_tags_without_a_value_are_keys_alone() {
+        let tags = [("team".to_owned(), Some("x".to_owned())), ("bare".to_owned(), None)];
+        let text = serde_json::to_string(&query_tags(&tags)).unwrap();
+        assert_eq!(text, r#"[{"key":"team","value":"x"},{"key":"bare"}]"#);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::auth::Secret;
 
@@ -22,17 +23,23 @@ pub(crate) struct CreateSessionRequest<'a> {
 #[derive(Debug, Deserialize)]
 pub(crate) struct CreateSessionResponse {
     pub(crate) session_id: String,
+    /// Holds a `version_id`; not in the public reference, and only repeated in later requests.
+    pub(crate) session_version: Option<Value>,
 }
 
 #[derive(Serialize)]
 pub(crate) struct ExecuteStatementRequest<'a> {
     pub(crate) warehouse_id: &'a str,
     pub(crate) session_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session_version: Option<&'a Value>,
     pub(crate) statement: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) parameters: Vec<StatementParameter<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) row_limit: Option<i64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) query_tags: Vec<QueryTag<'a>>,
     pub(crate) disposition: &'static str,
     pub(crate) format: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,6 +48,13 @@ pub(crate) struct ExecuteStatementRequest<'a> {
     pub(crate) wait_timeout: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) on_wait_timeout: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct QueryTag<'a> {
+    pub(crate) key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<&'a str>,
 }
 
 #[derive(Serialize)]

@@ -12,6 +12,7 @@
 //! reader (B14); logs name statement and chunk (B15).
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failing test may panic")]
 
+mod attach;
 mod bodies;
 mod canary;
 mod cancellation;
@@ -21,6 +22,7 @@ mod links;
 mod memory;
 mod ranges;
 mod regressions;
+mod requests;
 mod retries;
 mod secrets;
 mod statements;

@@ -1,0 +1,180 @@
+"""TLS options, against the local warehouse behind a TLS listener."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import seakernel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from seakernel.local import LocalWarehouse
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made by openssl")
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority in a folder."""
+
+    folder: Path
+
+    @property
+    def pem(self) -> bytes:
+        return (self.folder / "ca.pem").read_bytes()
+
+    def issue(self, name: str, host: str) -> tuple[Path, Path]:
+        """Returns the files of a certificate for `host` and of its key."""
+        certificate, key, request = (self.folder / f"{name}{end}" for end in (".pem", ".key", ".csr"))
+        extensions = self.folder / f"{name}.txt"
+        extensions.write_text(f"subjectAltName=DNS:{host}\n")
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", f"/CN={name}")
+        openssl(
+            *("x509", "-req", "-in", request, "-CA", self.folder / "ca.pem", "-CAkey", self.folder / "ca.key"),
+            *("-CAcreateserial", "-out", certificate, "-days", "2", "-extfile", extensions),
+        )
+        return certificate, key
+
+
+def openssl(*arguments: object) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    folder = tmp_path_factory.mktemp("authority")
+    openssl(
+        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", folder / "ca.key", "-out", folder / "ca.pem"),
+        *("-subj", "/CN=test authority", "-days", "2", "-addext", "keyUsage=critical,keyCertSign"),
+    )
+    return Authority(folder)
+
+
+@contextlib.contextmanager
+def behind_tls(warehouse: LocalWarehouse, context: ssl.SSLContext) -> Iterator[str]:
+    """Listens with TLS in front of the warehouse.
+
+    Yields:
+        The address for clients.
+    """
+    port = int(warehouse.server_hostname.rpartition(":")[2])
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                plain, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=forward, args=(plain,), daemon=True).start()
+
+    def forward(plain: socket.socket) -> None:
+        with (
+            contextlib.suppress(OSError),
+            context.wrap_socket(plain, server_side=True) as client,
+            socket.create_connection(("127.0.0.1", port)) as server,
+        ):
+            back = threading.Thread(target=copy, args=(server, client), daemon=True)
+            back.start()
+            copy(client, server)
+            back.join()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"https://localhost:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(timeout=5)
+
+
+def copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+def one(warehouse: LocalWarehouse, address: str, **tls: Any) -> int:
+    with warehouse.connect(server_hostname=address, tls=tls, retry={"max_attempts": 1}) as connection:
+        (value,) = connection.cursor().execute("SELECT 1").fetchall()[0]
+        return int(value)
+
+
+def test_an_unknown_authority_is_refused_and_named_and_an_own_one_is_trusted(
+    warehouse: LocalWarehouse, authority: Authority
+) -> None:
+    with behind_tls(warehouse, server_context(*authority.issue("server", "localhost"))) as address:
+        with pytest.raises(seakernel.OperationalError, match=r"(?i)certificate") as refused:
+            one(warehouse, address)
+        assert refused.value.kind == "Network"
+        assert one(warehouse, address, ca_certificates_pem=authority.pem) == 1
+
+
+def test_a_certificate_of_another_host_is_refused_unless_names_are_not_verified(
+    warehouse: LocalWarehouse, authority: Authority
+) -> None:
+    with behind_tls(warehouse, server_context(*authority.issue("other", "other.example"))) as address:
+        with pytest.raises(seakernel.OperationalError, match=r"(?i)certificate"):
+            one(warehouse, address, ca_certificates_pem=authority.pem)
+        assert one(warehouse, address, ca_certificates_pem=authority.pem, verify_hostnames=False) == 1
+        # The authority counts all the same.
+        with pytest.raises(seakernel.OperationalError, match=r"(?i)certificate"):
+            one(warehouse, address, verify_hostnames=False)
+
+
+def test_verification_off_takes_anything_and_warns(
+    warehouse: LocalWarehouse, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = server_context(*authority.issue("any", "other.example"))
+    with behind_tls(warehouse, context) as address, caplog.at_level(logging.WARNING):
+        assert one(warehouse, address, verify_certificates=False) == 1
+    assert "certificates are not verified" in caplog.text
+
+
+def test_a_client_certificate_is_shown(warehouse: LocalWarehouse, authority: Authority) -> None:
+    context = server_context(*authority.issue("strict", "localhost"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.folder / "ca.pem")
+    certificate, key = authority.issue("client", "client.example")
+    with behind_tls(warehouse, context) as address:
+        with pytest.raises(seakernel.OperationalError):
+            one(warehouse, address, ca_certificates_pem=authority.pem)
+        pair = {"client_certificate_pem": certificate.read_bytes(), "client_key_pem": key.read_bytes()}
+        assert one(warehouse, address, ca_certificates_pem=authority.pem, **pair) == 1
+
+
+@pytest.mark.parametrize(
+    ("tls", "expected"),
+    [
+        ({"ca_certificates_pem": b"nothing"}, "BEGIN CERTIFICATE"),
+        ({"client_certificate_pem": b"x"}, "has no key"),
+        ({"client_key_pem": b"x"}, "has no certificate"),
+        ({"client_key_pem": b"\xff", "client_certificate_pem": b"x"}, "not PEM"),
+        ({"verify": False}, "has no key `verify`"),
+    ],
+)
+def test_wrong_options_are_refused(warehouse: LocalWarehouse, tls: dict[str, Any], expected: str) -> None:
+    before = len(warehouse.requests())
+    with pytest.raises(seakernel.ProgrammingError, match=expected):
+        one(warehouse, "https://localhost:1", **tls)
+    assert len(warehouse.requests()) == before
