@@ -20,12 +20,8 @@ BEATS: dict[str, str] = {
     name: reason
     for reason, names in {
         "NULL keeps its declared type": [
-            *(
-                f"parameter {kind} None"
-                for kind in ("INT", "DECIMAL(5,2)", "DATE", "BOOLEAN", "DOUBLE", "VOID", "TIMESTAMP")
-            ),
+            *(f"parameter {kind} None" for kind in ("INT", "DECIMAL(5,2)", "DATE", "BOOLEAN", "DOUBLE", "TIMESTAMP")),
             "named parameter INT None",
-            "named parameter VOID None",
         ],
         "more types and values of parameters": [
             *(f"parameter DOUBLE {value!r}" for value in ("NaN", "Infinity", "-inf")),
