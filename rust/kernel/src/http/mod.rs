@@ -221,6 +221,11 @@ impl Attempts<'_> {
         self.sent
     }
 
+    /// Takes a wait for the reader out of the time that the request has.
+    pub(crate) fn paused(&mut self, wait: Duration) {
+        self.started += wait;
+    }
+
     /// Records an attempt that failed for its token alone.
     fn refused(&mut self) {
         self.sent += 1;

@@ -42,6 +42,8 @@ pub(crate) struct Permit {
     /// Place of the chunk in the order of consumption.
     place: u64,
     bytes: usize,
+    /// Those of them that the body takes, also one that is still to come.
+    body: usize,
     decoding: bool,
 }
 
@@ -64,7 +66,7 @@ impl ByteBudget {
             admitted
         })
         .await;
-        Permit { budget: Arc::clone(self), place, bytes: body, decoding: false }
+        Permit { budget: Arc::clone(self), place, bytes: body, body, decoding: false }
     }
 
     /// The reader asks for the next chunk, having done with all before it.
@@ -124,6 +126,11 @@ impl Permit {
         budget.changed.notify_waiters();
     }
 
+    /// The body was of no use; it keeps its room, for it is fetched again.
+    pub(crate) fn fetch_again(&mut self) {
+        self.settle(self.body);
+    }
+
     /// Decoding has ended, and `bytes` are what is held now.
     pub(crate) fn settle(&mut self, bytes: usize) {
         let mut state = self.budget.state();
@@ -136,6 +143,7 @@ impl Permit {
 
     /// Raises the estimate of the body to what has arrived. Never waits: what is in memory is in memory.
     pub(crate) fn grow(&mut self, body: usize) {
+        self.body = self.body.max(body);
         if body > self.bytes {
             let mut state = self.budget.state();
             state.used = state.used.saturating_add(body - self.bytes);

@@ -317,7 +317,10 @@ impl Fetch {
                 Ok(body) => {
                     // Decoding may have to wait for the reader; the connections are free for other chunks.
                     connections.release();
-                    match self.decode(&link, body, &mut permit).await {
+                    let arrival = Instant::now();
+                    let decoded = self.decode(&link, body, &mut permit).await;
+                    attempts.paused(arrival.elapsed());
+                    match decoded {
                         Ok(decode::Decoded { schema, batches }) => {
                             attempts.succeeded();
                             debug!(
@@ -332,6 +335,7 @@ impl Fetch {
                             return Ok(Chunk { index, schema, batches: batches.into(), _permit: Some(permit) });
                         }
                         Err(error) => {
+                            permit.fetch_again();
                             damaged += 1;
                             if damaged > MAX_DAMAGED_BODIES {
                                 return Err(in_chunk(error, &link, attempts.count() + 1));
@@ -510,11 +514,10 @@ impl Fetch {
                 Error::new(ErrorKind::Internal, "the decoder ended without a result").with_source(error)
             })?
         };
-        // A damaged body keeps its room, for it is fetched again.
-        permit.settle(decoded.as_ref().map_or(wire_bytes, |(_, content_bytes)| *content_bytes));
         let (mut decoded, content_bytes) = decoded.map_err(|error| {
             Error::new(ErrorKind::DataLoss, format!("{} is damaged", link.place())).with_source(error)
         })?;
+        permit.settle(content_bytes);
         let rows: usize = decoded.batches.iter().map(RecordBatch::num_rows).sum();
         let declared = usize::try_from(link.rows()).unwrap_or(usize::MAX);
         if rows < declared || (link.row_count.is_none() && rows > 0) {

@@ -64,7 +64,6 @@ pub(super) struct Book {
     pub(super) renewals: usize,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Server {
     plan: Arc<Plan>,
     start: tokio::time::Instant,
@@ -84,7 +83,7 @@ pub(super) struct Server {
     not_before: HashMap<(Operation, Option<usize>), Duration>,
     held: HashSet<usize>,
     taken_rows: usize,
-    reader_is_done: bool,
+    reader_done_at: Option<Duration>,
     pub(super) book: Book,
 }
 
@@ -126,7 +125,7 @@ impl Server {
             not_before: HashMap::new(),
             held: HashSet::new(),
             taken_rows: 0,
-            reader_is_done: false,
+            reader_done_at: None,
             book: Book::default(),
             plan,
         }
@@ -141,7 +140,7 @@ impl Server {
 
     /// The reader has come to an end or gone: nothing may be fetched from here on.
     pub(super) fn reader_is_done(&mut self) {
-        self.reader_is_done = true;
+        self.reader_done_at = Some(self.start.elapsed());
     }
 
     pub(super) fn note(&mut self, event: &str) {
@@ -251,7 +250,8 @@ impl Server {
             }
         }
         let fetches = matches!(asked.on, Operation::Links | Operation::Download);
-        if fetches && self.reader_is_done {
+        // What arrives in the same instant was sent before.
+        if fetches && self.reader_done_at.is_some_and(|end| self.start.elapsed() > end) {
             self.violation(format!("{:?} of file {:?} after the end", asked.on, asked.file));
         }
         let place = (asked.on, asked.file);
