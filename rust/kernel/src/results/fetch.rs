@@ -261,9 +261,7 @@ impl Fetch {
         match (self.compression, declared, self.size_hint(link)) {
             (Compression::None, declared, hint) => (declared.or(hint).unwrap_or(UNKNOWN_CHUNK_BYTES), 0),
             // Where both are told they are body and content.
-            (Compression::Lz4Frame, Some(body), Some(content)) if body != content => {
-                (body.min(content), body.max(content))
-            }
+            (Compression::Lz4Frame, Some(body), Some(content)) if body != content => (body, body.max(content)),
             // If equal, the service still counts content in both.
             (Compression::Lz4Frame, _, Some(content)) => (compressed(content), content),
             (Compression::Lz4Frame, Some(body), None) => {

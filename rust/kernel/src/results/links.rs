@@ -244,7 +244,10 @@ impl LinkStream {
         let known = self.next_row_offset;
         for link in links {
             // An answer may start before the chunk that was asked for, and an empty chunk may lie anywhere there.
-            if link.row_offset < self.next_row_offset && (link.end() <= known || link.row_count == Some(0)) {
+            let is_empty = link.row_count == Some(0);
+            if (link.row_offset < self.next_row_offset && (link.end() <= known || is_empty))
+                || (is_empty && link.chunk_index <= self.highest_chunk_index)
+            {
                 continue;
             }
             if link.row_offset != self.next_row_offset {
@@ -308,12 +311,20 @@ impl LinkStream {
                     return;
                 }
             }
-            if let Some(missing) = waiting.iter().position(|renewal| renewal.stale.is_same_place(&lowest))
-                && !fresh.iter().any(|link| link.is_same_place(&lowest) && link.url != lowest.url)
+            // The lowest was asked for, so that what came is all there is: the link it had, or one that is old already, may
+            // still be good, and the store has the last word.
+            let is_fresh = |link: &ChunkLink| link.is_same_place(&lowest) && link.url != lowest.url && !link.is_stale();
+            if let Some(position) = waiting.iter().position(|renewal| renewal.stale.is_same_place(&lowest))
+                && !fresh.iter().any(is_fresh)
             {
-                let renewal = waiting.swap_remove(missing);
-                let text = format!("{} got no other link when its own had expired", lowest.place());
-                drop(renewal.reply.send(Err(self.error(text, lowest.chunk_index))));
+                let renewal = waiting.swap_remove(position);
+                let reply = if let Some(position) = fresh.iter().position(|link| link.is_same_place(&lowest)) {
+                    same_rows(&renewal.stale, fresh.swap_remove(position))
+                } else {
+                    let text = format!("{} got no link when its own had expired", lowest.place());
+                    Err(self.error(text, lowest.chunk_index))
+                };
+                drop(renewal.reply.send(reply));
             }
         }
         self.renewed = fresh;
