@@ -16,6 +16,7 @@ use tokio::time::{self, Instant};
 use tracing::debug;
 
 use super::budget::{ByteBudget, Permit};
+use super::connections::{Connections, Slots};
 use super::download::{Arrived, Download, MAX_RANGES, MIN_RANGE_BYTES};
 use super::link::ChunkLink;
 use super::links::{LinkStream, Renewals, Renewer};
@@ -27,8 +28,6 @@ use crate::http::Attempt;
 use crate::http::retry::{Failure, RequestClass};
 use crate::sea::SeaClient;
 
-/// Most downloads at once, whatever is configured.
-const MAX_CONNECTIONS: usize = 1024;
 /// How often one chunk's link is renewed. A fresh link that is refused again means that the network blocks the store.
 const MAX_RENEWALS: u32 = 3;
 /// How often a body that arrived whole but cannot be right is fetched again.
@@ -148,11 +147,7 @@ async fn pump(
     mut discovered: mpsc::Receiver<Result<ChunkLink>>,
     chunks: mpsc::UnboundedSender<Task<Result<Chunk>>>,
 ) -> Result<()> {
-    let most = fetch.client.config().results.max_concurrent_downloads.clamp(1, MAX_CONNECTIONS);
-    // Until the first chunk is ready, half of the connections are enough: the reader waits for just that one, and where
-    // the network or the processor is the limit, each of the others takes its share of it.
-    let at_first = most.div_ceil(2);
-    let slots = Arc::new(Semaphore::new(at_first));
+    let slots = Slots::new(fetch.client.config().results.max_concurrent_downloads);
     for place in 0.. {
         let Some(link) = discovered.recv().await else { break };
         // A failed discovery is reported after the chunks before it, as the reader would meet it.
@@ -163,25 +158,10 @@ async fn pump(
         let (body, content) = fetch.estimate(&link);
         let permit = budget.admit(place, body, content).await;
         drop(waiting);
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        let Some(connections) = slots.connections(place, link.followers, fetch.useful_ranges(&link)).await else { break };
         if fetch.failed.is_closed() {
             break;
         }
-        let mut later = None;
-        if place == 0 {
-            let rest = Later { slots: Arc::clone(&slots), count: most - at_first };
-            // Where all are few, nobody has to wait.
-            later = link.followers.is_none_or(|followers| followers >= at_first).then_some(rest);
-        }
-        let spare = match (place, link.followers) {
-            (0, None) => slots.available_permits().div_ceil(2),
-            // Slots that no chunk behind this one will need.
-            (_, Some(followers)) => slots.available_permits() / (followers + 1),
-            (_, None) => 0,
-        };
-        let spare = spare.min(fetch.useful_ranges(&link) - 1);
-        let spare = Arc::clone(&slots).try_acquire_many_owned(u32::try_from(spare).unwrap_or(0)).ok();
-        let connections = Connections { slots: Arc::clone(&slots), held: Some(Held { slot, spare }), later };
         let fetch = Arc::clone(&fetch);
         // Connections are not opened in advance. A download starts when its link is known, so only chunks without a link yet
         // could gain, and a request without a signature is one that stores refuse and log. Warm connections gained nothing:
@@ -198,54 +178,6 @@ async fn pump(
         }
     }
     Ok(())
-}
-
-/// What one chunk may open connections with.
-struct Connections {
-    slots: Arc<Semaphore>,
-    held: Option<Held>,
-    #[expect(dead_code, reason = "held")]
-    later: Option<Later>,
-}
-
-struct Held {
-    #[expect(dead_code, reason = "held")]
-    slot: OwnedSemaphorePermit,
-    /// With these it is fetched in ranges.
-    spare: Option<OwnedSemaphorePermit>,
-}
-
-/// Slots that there are only when this is dropped.
-struct Later {
-    slots: Arc<Semaphore>,
-    count: usize,
-}
-
-impl Drop for Later {
-    fn drop(&mut self) {
-        self.slots.add_permits(self.count);
-    }
-}
-
-impl Connections {
-    /// How many may be opened, after waiting for one where none is held.
-    async fn count(&mut self) -> usize {
-        if self.held.is_none() {
-            self.held = self.another().await.map(|slot| Held { slot, spare: None });
-        }
-        let spare = self.held.as_ref().and_then(|held| held.spare.as_ref());
-        1 + spare.map_or(0, OwnedSemaphorePermit::num_permits)
-    }
-
-    /// Waits for one more.
-    async fn another(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.slots).acquire_owned().await.ok()
-    }
-
-    /// Gives all back.
-    fn release(&mut self) {
-        self.held = None;
-    }
 }
 
 impl Fetch {

@@ -1,6 +1,7 @@
 //! Results: one door, whatever way the rows came.
 
 mod budget;
+mod connections;
 pub mod decode;
 mod download;
 mod fetch;
