@@ -12,6 +12,7 @@ from __future__ import annotations
 from seakernel._seakernel import (
     ArrowTable,
     Column,
+    Metadata,
     Parameter,
     ResultStream,
     Session,
@@ -76,6 +77,7 @@ __all__ = [
     "IntegrityError",
     "InterfaceError",
     "InternalError",
+    "Metadata",
     "NotSupportedError",
     "OperationalError",
     "Parameter",

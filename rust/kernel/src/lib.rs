@@ -33,6 +33,7 @@ mod execution;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod http;
+mod metadata;
 mod params;
 mod results;
 mod schema;
@@ -47,6 +48,7 @@ pub use auth::{Credentials, Secret, TokenSource};
 pub use config::{ResultConfig, RetryConfig, SessionConfig, ValueForm};
 pub use error::{Error, ErrorKind, Result};
 pub use execution::{ExecutedStatement, StatementCanceller, StatementState};
+pub use metadata::{Listing, Metadata, ParentTable};
 pub use params::Parameter;
 pub use results::decode;
 pub use results::{ResultStream, Statistics};

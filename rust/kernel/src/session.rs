@@ -7,6 +7,7 @@ use tracing::{debug, warn};
 
 use crate::config::SessionConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metadata::Metadata;
 use crate::sea::SeaClient;
 use crate::statement::Statement;
 
@@ -51,6 +52,11 @@ impl Session {
     /// Prepares `sql` to be run; sends nothing.
     pub fn statement(&self, sql: impl Into<String>) -> Statement {
         Statement::new(self.clone(), sql.into())
+    }
+
+    /// Returns what asks for catalogs, schemas, tables and the like; sends nothing.
+    pub fn metadata(&self) -> Metadata {
+        Metadata::new(self.clone())
     }
 
     /// Closes the session on the server, which ends the statements that still run in it. Safe to call twice; later

@@ -7,8 +7,8 @@ use tracing::info;
 use crate::error::{Error, ErrorKind, Result};
 use crate::execution::{ExecutedStatement, StatementCanceller};
 use crate::params::Parameter;
-use crate::sea::Wait;
 use crate::sea::wire::StatementResponse;
+use crate::sea::{MetadataCall, Wait};
 use crate::session::Session;
 
 /// Longest text of a statement. Source: Statement Execution API, "statement".
@@ -21,6 +21,7 @@ pub struct Statement {
     sql: String,
     parameters: Vec<Parameter>,
     row_limit: Option<i64>,
+    metadata_call: Option<MetadataCall>,
     canceller: StatementCanceller,
 }
 
@@ -32,6 +33,7 @@ impl Statement {
             sql,
             parameters: Vec::new(),
             row_limit: None,
+            metadata_call: None,
         }
     }
 
@@ -46,6 +48,12 @@ impl Statement {
     #[must_use]
     pub fn row_limit(mut self, row_limit: i64) -> Self {
         self.row_limit = Some(row_limit);
+        self
+    }
+
+    /// Says which metadata the statement asks for.
+    pub(crate) fn metadata_call(mut self, call: MetadataCall) -> Self {
+        self.metadata_call = Some(call);
         self
     }
 
@@ -75,7 +83,7 @@ impl Statement {
 
     async fn run(self, wait: Wait) -> Result<ExecutedStatement> {
         self.check()?;
-        let Self { session, sql, parameters, row_limit, canceller } = self;
+        let Self { session, sql, parameters, row_limit, metadata_call, canceller } = self;
         let client = Arc::clone(session.client()?);
         // The request runs in a task of its own, for only its answer tells the id to cancel when the caller has gone.
         let mut abandoned = canceller.cancel_when_dropped();
@@ -83,7 +91,7 @@ impl Statement {
             let (session, canceller) = (session.clone(), canceller.clone());
             async move {
                 let answer: Result<StatementResponse> =
-                    client.execute(session.session_id(), &sql, &parameters, row_limit, wait).await;
+                    client.execute(session.session_id(), &sql, &parameters, row_limit, metadata_call, wait).await;
                 if let Ok(response) = &answer {
                     canceller.statement_known(&response.statement_id).await;
                 }

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use seakernel::{Credentials, SessionConfig, Statement, StatementCanceller};
 
+use crate::metadata::PyMetadata;
 use crate::results::PyResultStream;
 use crate::runtime::{self, Home, Owned};
 use crate::{config, error, logging, params};
@@ -111,6 +112,12 @@ impl PySession {
         row_limit: Option<i64>,
     ) -> PyResult<PyResultStream> {
         self.statement(py, sql, parameters, row_limit)?.execute(py)
+    }
+
+    fn metadata(&self, py: Python<'_>) -> PyResult<PyMetadata> {
+        self.home.check(py)?;
+        let session = self.session.get().ok_or_else(|| closed(py, "session is closed"))?;
+        Ok(PyMetadata::new(&self.home, session))
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
