@@ -21,6 +21,14 @@ use shape::{Filter, Reading, Shape, Test};
 const CATALOGS_AT_ONCE: usize = 4;
 /// Largest listing that is gathered; some million columns.
 const MAX_LISTING_BYTES: usize = 1 << 30;
+/// Error classes of statements that ask about what does not exist.
+const ABSENCES: [&str; 5] = [
+    "SCHEMA_NOT_FOUND",
+    "CATALOG_NOT_FOUND",
+    "NO_SUCH_CATALOG_EXCEPTION",
+    "TABLE_OR_VIEW_NOT_FOUND",
+    "INVALID_PARAMETER_VALUE",
+];
 
 /// What a table must be called to be a parent; names are meant exactly, whatever their case.
 #[derive(Clone, Copy, Debug, Default)]
@@ -425,7 +433,29 @@ fn texts(listing: &Listing) -> impl Iterator<Item = String> + '_ {
 fn is_absence(error: &Error) -> bool {
     error.kind() == ErrorKind::Sql
         && (matches!(error.sql_state(), Some("42704" | "42P01"))
-            || ["SCHEMA_NOT_FOUND", "NO_SUCH_CATALOG_EXCEPTION", "TABLE_OR_VIEW_NOT_FOUND", "INVALID_PARAMETER_VALUE"]
-                .iter()
-                .any(|class| error.message().contains(class)))
+            || ABSENCES.iter().any(|class| error.message().contains(class)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_missing_object_is_an_absence() {
+        for (sql_state, message, expected) in [
+            (Some("42704"), "x", true),
+            (Some("42P01"), "x", true),
+            (None, "[SCHEMA_NOT_FOUND] The schema `a` cannot be found.", true),
+            (None, "[NO_SUCH_CATALOG_EXCEPTION] Catalog 'c' was not found.", true),
+            (Some("42P08"), "[CATALOG_NOT_FOUND] The catalog `c` was not found.", true),
+            (Some("42501"), "[INSUFFICIENT_PERMISSIONS] x", false),
+            (Some("42601"), "[PARSE_SYNTAX_ERROR] x", false),
+            (None, "x does not exist", false),
+        ] {
+            let error = |kind| Error::new(kind, message).with_sql_state(sql_state.map(str::to_owned));
+            assert_eq!(is_absence(&error(ErrorKind::Sql)), expected, "{message}");
+            // A warehouse that is not found, or a token that is refused, says nothing about the object.
+            assert!(!is_absence(&error(ErrorKind::NotFound)) && !is_absence(&error(ErrorKind::PermissionDenied)));
+        }
+    }
 }

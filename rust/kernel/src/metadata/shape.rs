@@ -429,3 +429,143 @@ pub(super) fn texts(column: &ArrayRef) -> Vec<String> {
 pub(super) fn first_text(column: &ArrayRef) -> Option<String> {
     texts(column).into_iter().next()
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{BooleanArray, Int64Array};
+
+    use super::*;
+
+    fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
+    }
+
+    fn words<const N: usize>(words: [Option<&str>; N]) -> ArrayRef {
+        Arc::new(StringArray::from(words.to_vec()))
+    }
+
+    fn read(shape: &Shape, native: bool, filters: &[Filter], batch: &RecordBatch) -> Result<RecordBatch> {
+        Reading { shape, schema: &shape.schema(), native, catalog: Some("asked"), filters }.read(batch)
+    }
+
+    fn column(batch: &RecordBatch, name: &str) -> Vec<Option<String>> {
+        let cells = Cells::of(batch.column_by_name(name).unwrap()).unwrap();
+        (0..batch.num_rows()).map(|row| cells.text(row).map(Cow::into_owned)).collect()
+    }
+
+    fn some<const N: usize>(texts: [Option<&str>; N]) -> Vec<Option<String>> {
+        texts.map(|text| text.map(str::to_owned)).to_vec()
+    }
+
+    fn columns_of(types: [Option<&str>; 2], positions: ArrayRef, nullable: [Option<&str>; 2]) -> RecordBatch {
+        batch(vec![
+            ("col_name", words([Some("a"), Some("b")])),
+            ("tableName", words([Some("t"), Some("t")])),
+            ("columnType", words(types)),
+            ("isNullable", words(nullable)),
+            ("ordinalPosition", positions),
+            ("isAutoIncrement", words([Some("TRUE"), None])),
+        ])
+    }
+
+    #[test]
+    fn legacy_columns_are_found_by_name_and_completed() {
+        let positions: ArrayRef = Arc::new(Int64Array::from(vec![Some(0), None]));
+        let rows = columns_of([Some("DECIMAL(3,1)"), Some("x")], positions, [Some("true"), Some("perhaps")]);
+        let read = read(&COLUMNS, false, &[], &rows).unwrap();
+        assert_eq!(read.schema(), COLUMNS.schema());
+        for (name, expected) in [
+            ("TABLE_CAT", some([None, None])),
+            ("COLUMN_NAME", some([Some("a"), Some("b")])),
+            ("DATA_TYPE", some([Some("3"), Some("1111")])),
+            ("TYPE_NAME", some([Some("DECIMAL(3,1)"), Some("x")])),
+            ("NULLABLE", some([Some("1"), Some("2")])),
+            ("IS_NULLABLE", some([Some("YES"), Some("")])),
+            ("REMARKS", some([Some(""), Some("")])),
+            ("ORDINAL_POSITION", some([Some("0"), None])),
+            ("IS_AUTO_INCREMENT", some([Some("YES"), Some("NO")])),
+        ] {
+            assert_eq!(column(&read, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn rows_that_cannot_be_right_are_refused() {
+        let small: ArrayRef = Arc::new(Int32Array::from(vec![0, 1]));
+        let large: ArrayRef = Arc::new(Int64Array::from(vec![0, 1 << 40]));
+        let flags: ArrayRef = Arc::new(BooleanArray::from(vec![true, false]));
+        let types = [Some("INT"), Some("INT")];
+        for (rows, native, reason) in [
+            (columns_of([Some("INT"), None], Arc::clone(&small), [None, None]), false, "a value is missing"),
+            (columns_of(types, large, [None, None]), false, "ORDINAL_POSITION is larger"),
+            (columns_of(types, flags, [None, None]), false, "`ordinalPosition` has the type Boolean"),
+            (columns_of(types, small, [None, None]), true, "has 6 columns, expected 23"),
+            (batch(vec![("name", words([Some("a")]))]), false, "a value is missing"),
+        ] {
+            let error = read(&COLUMNS, native, &[], &rows).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::DataLoss);
+            assert!(error.message().contains(reason), "{error}");
+        }
+        let error = read(&CATALOGS, false, &[], &batch(vec![("name", words([Some("a")]))])).unwrap_err();
+        assert!(error.message().contains("no column `catalog`"), "{error}");
+    }
+
+    #[test]
+    fn native_columns_are_found_by_place() {
+        let rows = batch(vec![
+            ("a", words([None, Some("")])),
+            ("b", words([Some("s"), None])),
+            ("c", words([Some("f"), Some("g")])),
+            ("d", words([None, Some("r")])),
+            ("e", Arc::new(Int64Array::from(vec![Some(1), None]))),
+            ("f", words([None, None])),
+        ]);
+        let read = read(&FUNCTIONS, true, &[], &rows).unwrap();
+        assert_eq!(column(&read, "FUNCTION_CAT"), some([Some("asked"), Some("asked")]));
+        assert_eq!(column(&read, "FUNCTION_NAME"), some([Some("f"), Some("g")]));
+        assert_eq!(column(&read, "REMARKS"), some([None, Some("r")]));
+        assert_eq!(column(&read, "FUNCTION_TYPE"), some([Some("1"), None]));
+    }
+
+    #[test]
+    fn rows_stay_only_if_they_pass_every_filter() {
+        let rows = batch(vec![
+            ("databaseName", words([Some("s_x"), Some("sax"), Some("S_X"), Some("s_x")])),
+            ("catalog", words([Some("c"), Some("c"), Some("C"), None])),
+        ]);
+        let like = |pattern: &str| Test::Like(Pattern::parse("schema_pattern", pattern).unwrap());
+        for (filters, expected) in [
+            (vec![], vec!["s_x", "sax", "S_X", "s_x"]),
+            (vec![Filter { column: "TABLE_SCHEM", test: like(r"s\_x") }], vec!["s_x", "S_X", "s_x"]),
+            (vec![Filter { column: "TABLE_CATALOG", test: like("%") }], vec!["s_x", "sax", "S_X", "s_x"]),
+            (vec![Filter { column: "TABLE_CATALOG", test: like("c") }], vec!["s_x", "sax", "S_X"]),
+            (vec![Filter { column: "TABLE_CATALOG", test: Test::NotEmpty }], vec!["s_x", "sax", "S_X"]),
+            (vec![Filter { column: "TABLE_SCHEM", test: Test::OneOf(vec!["SAX".to_owned()]) }], vec!["sax"]),
+            (vec![Filter { column: "TABLE_SCHEM", test: Test::OneOf(vec![]) }], vec![]),
+        ] {
+            let read = read(&SCHEMAS, false, &filters, &rows).unwrap();
+            assert_eq!(texts(read.column(0)), expected, "{filters:?}");
+        }
+    }
+
+    #[test]
+    fn tables_come_by_type_and_temporary_views_once() {
+        let rows = |kinds: [Option<&str>; 3], names: [Option<&str>; 3], catalogs: [Option<&str>; 3]| {
+            let rows = batch(vec![
+                ("catalogName", words(catalogs)),
+                ("namespace", words([Some("s"), Some("s"), Some("")])),
+                ("tableName", words(names)),
+                ("tableType", words(kinds)),
+            ]);
+            read(&TABLES, false, &[], &rows).unwrap()
+        };
+        let view = Some("VIEW");
+        let first =
+            rows([view, Some("TABLE"), view], [Some("b"), Some("a"), Some("tmp")], [Some("d"), Some("d"), None]);
+        let second =
+            rows([view, Some("TABLE"), view], [Some("b"), Some("a"), Some("tmp")], [Some("c"), Some("c"), None]);
+        let sorted = sorted_tables(&TABLES.schema(), &[first, second]).unwrap();
+        assert_eq!(column(&sorted, "TABLE_CAT"), some([Some("c"), Some("d"), None, Some("c"), Some("d")]));
+        assert_eq!(texts(sorted.column_by_name("TABLE_NAME").unwrap()), ["a", "a", "tmp", "b", "b"]);
+    }
+}
