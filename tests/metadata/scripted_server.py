@@ -109,13 +109,26 @@ def _result(answer: Rows) -> dict[str, Any]:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
-    names = {pa.string(): "STRING", pa.int8(): "TINYINT", pa.int16(): "SMALLINT", pa.int32(): "INT", pa.int64(): "BIGINT"}
-    columns = [
-        {"name": name, "type_text": names.get(data_type, "BOOLEAN"), "type_name": names.get(data_type, "BOOLEAN")}
-        for name, data_type in answer.columns
-    ]
+    names = {
+        pa.string(): "STRING",
+        pa.int8(): "TINYINT",
+        pa.int16(): "SMALLINT",
+        pa.int32(): "INT",
+        pa.int64(): "BIGINT",
+    }
+    columns = []
+    for position, (name, data_type) in enumerate(answer.columns):
+        type_text = names.get(data_type, "BOOLEAN")
+        columns.append({"name": name, "type_text": type_text, "type_name": type_text, "position": position})
     count = {"chunk_index": 0, "row_offset": 0, "row_count": len(answer.rows)}
-    manifest = {"format": "ARROW_STREAM", "schema": {"columns": columns}, "total_row_count": len(answer.rows)}
+    manifest = {
+        "format": "ARROW_STREAM",
+        "schema": {"column_count": len(columns), "columns": columns},
+        "total_row_count": len(answer.rows),
+        "total_chunk_count": 1,
+        "chunks": [count],
+        "truncated": False,
+    }
     if answer.native:
         manifest["is_native_metadata_result"] = True
     attachment = base64.b64encode(sink.getvalue().to_pybytes()).decode()

@@ -296,7 +296,10 @@ impl Reading<'_> {
     fn text<'a>(&'a self, column: &Column, cells: &'a Cells<'_>, row: usize) -> Option<Cow<'a, str>> {
         let value = cells.text(row);
         match column.source {
-            Source::OrCatalog(_) => value.filter(|value| !value.is_empty()).or(self.catalog.map(Cow::Borrowed)),
+            Source::OrCatalog(_) => match self.catalog {
+                Some(catalog) => value.filter(|value| !value.is_empty()).or(Some(Cow::Borrowed(catalog))),
+                None => value,
+            },
             _ if self.native => value,
             Source::OrEmpty(_) => value.or(Some(Cow::Borrowed(""))),
             Source::IsNullable(_) => Some(Cow::Borrowed(match is_nullable(value.as_deref()) {
