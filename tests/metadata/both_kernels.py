@@ -42,6 +42,13 @@ class BothKernels:
     def official_table(self, name: str, **arguments: Any) -> pa.Table:
         return getattr(self.official.metadata(), name)(**arguments).fetch_all_arrow()
 
+    def official_answer(self, name: str, **arguments: Any) -> pa.Table | databricks_sql_kernel.KernelError:
+        """The rows, or the error instead of them."""
+        try:
+            return self.official_table(name, **arguments)
+        except databricks_sql_kernel.KernelError as error:
+            return error
+
     def our_table(self, name: str, **arguments: Any) -> pa.Table:
         if name == "list_tables" and "catalog" in arguments:
             arguments["catalog_pattern"] = arguments.pop("catalog")

@@ -7,6 +7,7 @@ mod types;
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -142,8 +143,12 @@ impl Metadata {
             }
         });
         let requests: Vec<_> = requests.collect();
-        let listings: Vec<Listing> = stream::iter(requests).buffered(CATALOGS_AT_ONCE).try_collect().await?;
-        let batches: Vec<_> = listings.iter().flat_map(Listing::batches).cloned().collect();
+        let mut listings = stream::iter(requests).buffered(CATALOGS_AT_ONCE);
+        let (mut batches, mut room) = (Vec::new(), Room(MAX_LISTING_BYTES));
+        while let Some(listing) = listings.try_next().await? {
+            listing.batches().iter().try_for_each(|batch| room.take(batch))?;
+            batches.extend_from_slice(listing.batches());
+        }
         let mut sorted = Listing::empty(Arc::clone(&schema));
         sorted.push(shape::sorted_tables(&schema, &batches)?);
         Ok(sorted)
@@ -352,17 +357,10 @@ impl Metadata {
         }
         let reading =
             Reading { shape: request.shape, schema: &schema, native, catalog: request.catalog, filters: &filters };
-        let mut bytes = 0_usize;
+        let mut room = Room(MAX_LISTING_BYTES);
         while let Some(batch) = results.next_batch().await? {
-            let rows = reading.read(&batch).map_err(|error| error.with_statement_id(results.statement_id()))?;
-            bytes = bytes.saturating_add(rows.get_array_memory_size());
-            if bytes > MAX_LISTING_BYTES {
-                let text = format!("the listing has more than {MAX_LISTING_BYTES} bytes; ask for less, with patterns");
-                return Err(Error::new(ErrorKind::ResourceExhausted, text)
-                    .with_retryable(false)
-                    .with_statement_id(results.statement_id()));
-            }
-            listing.push(rows);
+            let read = reading.read(&batch).and_then(|rows| room.take(&rows).map(|()| rows));
+            listing.push(read.map_err(|error| error.with_statement_id(results.statement_id()))?);
         }
         Ok(listing)
     }
@@ -370,6 +368,20 @@ impl Metadata {
     async fn run(&self, request: &Request<'_>) -> Result<ResultStream> {
         let statement = self.session.statement(request.sql.as_str()).metadata_call(request.call);
         statement.execute().await?.results().await
+    }
+}
+
+/// What a listing may still take of memory.
+struct Room(usize);
+
+impl Room {
+    fn take(&mut self, batch: &RecordBatch) -> Result<()> {
+        let left = self.0.checked_sub(batch.get_array_memory_size());
+        self.0 = left.ok_or_else(|| {
+            let text = format!("the listing has more than {MAX_LISTING_BYTES} bytes; ask for less, with patterns");
+            Error::new(ErrorKind::ResourceExhausted, text).with_retryable(false)
+        })?;
+        Ok(())
     }
 }
 
@@ -439,6 +451,17 @@ fn is_absence(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_listing_without_end_is_given_up() {
+        let batch = types::type_info().unwrap().batches()[0].clone();
+        let mut room = Room(3 * batch.get_array_memory_size());
+        for _ in 0..3 {
+            room.take(&batch).unwrap();
+        }
+        let error = room.take(&batch).unwrap_err();
+        assert!(error.kind() == ErrorKind::ResourceExhausted && !error.is_retryable());
+    }
 
     #[test]
     fn only_a_missing_object_is_an_absence() {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type};
-use arrow_array::{Array, ArrayRef, Int8Array, Int16Array, Int32Array, RecordBatch, StringArray};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Int8Array, Int16Array, Int32Array, Int64Array, LargeStringArray, RecordBatch,
+    StringArray,
+};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use super::pattern::{Pattern, same_name};
@@ -357,10 +360,13 @@ fn unreadable(reason: &str) -> Error {
 enum Cells<'a> {
     Absent,
     Text(&'a StringArray),
+    LargeText(&'a LargeStringArray),
+    /// `true` or `false` as a text, 1 or 0 as a number.
+    Flag(&'a BooleanArray),
     Int8(&'a Int8Array),
     Int16(&'a Int16Array),
     Int32(&'a Int32Array),
-    Int64(&'a arrow_array::Int64Array),
+    Int64(&'a Int64Array),
 }
 
 impl<'a> Cells<'a> {
@@ -368,6 +374,8 @@ impl<'a> Cells<'a> {
         Some(match array.data_type() {
             DataType::Null => Self::Absent,
             DataType::Utf8 => Self::Text(array.as_string_opt()?),
+            DataType::LargeUtf8 => Self::LargeText(array.as_string_opt()?),
+            DataType::Boolean => Self::Flag(array.as_boolean_opt()?),
             DataType::Int8 => Self::Int8(array.as_primitive_opt::<Int8Type>()?),
             DataType::Int16 => Self::Int16(array.as_primitive_opt::<Int16Type>()?),
             DataType::Int32 => Self::Int32(array.as_primitive_opt::<Int32Type>()?),
@@ -379,14 +387,21 @@ impl<'a> Cells<'a> {
     fn text(&self, row: usize) -> Option<Cow<'a, str>> {
         match self {
             Self::Text(array) => array.is_valid(row).then(|| Cow::Borrowed(array.value(row))),
-            _ => self.number(row).map(|number| Cow::Owned(number.to_string())),
+            Self::LargeText(array) => array.is_valid(row).then(|| Cow::Borrowed(array.value(row))),
+            Self::Flag(array) => {
+                array.is_valid(row).then(|| Cow::Borrowed(if array.value(row) { "true" } else { "false" }))
+            }
+            Self::Absent | Self::Int8(_) | Self::Int16(_) | Self::Int32(_) | Self::Int64(_) => {
+                self.number(row).map(|number| Cow::Owned(number.to_string()))
+            }
         }
     }
 
     fn number(&self, row: usize) -> Option<i64> {
         match self {
             Self::Absent => None,
-            Self::Text(array) => array.is_valid(row).then(|| array.value(row).trim().parse().ok())?,
+            Self::Text(_) | Self::LargeText(_) => self.text(row)?.trim().parse().ok(),
+            Self::Flag(array) => array.is_valid(row).then(|| array.value(row).into()),
             Self::Int8(array) => array.is_valid(row).then(|| array.value(row).into()),
             Self::Int16(array) => array.is_valid(row).then(|| array.value(row).into()),
             Self::Int32(array) => array.is_valid(row).then(|| array.value(row).into()),
@@ -435,7 +450,7 @@ pub(super) fn first_text(column: &ArrayRef) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::{BooleanArray, Int64Array};
+    use arrow_array::Float64Array;
 
     use super::*;
 
@@ -496,12 +511,12 @@ mod tests {
     fn rows_that_cannot_be_right_are_refused() {
         let small: ArrayRef = Arc::new(Int32Array::from(vec![0, 1]));
         let large: ArrayRef = Arc::new(Int64Array::from(vec![0, 1 << 40]));
-        let flags: ArrayRef = Arc::new(BooleanArray::from(vec![true, false]));
+        let fractions: ArrayRef = Arc::new(Float64Array::from(vec![0.0, 1.0]));
         let types = [Some("INT"), Some("INT")];
         for (rows, native, reason) in [
             (columns_of([Some("INT"), None], Arc::clone(&small), [None, None]), false, "a value is missing"),
             (columns_of(types, large, [None, None]), false, "ORDINAL_POSITION is larger"),
-            (columns_of(types, flags, [None, None]), false, "`ordinalPosition` has the type Boolean"),
+            (columns_of(types, fractions, [None, None]), false, "`ordinalPosition` has the type Float64"),
             (columns_of(types, small, [None, None]), true, "has 6 columns, expected 23"),
             (batch(vec![("name", words([Some("a")]))]), false, "a value is missing"),
         ] {
