@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
 import databricks_sql_kernel
@@ -208,3 +209,38 @@ def test_temporary_views_are_listed_once(kernels: BothKernels) -> None:
             assert official == ours * times
     finally:
         kernels.run("DROP VIEW passing")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"chunk_rows": 7, "inline_bytes": 0},
+        {"switches": {"hybrid_supported": False}},
+        {"inline_bytes": 0, "batch_rows": 3},
+    ],
+    ids=["files", "links only", "batches"],
+)
+def test_a_listing_is_the_same_however_it_comes(options: dict[str, Any]) -> None:
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("list_schemas", {}),
+        ("list_tables", {}),
+        ("list_tables", {"catalog": "%a%"}),
+        ("list_columns", {"catalog": "samples", "column_pattern": "%\\_%"}),
+    ]
+    with (
+        LocalWarehouse() as inline,
+        BothKernels(inline) as expected,
+        LocalWarehouse(**options) as warehouse,
+        BothKernels(warehouse) as kernels,
+    ):
+        for name, arguments in calls:
+            table = kernels.our_table(name, **arguments)
+            assert table.num_rows > 2
+            assert rows(table) == rows(expected.our_table(name, **arguments))
+            assert rows(table) == rows(expected.official_table(name, **arguments))
+        # Nothing of a listing is left open on the server.
+        opened = sum(request["operation"] == "execute" for request in warehouse.requests() if request["status"] == 200)
+        deadline = time.monotonic() + 5
+        while sum(request["operation"] == "close_statement" for request in warehouse.requests()) < opened:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
