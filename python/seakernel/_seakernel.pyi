@@ -13,6 +13,7 @@ __all__ = [
     "Column",
     "ExecutedStatement",
     "LocalServer",
+    "Metadata",
     "Parameter",
     "ResultStream",
     "Session",
@@ -455,8 +456,142 @@ class Session:
             OperationalError: the connection failed.
         """
 
+    def metadata(self) -> Metadata:
+        """Returns what lists catalogs, schemas, tables and the like; sends nothing. It keeps the session open."""
+
     def close(self) -> None:
         """Closes the session on the server; statements that still run end. Safe to call twice."""
+
+@final
+class Metadata:
+    """Lists what a session's warehouse has: catalogs, schemas, tables and the like, in the columns that JDBC names.
+
+    Arguments named `..._pattern` are LIKE patterns: `%` for any text, `_` for one character, a backslash before one that
+    is meant literally. Patterns and names match whatever the case. None does not filter; the empty pattern matches nothing.
+    Servers read patterns more loosely than LIKE does, so rows are filtered again here: what is returned matches exactly.
+    What does not exist has no rows.
+
+    Every call returns all rows at once, with the same schema whether there are rows or not, and blocks meanwhile as
+    `Statement.execute` does. Threads may share the object.
+
+    Raises:
+        ProgrammingError: a name or pattern is blank or longer than 255 bytes, or a name is empty where it must not be, or
+            holds a backtick. Nothing was sent.
+        DataLossError: the server's rows cannot be read.
+    """
+
+    def catalogs(self) -> ArrowTable:
+        """Lists the catalogs: `TABLE_CAT`."""
+
+    def schemas(self, *, catalog: str | None = None, schema_pattern: str | None = None) -> ArrowTable:
+        """Lists schemas: `TABLE_SCHEM`, `TABLE_CATALOG`.
+
+        Args:
+            catalog: The one catalog to look into; the empty one has no schemas.
+            schema_pattern: Pattern of the schema.
+        """
+
+    def tables(
+        self,
+        *,
+        catalog_pattern: str | None = None,
+        schema_pattern: str | None = None,
+        table_pattern: str | None = None,
+        table_types: list[str] | None = None,
+    ) -> ArrowTable:
+        """Lists tables and views by type, catalog, schema and name.
+
+        The columns are `TABLE_CAT`, `TABLE_SCHEM`, `TABLE_NAME`, `TABLE_TYPE`, `REMARKS`, and five that are NULL. The
+        session's temporary views have no catalog.
+
+        Args:
+            catalog_pattern: Pattern of the catalog, unlike in the other calls.
+            schema_pattern: Pattern of the schema.
+            table_pattern: Pattern of the name.
+            table_types: Types such as `TABLE` and `VIEW`, in any case; an empty list matches nothing.
+        """
+
+    def columns(
+        self,
+        *,
+        catalog: str | None = None,
+        schema_pattern: str | None = None,
+        table_pattern: str | None = None,
+        column_pattern: str | None = None,
+    ) -> ArrowTable:
+        """Lists columns, in 23 columns from `TABLE_CAT` to `IS_AUTO_INCREMENT`; `DATA_TYPE` is JDBC's code.
+
+        Args:
+            catalog: The one catalog to look into; the empty one has no columns.
+            schema_pattern: Pattern of the schema.
+            table_pattern: Pattern of the table.
+            column_pattern: Pattern of the name.
+        """
+
+    def primary_keys(self, *, catalog: str, schema: str, table: str) -> ArrowTable:
+        """Lists the columns of one table's primary key.
+
+        The columns are `TABLE_CAT`, `TABLE_SCHEM`, `TABLE_NAME`, `COLUMN_NAME`, `KEY_SEQ`, `PK_NAME`.
+
+        Args:
+            catalog: The table's catalog.
+            schema: Its schema.
+            table: Its name.
+        """
+
+    def foreign_keys(
+        self,
+        *,
+        foreign_catalog: str,
+        foreign_schema: str,
+        foreign_table: str,
+        parent_catalog: str | None = None,
+        parent_schema: str | None = None,
+        parent_table: str | None = None,
+    ) -> ArrowTable:
+        """Lists the columns of one table's foreign keys, in 14 columns from `PKTABLE_CAT` to `DEFERRABILITY`.
+
+        Args:
+            foreign_catalog: Catalog of the table that has the keys.
+            foreign_schema: Its schema.
+            foreign_table: Its name.
+            parent_catalog: Only keys to tables of this catalog.
+            parent_schema: Only keys to tables of this schema.
+            parent_table: Only keys to tables of this name.
+        """
+
+    def functions(
+        self, *, catalog: str | None = None, schema_pattern: str | None = None, name_pattern: str | None = None
+    ) -> ArrowTable:
+        """Lists functions of one catalog.
+
+        The columns are `FUNCTION_CAT`, `FUNCTION_SCHEM`, `FUNCTION_NAME`, `REMARKS`, `FUNCTION_TYPE`, `SPECIFIC_NAME`.
+
+        Args:
+            catalog: The catalog; the session's where it is None.
+            schema_pattern: Pattern of the schema.
+            name_pattern: Pattern of the name.
+        """
+
+    def procedures(
+        self, *, catalog: str | None = None, schema_pattern: str | None = None, name_pattern: str | None = None
+    ) -> ArrowTable:
+        """Lists procedures.
+
+        The columns are `PROCEDURE_CAT`, `PROCEDURE_SCHEM`, `PROCEDURE_NAME`, three that are NULL, `REMARKS`,
+        `PROCEDURE_TYPE`, `SPECIFIC_NAME`.
+
+        Args:
+            catalog: The one catalog to look into; all where it is None.
+            schema_pattern: Pattern of the schema.
+            name_pattern: Pattern of the name.
+        """
+
+    def table_types(self) -> ArrowTable:
+        """Lists the types of tables, `TABLE_TYPE`, without asking the server."""
+
+    def type_info(self) -> ArrowTable:
+        """Lists the SQL types in 18 columns from `TYPE_NAME` to `NUM_PREC_RADIX`, without asking the server."""
 
 @final
 class LocalServer:

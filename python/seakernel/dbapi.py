@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Self
 
-    from seakernel._seakernel import Column, ResultStream, Statement, Statistics
+    from seakernel._seakernel import ArrowTable, Column, Metadata, ResultStream, Statement, Statistics
     from seakernel.types import (
         DescriptionColumn,
         Parameters,
@@ -205,6 +205,10 @@ class Connection:
         cursor = Cursor(self, arraysize)
         self._cursors.add(cursor)
         return cursor
+
+    def metadata(self) -> Metadata:
+        """Returns what lists catalogs, schemas, tables and the like, as Arrow tables."""
+        return self._open_session().metadata()
 
     def commit(self) -> None:
         """Does nothing: every statement is committed by itself."""

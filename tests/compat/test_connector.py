@@ -70,13 +70,6 @@ def only_ours(kernel: str, request: pytest.FixtureRequest) -> None:
         request.applymarker(pytest.mark.xfail(strict=True, reason="a fault of the original"))
 
 
-@pytest.fixture
-def listings(kernel: str, request: pytest.FixtureRequest) -> None:
-    """Marks what waits for the listings of the stand-in; remove it when they are there."""
-    if kernel == "seakernel":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="`Metadata` has no listings yet"))
-
-
 def bodies(warehouse: LocalWarehouse, operation: str) -> list[dict[str, Any]]:
     return [request["body"] for request in warehouse.requests() if request["operation"] == operation]
 
@@ -238,25 +231,21 @@ def test_one_cancel_before_the_statement_has_a_name_is_enough(cursor: Any, wareh
     assert enough
 
 
-@pytest.mark.usefixtures("listings")
 def test_catalogs(cursor: Any) -> None:
     cursor.catalogs()
     assert {"main", "samples"} <= {row[0] for row in cursor.fetchall()}
 
 
-@pytest.mark.usefixtures("listings")
 def test_schemas(cursor: Any) -> None:
     cursor.schemas(catalog_name="samples")
     assert "nycflights13" in {row[0] for row in cursor.fetchall()}
 
 
-@pytest.mark.usefixtures("listings")
 def test_tables(cursor: Any) -> None:
     cursor.tables(catalog_name="samples", schema_name="nycflights13")
     assert {row[2] for row in cursor.fetchall()} == {"airlines", "airports", "flights", "planes", "weather"}
 
 
-@pytest.mark.usefixtures("listings")
 def test_columns(cursor: Any) -> None:
     cursor.columns(catalog_name="samples", schema_name="nycflights13", table_name="airlines")
     assert [row[3] for row in cursor.fetchall()] == ["carrier", "name"]

@@ -80,9 +80,7 @@ def test_sqlalchemy_makes_fills_reads_and_finds_a_table(engine: Any, kernel: str
     assert not sa.inspect(engine).has_table(table.name)
 
 
-def test_sqlalchemy_lists_columns(engine: Any, kernel: str, request: pytest.FixtureRequest) -> None:
-    if kernel == "seakernel":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="`Metadata` has no listings yet"))
+def test_sqlalchemy_lists_columns(engine: Any, kernel: str) -> None:
     import sqlalchemy as sa
 
     with engine.connect() as connection:

@@ -14,6 +14,7 @@ import seakernel
 from seakernel.compat import _log
 from seakernel.compat._arguments import session_options, text, whole_number
 from seakernel.compat._kernel_error import KernelError, from_ours, kernel_error, kernel_errors
+from seakernel.compat._listed import Listed
 from seakernel.compat._runs import Run, Target, Turns
 from seakernel.compat._sealed import Sealed
 
@@ -515,7 +516,10 @@ class ExecutedAsyncStatement(Sealed):
 
 
 class Metadata(Sealed):
-    """Catalogs, schemas, tables and the like of a session."""
+    """Catalogs, schemas, tables and the like of a session, as listings in JDBC's columns.
+
+    Patterns are LIKE patterns, None does not filter, and the empty text matches nothing; see `seakernel.Metadata`.
+    """
 
     __slots__ = ("_session",)
     _session: seakernel.Session
@@ -526,16 +530,125 @@ class Metadata(Sealed):
         self._session = session
         return self
 
+    def list_catalogs(self, /) -> ResultStream:
+        """Lists all catalogs."""
+        with kernel_errors():
+            return _listing(self._session.metadata().catalogs())
+
+    def list_schemas(self, /, *, catalog: str | None = None, schema_pattern: str | None = None) -> ResultStream:
+        """Lists schemas of one catalog, or of all."""
+        with kernel_errors():
+            return _listing(self._session.metadata().schemas(catalog=catalog, schema_pattern=schema_pattern))
+
+    def list_tables(
+        self,
+        /,
+        *,
+        catalog: str | None = None,
+        schema_pattern: str | None = None,
+        table_pattern: str | None = None,
+        table_types: list[str] | None = None,
+    ) -> ResultStream:
+        """Lists tables and views; here, `catalog` is a pattern too."""
+        with kernel_errors():
+            return _listing(
+                self._session.metadata().tables(
+                    catalog_pattern=catalog,
+                    schema_pattern=schema_pattern,
+                    table_pattern=table_pattern,
+                    table_types=table_types,
+                )
+            )
+
+    def list_columns(
+        self,
+        /,
+        *,
+        catalog: str | None = None,
+        schema_pattern: str | None = None,
+        table_pattern: str | None = None,
+        column_pattern: str | None = None,
+    ) -> ResultStream:
+        """Lists columns of the tables of one catalog, or of all."""
+        with kernel_errors():
+            return _listing(
+                self._session.metadata().columns(
+                    catalog=catalog,
+                    schema_pattern=schema_pattern,
+                    table_pattern=table_pattern,
+                    column_pattern=column_pattern,
+                )
+            )
+
+    def primary_keys(self, /, *, catalog: str, schema: str, table: str) -> ResultStream:
+        """Lists the columns of a table's primary key."""
+        with kernel_errors():
+            return _listing(self._session.metadata().primary_keys(catalog=catalog, schema=schema, table=table))
+
+    def foreign_keys(
+        self,
+        /,
+        *,
+        parent_catalog: str | None = None,
+        parent_schema: str | None = None,
+        parent_table: str | None = None,
+        foreign_catalog: str,
+        foreign_schema: str,
+        foreign_table: str,
+    ) -> ResultStream:
+        """Lists the columns of a table's foreign keys, of those to the parent's tables where one is named."""
+        with kernel_errors():
+            return _listing(
+                self._session.metadata().foreign_keys(
+                    parent_catalog=parent_catalog,
+                    parent_schema=parent_schema,
+                    parent_table=parent_table,
+                    foreign_catalog=foreign_catalog,
+                    foreign_schema=foreign_schema,
+                    foreign_table=foreign_table,
+                )
+            )
+
+    def functions(
+        self, /, *, catalog: str | None = None, schema_pattern: str | None = None, name_pattern: str | None = None
+    ) -> ResultStream:
+        """Lists functions."""
+        with kernel_errors():
+            return _listing(
+                self._session.metadata().functions(
+                    catalog=catalog, schema_pattern=schema_pattern, name_pattern=name_pattern
+                )
+            )
+
+    def procedures(
+        self, /, *, catalog: str | None = None, schema_pattern: str | None = None, name_pattern: str | None = None
+    ) -> ResultStream:
+        """Lists procedures."""
+        with kernel_errors():
+            return _listing(
+                self._session.metadata().procedures(
+                    catalog=catalog, schema_pattern=schema_pattern, name_pattern=name_pattern
+                )
+            )
+
+    def table_types(self, /) -> ResultStream:
+        """Lists the types of tables, without a request."""
+        return _listing(self._session.metadata().table_types())
+
+    def type_info(self, /) -> ResultStream:
+        """Lists the SQL types, without a request."""
+        return _listing(self._session.metadata().type_info())
+
 
 class ResultStream(Sealed):
     """The rows of a submitted statement, or of a listing, read once."""
 
     __slots__ = ("_closed", "_stream")
-    _stream: seakernel.ResultStream
+    _stream: seakernel.ResultStream | Listed
     _closed: bool
 
     @classmethod
-    def _of(cls, stream: seakernel.ResultStream) -> Self:
+    def _of(cls, stream: seakernel.ResultStream | Listed) -> Self:
         self = object.__new__(cls)
         self._stream = stream
         self._closed = False
@@ -559,7 +672,7 @@ class ResultStream(Sealed):
         with kernel_errors():
             self._stream.close()
 
-    def _open(self) -> seakernel.ResultStream:
+    def _open(self) -> seakernel.ResultStream | Listed:
         if self._closed:
             raise kernel_error("InvalidStatementHandle", "ResultStream is closed")
         return self._stream
@@ -572,21 +685,25 @@ def _open_or_closed(closed: bool) -> str:
     return "closed" if closed else "open"
 
 
-def _schema(stream: seakernel.ResultStream) -> pa.Schema:
+def _listing(table: seakernel.ArrowTable) -> ResultStream:
+    return ResultStream._of(Listed(table))  # noqa: SLF001
+
+
+def _schema(stream: seakernel.ResultStream | Listed) -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema(stream)
 
 
 # Not under `kernel_errors`: a signal that came while that ends would lose rows that were just received.
-def _next_batch(stream: seakernel.ResultStream) -> pa.RecordBatch | None:
+def _next_batch(stream: seakernel.ResultStream | Listed) -> pa.RecordBatch | None:
     try:
         return stream.next_pyarrow_batch()
     except seakernel.Error as error:
         raise from_ours(error) from error
 
 
-def _all_batches(stream: seakernel.ResultStream) -> pa.Table:
+def _all_batches(stream: seakernel.ResultStream | Listed) -> pa.Table:
     try:
         return stream.take_pyarrow()
     except seakernel.Error as error:

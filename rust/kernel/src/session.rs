@@ -9,6 +9,7 @@ use crate::client_settings;
 use crate::config::SessionConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::execution::ExecutedStatement;
+use crate::metadata::Metadata;
 use crate::sea::wire::CreateSessionResponse;
 use crate::sea::{SeaClient, is_id};
 use crate::statement::Statement;
@@ -72,6 +73,11 @@ impl Session {
             return Err(Error::new(ErrorKind::NotFound, text).with_statement_id(statement_id));
         }
         Ok(ExecutedStatement::attached(self, client.status(statement_id).await?))
+    }
+
+    /// Returns what asks for catalogs, schemas, tables and the like; sends nothing.
+    pub fn metadata(&self) -> Metadata {
+        Metadata::new(self.clone())
     }
 
     /// Closes the session on the server, which ends the statements that still run in it. Safe to call twice; later

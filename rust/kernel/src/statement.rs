@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::execution::{ExecutedStatement, StatementCanceller};
 use crate::params::Parameter;
 use crate::sea::wire::StatementResponse;
-use crate::sea::{Submission, Wait};
+use crate::sea::{MetadataCall, Submission, Wait};
 use crate::session::Session;
 
 /// Longest text of a statement. Source: Statement Execution API, "statement".
@@ -50,6 +50,12 @@ impl Statement {
     #[must_use]
     pub fn query_tag(mut self, key: &str, value: Option<&str>) -> Self {
         self.submission.query_tags.push((key.to_owned(), value.map(str::to_owned)));
+        self
+    }
+
+    /// Says which metadata the statement asks for.
+    pub(crate) fn metadata_call(mut self, call: MetadataCall) -> Self {
+        self.submission.metadata_call = Some(call);
         self
     }
 

@@ -8,6 +8,7 @@ mod error;
 mod large_memory;
 mod local;
 mod logging;
+mod metadata;
 mod params;
 mod results;
 mod rows;
@@ -24,6 +25,7 @@ static MEMORY: large_memory::LargeMemory = large_memory::LargeMemory::new();
 fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<local::PyLocalServer>()?;
+    module.add_class::<metadata::PyMetadata>()?;
     module.add_class::<params::PyParameter>()?;
     module.add_class::<results::PyArrowTable>()?;
     module.add_class::<results::PyColumn>()?;

@@ -97,6 +97,12 @@ pub(crate) struct PyArrowTable {
     batches: Vec<RecordBatch>,
 }
 
+impl PyArrowTable {
+    pub(crate) fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        Self { schema, batches }
+    }
+}
+
 #[pymethods]
 impl PyArrowTable {
     #[getter]

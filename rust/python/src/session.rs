@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use seakernel::{Credentials, ExecutedStatement, SessionConfig, Statement, StatementCanceller, StatementState};
 
+use crate::metadata::PyMetadata;
 use crate::results::PyResultStream;
 use crate::runtime::{self, Home, Owned};
 use crate::{config, error, logging, params};
@@ -133,6 +134,12 @@ impl PySession {
         let executed =
             self.home.block_on(py, session.attach(statement_id))?.map_err(|failure| error::from_kernel(py, failure))?;
         Ok(PyExecutedStatement::new(&self.home, executed))
+    }
+
+    fn metadata(&self, py: Python<'_>) -> PyResult<PyMetadata> {
+        self.home.check(py)?;
+        let session = self.session.get().ok_or_else(|| closed(py, "session is closed"))?;
+        Ok(PyMetadata::new(&self.home, session))
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {

@@ -56,6 +56,7 @@ pub(crate) struct ApiRequest<'a> {
     /// Path below `/api/2.0/sql/`.
     pub(crate) path: &'a str,
     pub(crate) query: &'a [(&'a str, &'a str)],
+    pub(crate) headers: &'a [(&'static str, &'static str)],
     pub(crate) body: Option<Bytes>,
 }
 
@@ -128,6 +129,9 @@ impl HttpClient {
         authorization: HeaderValue,
     ) -> Result<Bytes, Attempt> {
         let mut headers = HeaderMap::new();
+        for (name, value) in request.headers {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
         headers.insert(AUTHORIZATION, authorization);
         if request.body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -232,6 +232,7 @@ pub struct ResultStream {
     total_row_count: Option<i64>,
     truncated: bool,
     modified_row_count: Option<i64>,
+    native_metadata: bool,
     counters: Arc<Counters>,
     /// Chunks in memory, the one being read first.
     ready: VecDeque<Chunk>,
@@ -324,6 +325,7 @@ impl ResultStream {
             modified_row_count,
             total_row_count: manifest.total_row_count,
             truncated: manifest.truncated,
+            native_metadata: manifest.is_native_metadata_result,
             counters,
             ready,
             queue,
@@ -339,6 +341,11 @@ impl ResultStream {
     /// Returns the columns as the manifest describes them.
     pub fn columns(&self) -> &[Column] {
         &self.columns
+    }
+
+    /// Tells whether the rows are metadata in the columns of the older Thrift interface.
+    pub(crate) fn native_metadata(&self) -> bool {
+        self.native_metadata
     }
 
     /// Returns the server's id of the statement.

@@ -41,6 +41,38 @@ pub(crate) struct Submission {
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) row_limit: Option<i64>,
     pub(crate) query_tags: Vec<(String, Option<String>)>,
+    pub(crate) metadata_call: Option<MetadataCall>,
+}
+
+/// Which metadata a statement asks for, said in headers beside it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MetadataCall {
+    /// The operation of the older Thrift interface that it stands for.
+    pub(crate) operation: &'static str,
+    /// The rows may have the columns of that interface.
+    pub(crate) native_rows: bool,
+}
+
+impl MetadataCall {
+    pub(crate) const fn native(operation: &'static str) -> Self {
+        Self { operation, native_rows: true }
+    }
+
+    pub(crate) const fn named(operation: &'static str) -> Self {
+        Self { operation, native_rows: false }
+    }
+
+    /// In no public reference; the platform's own drivers send them.
+    fn headers(self) -> Vec<(&'static str, &'static str)> {
+        let mut headers = vec![
+            ("x-databricks-sea-can-run-fully-sync", "true"),
+            ("x-databricks-metadata-operation-type", self.operation),
+        ];
+        if self.native_rows {
+            headers.push(("x-databricks-require-thrift-native-metadata", "true"));
+        }
+        headers
+    }
 }
 
 /// The endpoints of one warehouse.
@@ -95,6 +127,7 @@ impl SeaClient {
         submission: &Submission,
         wait: Wait,
     ) -> Result<StatementResponse> {
+        let headers = submission.metadata_call.map(MetadataCall::headers).unwrap_or_default();
         let config = self.config();
         let warehouse = (config.host.as_str().to_owned(), config.warehouse_id.clone());
         let files = config.results.cloud_fetch;
@@ -120,7 +153,7 @@ impl SeaClient {
             wait_timeout: (wait == Wait::No).then_some("0s"),
             on_wait_timeout: (wait == Wait::No).then_some("CONTINUE"),
         };
-        match self.send_statement(&request).await {
+        match self.send_statement(&request, &headers).await {
             Err(error) if hybrid && names_the_disposition(&error) => {
                 info!(
                     warehouse_id = config.warehouse_id,
@@ -128,14 +161,20 @@ impl SeaClient {
                 );
                 without_hybrid().insert(warehouse);
                 request.disposition = "EXTERNAL_LINKS";
-                self.send_statement(&request).await
+                self.send_statement(&request, &headers).await
             }
             answer => answer,
         }
     }
 
-    async fn send_statement(&self, request: &ExecuteStatementRequest<'_>) -> Result<StatementResponse> {
-        self.call(RequestClass::Execute, Method::POST, "statements", &[], Some(json(request)?)).await
+    async fn send_statement(
+        &self,
+        request: &ExecuteStatementRequest<'_>,
+        headers: &[(&'static str, &'static str)],
+    ) -> Result<StatementResponse> {
+        let (class, path, body) = (RequestClass::Execute, "statements", Some(json(request)?));
+        let request = ApiRequest { class, method: Method::POST, path, query: &[], headers, body };
+        self.answer(&request).await
     }
 
     pub(crate) async fn status(&self, statement_id: &str) -> Result<StatementResponse> {
@@ -174,7 +213,11 @@ impl SeaClient {
         query: &[(&str, &str)],
         body: Option<Bytes>,
     ) -> Result<T> {
-        let answer = self.http.api(&ApiRequest { class, method, path, query, body }).await?;
+        self.answer(&ApiRequest { class, method, path, query, headers: &[], body }).await
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: &ApiRequest<'_>) -> Result<T> {
+        let (class, answer) = (request.class, self.http.api(request).await?);
         serde_json::from_slice(&answer).map_err(|error| {
             // The answer itself may hold links or rows: only its size and the parser's position are told.
             let text = format!("{}: the answer ({} bytes) is not what the protocol says", class.name(), answer.len());
@@ -200,7 +243,7 @@ impl SeaClient {
         query: &[(&str, &str)],
         body: Option<Bytes>,
     ) -> Result<()> {
-        match self.http.api(&ApiRequest { class, method, path, query, body }).await {
+        match self.http.api(&ApiRequest { class, method, path, query, headers: &[], body }).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             answer => answer.map(drop),
         }

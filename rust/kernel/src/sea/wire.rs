@@ -104,6 +104,9 @@ pub(crate) struct Manifest {
     #[serde(default)]
     pub(crate) truncated: bool,
     pub(crate) result_compression: Option<String>,
+    /// The rows have the columns of the older Thrift interface. In no public reference; the platform's drivers read it.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub(crate) is_native_metadata_result: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
