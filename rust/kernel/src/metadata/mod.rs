@@ -1,5 +1,6 @@
 //! Catalogs, schemas, tables and the like, in the columns that JDBC names.
 
+mod cells;
 mod listing;
 mod pattern;
 mod shape;
@@ -332,7 +333,7 @@ impl Metadata {
         let mut results = self.session.statement("SELECT CURRENT_CATALOG()").execute().await?.results().await?;
         let mut found = None;
         while let Some(batch) = results.next_batch().await? {
-            let column = batch.columns().first().and_then(shape::first_text);
+            let column = batch.columns().first().and_then(cells::first_text);
             found = found.or(column);
         }
         found.ok_or_else(|| {
@@ -435,7 +436,7 @@ fn filters<const N: usize>(patterns: [(&'static str, Option<Pattern>); N]) -> Ve
 
 /// Returns the texts of a listing's first column.
 fn texts(listing: &Listing) -> impl Iterator<Item = String> + '_ {
-    listing.batches().iter().filter_map(|batch| batch.columns().first()).flat_map(shape::texts)
+    listing.batches().iter().filter_map(|batch| batch.columns().first()).flat_map(cells::texts)
 }
 
 /// Tells whether a statement failed because what it asks about does not exist.

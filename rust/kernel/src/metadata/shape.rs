@@ -4,13 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type};
-use arrow_array::{
-    Array, ArrayRef, BooleanArray, Int8Array, Int16Array, Int32Array, Int64Array, LargeStringArray, RecordBatch,
-    StringArray,
-};
+use arrow_array::{Array, ArrayRef, Int8Array, Int16Array, Int32Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
+use super::cells::Cells;
 use super::pattern::{Pattern, same_name};
 use super::types::type_code;
 use crate::error::{Error, ErrorKind, Result};
@@ -318,7 +315,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Returns the numbers of the rows kept. Text that is no number is NULL: not known.
+    /// Returns the numbers of the rows kept.
     fn numbers<T: TryFrom<i64>>(
         &self,
         column: &Column,
@@ -355,61 +352,6 @@ fn unreadable(reason: &str) -> Error {
     Error::new(ErrorKind::DataLoss, format!("the listing cannot be read: {reason}"))
 }
 
-/// A column of the server's answer: texts or whole numbers, whatever their width.
-#[derive(Debug)]
-enum Cells<'a> {
-    Absent,
-    Text(&'a StringArray),
-    LargeText(&'a LargeStringArray),
-    /// `true` or `false` as a text, 1 or 0 as a number.
-    Flag(&'a BooleanArray),
-    Int8(&'a Int8Array),
-    Int16(&'a Int16Array),
-    Int32(&'a Int32Array),
-    Int64(&'a Int64Array),
-}
-
-impl<'a> Cells<'a> {
-    fn of(array: &'a ArrayRef) -> Option<Self> {
-        Some(match array.data_type() {
-            DataType::Null => Self::Absent,
-            DataType::Utf8 => Self::Text(array.as_string_opt()?),
-            DataType::LargeUtf8 => Self::LargeText(array.as_string_opt()?),
-            DataType::Boolean => Self::Flag(array.as_boolean_opt()?),
-            DataType::Int8 => Self::Int8(array.as_primitive_opt::<Int8Type>()?),
-            DataType::Int16 => Self::Int16(array.as_primitive_opt::<Int16Type>()?),
-            DataType::Int32 => Self::Int32(array.as_primitive_opt::<Int32Type>()?),
-            DataType::Int64 => Self::Int64(array.as_primitive_opt::<Int64Type>()?),
-            _ => return None,
-        })
-    }
-
-    fn text(&self, row: usize) -> Option<Cow<'a, str>> {
-        match self {
-            Self::Text(array) => array.is_valid(row).then(|| Cow::Borrowed(array.value(row))),
-            Self::LargeText(array) => array.is_valid(row).then(|| Cow::Borrowed(array.value(row))),
-            Self::Flag(array) => {
-                array.is_valid(row).then(|| Cow::Borrowed(if array.value(row) { "true" } else { "false" }))
-            }
-            Self::Absent | Self::Int8(_) | Self::Int16(_) | Self::Int32(_) | Self::Int64(_) => {
-                self.number(row).map(|number| Cow::Owned(number.to_string()))
-            }
-        }
-    }
-
-    fn number(&self, row: usize) -> Option<i64> {
-        match self {
-            Self::Absent => None,
-            Self::Text(_) | Self::LargeText(_) => self.text(row)?.trim().parse().ok(),
-            Self::Flag(array) => array.is_valid(row).then(|| array.value(row).into()),
-            Self::Int8(array) => array.is_valid(row).then(|| array.value(row).into()),
-            Self::Int16(array) => array.is_valid(row).then(|| array.value(row).into()),
-            Self::Int32(array) => array.is_valid(row).then(|| array.value(row).into()),
-            Self::Int64(array) => array.is_valid(row).then(|| array.value(row)),
-        }
-    }
-}
-
 /// Returns the rows of a listing of tables by type, catalog, schema and name, as JDBC wants them.
 ///
 /// Temporary views belong to no catalog, so each catalog's listing has them; of rows without a catalog that are the same
@@ -437,20 +379,11 @@ pub(super) fn sorted_tables(schema: &SchemaRef, batches: &[RecordBatch]) -> Resu
         .map_err(|error| unreadable("its tables cannot be sorted").with_source(error))
 }
 
-/// Returns the texts of a column, without those that are NULL.
-pub(super) fn texts(column: &ArrayRef) -> Vec<String> {
-    let cells = Cells::of(column).unwrap_or(Cells::Absent);
-    (0..column.len()).filter_map(|row| cells.text(row).map(Cow::into_owned)).collect()
-}
-
-/// Returns the first of them.
-pub(super) fn first_text(column: &ArrayRef) -> Option<String> {
-    texts(column).into_iter().next()
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow_array::Float64Array;
+    use arrow_array::{Float64Array, Int64Array};
+
+    use crate::metadata::cells::texts;
 
     use super::*;
 
