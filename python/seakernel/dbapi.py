@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Self
 
-    from seakernel._seakernel import ArrowTable, Column, Metadata, ResultStream, Statement, Statistics
+    from seakernel._seakernel import Column, Metadata, ResultStream, Statement, Statistics
     from seakernel.types import (
         DescriptionColumn,
         Parameters,

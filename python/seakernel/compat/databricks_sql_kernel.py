@@ -8,7 +8,7 @@ for; `seakernel.__version__` is our own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import seakernel
 from seakernel.compat import _log
@@ -692,7 +692,8 @@ def _listing(table: seakernel.ArrowTable) -> ResultStream:
 def _schema(stream: seakernel.ResultStream | Listed) -> pa.Schema:
     import pyarrow as pa
 
-    return pa.schema(stream)
+    exporter: Any = stream
+    return pa.schema(exporter)
 
 
 # Not under `kernel_errors`: a signal that came while that ends would lose rows that were just received.

@@ -118,7 +118,7 @@ impl Statement {
 
     fn check(&self) -> Result<()> {
         let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
-        let Submission { sql, parameters, row_limit, query_tags } = &self.submission;
+        let Submission { sql, parameters, row_limit, query_tags, metadata_call: _ } = &self.submission;
         if sql.trim().is_empty() {
             return invalid("the statement is empty".to_owned());
         }

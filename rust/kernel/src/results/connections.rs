@@ -7,6 +7,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Most requests at once, whatever is configured.
 const MAX_SLOTS: usize = 1024;
 
+/// Requests at once until the first chunk is ready: about half of them for its ranges.
+const FIRST_SLOTS: usize = 12;
+
 /// The slots of one result.
 #[derive(Debug)]
 pub(crate) struct Slots {
@@ -20,7 +23,7 @@ pub(crate) struct Slots {
 impl Slots {
     pub(crate) fn new(max_concurrent_downloads: usize) -> Self {
         let most = max_concurrent_downloads.clamp(1, MAX_SLOTS);
-        let at_first = most.div_ceil(2);
+        let at_first = most.min(FIRST_SLOTS);
         Self { free: Arc::new(Semaphore::new(at_first)), later: most - at_first, at_first }
     }
 
