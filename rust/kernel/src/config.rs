@@ -47,8 +47,8 @@ pub struct ResultConfig {
     /// Bytes of chunks (compressed, being decoded, decoded and not yet taken) held at once. Default 256 MiB. One chunk
     /// larger than this is still let through, alone.
     pub memory_budget: usize,
-    /// Downloads under way at once. Default 32: where one connection brings 50 MB/s, ten million rows come in two thirds of
-    /// the time that 16 take (measured); what the memory budget has no room for is not started.
+    /// Downloads under way at once. Default 32: where one connection brings 50 MB/s, twice the connections brought the rows
+    /// in 0.7 of the time (`floor-8` and `floor-16` in `benches/results`); what the memory budget has no room for waits.
     pub max_concurrent_downloads: usize,
     /// Asks for LZ4. Default true: it about halves the fetch time over a network. The manifest says what was done.
     pub compression: bool,

@@ -1,7 +1,7 @@
 //! Statements on the server.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::{debug, warn};
@@ -72,14 +72,15 @@ impl StatementState {
 #[derive(Clone, Debug)]
 pub struct StatementCanceller {
     session: Session,
-    slot: Arc<Slot>,
+    slot: Arc<Mutex<Slot>>,
 }
 
+/// What is known of one execution. Under one lock, so that of the id and the wish to cancel the second finds the first.
 #[derive(Debug, Default)]
 struct Slot {
-    statement_id: OnceLock<String>,
-    requested: AtomicBool,
-    abandoned: AtomicBool,
+    statement_id: Option<String>,
+    cancel_requested: bool,
+    abandoned: bool,
 }
 
 impl StatementCanceller {
@@ -92,38 +93,48 @@ impl StatementCanceller {
     /// Acceptance is not termination: the waiting call ends with [`ErrorKind::Cancelled`] when the server says so, or
     /// with its result where that was faster.
     pub async fn cancel(&self) -> Result<()> {
-        self.slot.requested.store(true, Ordering::SeqCst);
-        match self.slot.statement_id.get() {
-            Some(statement_id) => self.session.client()?.cancel(statement_id).await,
+        let known = {
+            let mut slot = self.slot();
+            slot.cancel_requested = true;
+            slot.statement_id.clone()
+        };
+        match known {
+            Some(statement_id) => self.session.client()?.cancel(&statement_id).await,
             None => Ok(()),
         }
     }
 
     /// Returns the id of the statement once the server has named it, also after a failure.
     pub fn statement_id(&self) -> Option<String> {
-        self.slot.statement_id.get().cloned()
+        self.slot().statement_id.clone()
     }
 
     /// Notes the id and sends what was asked for before it was known.
     pub(crate) async fn statement_known(&self, statement_id: &str) {
-        // The order matters: the id first, then the look at the flag; `cancel` does it the other way round.
-        drop(self.slot.statement_id.set(statement_id.to_owned()));
-        if self.slot.requested.load(Ordering::SeqCst) || self.slot.abandoned.load(Ordering::SeqCst) {
+        let wanted = {
+            let mut slot = self.slot();
+            slot.statement_id.get_or_insert_with(|| statement_id.to_owned());
+            slot.cancel_requested || slot.abandoned
+        };
+        if wanted {
             self.end_on_server().await;
         }
     }
 
     async fn end_on_server(&self) {
-        let (Ok(client), Some(statement_id)) = (self.session.client(), self.slot.statement_id.get()) else { return };
-        if let Err(error) = client.cancel(statement_id).await {
+        let (Ok(client), Some(statement_id)) = (self.session.client(), self.statement_id()) else { return };
+        if let Err(error) = client.cancel(&statement_id).await {
             warn!(statement_id, cause = %error, "statement not cancelled");
         }
         // A caller that only asked to cancel still looks at the state; one that has gone needs the statement no more.
-        if self.slot.abandoned.load(Ordering::SeqCst)
-            && let Err(error) = client.close_statement(statement_id).await
-        {
+        let abandoned = self.slot().abandoned;
+        if abandoned && let Err(error) = client.close_statement(&statement_id).await {
             warn!(statement_id, cause = %error, "statement not closed");
         }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns a guard whose drop means that nobody waits any more.
@@ -147,8 +158,12 @@ impl AbandonGuard {
 impl Drop for AbandonGuard {
     fn drop(&mut self) {
         let Some(canceller) = self.canceller.take() else { return };
-        canceller.slot.abandoned.store(true, Ordering::SeqCst);
-        if canceller.slot.statement_id.get().is_some() {
+        let known = {
+            let mut slot = canceller.slot();
+            slot.abandoned = true;
+            slot.statement_id.is_some()
+        };
+        if known {
             let runtime = canceller.session.runtime().clone();
             runtime.spawn(async move { canceller.end_on_server().await });
         }

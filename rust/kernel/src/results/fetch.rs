@@ -158,7 +158,9 @@ async fn pump(
         let (body, content) = fetch.estimate(&link);
         let permit = budget.admit(place, body, content).await;
         drop(waiting);
-        let Some(connections) = slots.connections(place, link.followers, fetch.useful_ranges(&link)).await else { break };
+        let Some(connections) = slots.connections(place, link.followers, fetch.useful_ranges(&link)).await else {
+            break;
+        };
         if fetch.failed.is_closed() {
             break;
         }
