@@ -26,6 +26,14 @@ SCRIPTS = {
         "    except seakernel.Error: pass\n"
         "threading.Thread(target=loop, daemon=True).start(); time.sleep(0.5)"
     ),
+    "daemon thread waiting for a statement": (
+        "import threading, time; s = seakernel.Session(*sys.argv[1:])\n"
+        "long = 'SELECT sum(a.id % 7 + b.id) FROM range(100000000) a CROSS JOIN range(100000000) b'\n"
+        "def wait():\n"
+        "    try: s.statement(long).submit().wait()\n"
+        "    except seakernel.Error: pass\n"
+        "threading.Thread(target=wait, daemon=True).start(); time.sleep(1)"
+    ),
     "logging everything": "import logging; logging.basicConfig(level=1, filename='/dev/null'); c = connect().cursor(); c.execute(Q)",
     "slow log handler in the I/O threads": (
         "import logging, threading, time\n"

@@ -210,7 +210,9 @@ fn shutdown(py: Python<'_>) {
             let _ = time::timeout(EXIT_GRACE, closing.join_all()).await;
             logging::close(EXIT_GRACE).await;
         });
-        runtime.shutdown_background();
+        // Not shut down: a daemon thread that waits for a statement would find its timer gone, and panic. The I/O threads
+        // end with the process.
+        mem::forget(runtime);
     });
 }
 

@@ -225,6 +225,13 @@ impl Attempts<'_> {
         self.sent
     }
 
+    /// Records that the attempt that was to follow is not made.
+    pub(crate) fn given_up(&mut self) {
+        if std::mem::take(&mut self.paid) {
+            self.budget.give_back();
+        }
+    }
+
     /// Takes a wait for the reader out of the time that the request has.
     pub(crate) fn paused(&mut self, wait: Duration) {
         self.started += wait;

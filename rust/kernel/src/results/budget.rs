@@ -17,7 +17,8 @@ static DECODERS: LazyLock<usize> =
 ///
 /// The budget cannot lock up: bodies are admitted in the order of consumption by one task, and one is always admitted when
 /// nothing else is held; the chunk that the reader asks for may always decode. The budget is exceeded by the content of
-/// that one chunk at most, and by a body larger than the whole budget, which passes alone.
+/// that one chunk at most, by a body larger than the whole budget, which passes alone, and by what is larger than was told:
+/// that is booked when it is there, and nothing more is admitted until there is room again.
 #[derive(Debug)]
 pub(crate) struct ByteBudget {
     limit: usize,
@@ -156,8 +157,8 @@ impl Permit {
         let mut state = self.budget.state();
         let fits = state.used.saturating_add(bytes) <= self.budget.limit;
         if fits {
-            state.used += bytes;
-            self.bytes += bytes;
+            state.used = state.used.saturating_add(bytes);
+            self.bytes = self.bytes.saturating_add(bytes);
         }
         fits
     }

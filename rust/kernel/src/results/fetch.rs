@@ -300,6 +300,7 @@ impl Fetch {
             let cause = attempt.error.clone();
             let wait = attempts.failed(attempt).map_err(|error| in_chunk(error, &link, attempts.count() + renewals))?;
             if tokio::time::timeout(wait, self.failed.acquire()).await.is_ok() {
+                attempts.given_up();
                 let error = cause.within("not repeated, for another chunk of the result has failed");
                 return Err(in_chunk(error, &link, attempts.count() + renewals));
             }

@@ -223,7 +223,12 @@ impl LinkStream {
             let text = format!("the server named chunk {chunk_index} and gave no link that starts at row {known}");
             return Err(self.error(text, chunk_index));
         }
-        self.accept(answer)
+        self.accept(answer)?;
+        if self.next_chunk_index == Some(chunk_index) {
+            let text = format!("the answer for chunk {chunk_index} names that chunk as the next");
+            return Err(self.error(text, chunk_index));
+        }
+        Ok(())
     }
 
     /// Takes the links of one answer into the chain.
@@ -475,6 +480,17 @@ mod tests {
         ] {
             let error = stream(serde_json::json!({"external_links": links})).unwrap_err();
             assert_eq!((error.kind(), error.statement_id()), (ErrorKind::DataLoss, Some("01ef")), "{what}");
+        }
+    }
+
+    /// Behaviour 3: every answer leads on.
+    #[test]
+    fn an_answer_that_names_its_own_chunk_as_the_next_is_data_loss() {
+        let mut links = stream(serde_json::json!({"external_links": [link(0, 0, 10, Some(1))]})).unwrap();
+        for again in [link(0, 10, 0, Some(1)), link(0, 10, 0, None)] {
+            let answer = serde_json::json!({"external_links": [again], "next_chunk_index": 1});
+            let error = links.follow(1, serde_json::from_value(answer).unwrap()).unwrap_err();
+            assert_eq!((error.kind(), error.chunk_index()), (ErrorKind::DataLoss, Some(1)));
         }
     }
 }
