@@ -246,7 +246,7 @@ impl Rule {
         let is_statement = self.on == Operation::Execute;
         match self.fault {
             _ if matches!(self.on, Operation::CloseStatement | Operation::CloseSession) => Harm::None,
-            Fault::Delay(delay) if delay + plan.api_time.1.max(plan.store_time.1) <= plan.silence => Harm::None,
+            Fault::Delay(delay) if delay + plan.longest_answer() <= plan.silence => Harm::None,
             Fault::Refused | Fault::Status(429, _) => Harm::Retry,
             Fault::Status(503, after) if after != RetryAfter::Absent => Harm::Retry,
             Fault::LinkTwice | Fault::WrongContentRange(_) | Fault::NoSuchRange(_) | Fault::WholeInsteadOfRange => {
@@ -472,6 +472,11 @@ impl Plan {
 
     pub(super) fn announces_other_rows(&self) -> bool {
         !self.truncated && self.announced().is_some_and(|total| total != self.rows() as i64)
+    }
+
+    /// The longest time from a request to the first of its answer, there and back.
+    fn longest_answer(&self) -> Duration {
+        self.latency.1 * 2 + self.api_time.1.max(self.store_time.1)
     }
 
     /// Tells whether all that happens is of a kind and number that must be survived.
