@@ -33,6 +33,7 @@ check: check-rust check-python ## formats, lints, docs, types, stubs, crate boun
 check-rust: ## check the Rust side
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo rustc --quiet -p seakernel --lib -- --cfg fuzzing --emit=metadata
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --quiet
 	! cargo tree -p seakernel -e normal --prefix none | grep -E '^(pyo3|adbc|datafusion|seakernel-local)'
 

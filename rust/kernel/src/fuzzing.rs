@@ -25,7 +25,7 @@ pub fn inline_rows(answer: &[u8]) -> Option<Result<RecordBatch>> {
     drop(statement_error(&response.statement_id, &response.status).to_string());
     let Manifest { schema, .. } = response.manifest?;
     let columns: Vec<Column> = schema.columns.into_iter().map(Column::from).collect();
-    let schema = match schema::from_manifest(&columns) {
+    let schema = match schema::from_manifest(&columns, &Arc::from("Etc/UTC")) {
         Ok(schema) => schema,
         Err(error) => return Some(Err(error)),
     };
