@@ -8,16 +8,14 @@ import json
 import logging
 import os
 import socket
-import sys
 import threading
 import time
-import traceback
 from typing import TYPE_CHECKING, Any
 
 import databricks_sql_kernel as original
 import pyarrow as pa
 import pytest
-from interrupting import PROMPT_S, interrupted
+from child_processes import PROMPT_S, in_child, interrupted
 
 from seakernel.compat import databricks_sql_kernel as ours
 from seakernel.local import LocalWarehouse
@@ -135,6 +133,7 @@ def test_results_arrive_without_a_store_where_the_session_says_so(chunked: Local
 # Ctrl-C ----------------------------------------------------------------------------------------------------------------
 
 SETUP = """
+import pyarrow
 from seakernel.compat import databricks_sql_kernel as kernel
 def statement(sql):
     session = kernel.Session(host, path, access_token=token)
@@ -503,25 +502,7 @@ def test_a_forked_child_gets_a_clear_error_and_can_open_its_own(chunked: LocalWa
             close()
         assert rows_of(ours, chunked) == 5000
 
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            check()
-            status = 0
-        except BaseException:  # noqa: BLE001 - a child must never return into pytest
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-    deadline = time.monotonic() + 20
-    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
-        if time.monotonic() > deadline:
-            os.kill(child, 9)
-            os.waitpid(child, 0)
-            pytest.fail("the child hangs")
-        time.sleep(0.01)
-    assert os.waitstatus_to_exitcode(ended[1]) == 0
+    in_child(check)
     assert result.fetch_all_arrow().num_rows == 5000
     busy.canceller().cancel()
     thread.join(timeout=20)

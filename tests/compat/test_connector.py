@@ -178,8 +178,9 @@ def test_an_async_statement_is_cancelled(cursor: Any) -> None:
     assert cursor.get_query_state() is CommandState.CANCELLED
 
 
-def test_cancel_from_a_thread(cursor: Any, warehouse: LocalWarehouse) -> None:
-    raised = []
+def never_ending(cursor: Any) -> tuple[threading.Thread, list[connector.Error]]:
+    """Returns a thread that runs a statement without an end, and where it puts the error that ends it."""
+    raised: list[connector.Error] = []
 
     def run() -> None:
         try:
@@ -187,10 +188,14 @@ def test_cancel_from_a_thread(cursor: Any, warehouse: LocalWarehouse) -> None:
         except connector.Error as error:
             raised.append(error)
 
+    return threading.Thread(target=run), raised
+
+
+def test_cancel_from_a_thread(cursor: Any, warehouse: LocalWarehouse) -> None:
+    thread, raised = never_ending(cursor)
     # The first answer names the statement, after which both kernels can cancel.
     warehouse.switches(running_answers=1000)
     try:
-        thread = threading.Thread(target=run)
         thread.start()
         deadline = time.monotonic() + 20
         while thread.is_alive() and time.monotonic() < deadline:
@@ -205,18 +210,10 @@ def test_cancel_from_a_thread(cursor: Any, warehouse: LocalWarehouse) -> None:
 
 @pytest.mark.usefixtures("only_ours")
 def test_one_cancel_before_the_statement_has_a_name_is_enough(cursor: Any, warehouse: LocalWarehouse) -> None:
-    raised = []
-
-    def run() -> None:
-        try:
-            cursor.execute(NEVER_ENDING)
-        except connector.Error as error:
-            raised.append(error)
-
+    thread, raised = never_ending(cursor)
     warehouse.faults([{"on": "execute", "do": {"delay": {"ms": 1000}}}])
     warehouse.switches(running_answers=1000)
     try:
-        thread = threading.Thread(target=run)
         thread.start()
         time.sleep(0.5)
         cursor.cancel()

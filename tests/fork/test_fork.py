@@ -5,46 +5,17 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import sys
-import time
-import traceback
-from typing import TYPE_CHECKING
 
 import pytest
+from child_processes import in_child
 
 import seakernel
 from seakernel.local import LocalWarehouse
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
 ]
-
-
-def in_child(check: Callable[[], None]) -> None:
-    """Runs `check` in a forked child and fails when it fails or takes more than 20 s."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            check()
-            status = 0
-        except BaseException:  # noqa: BLE001 - a child must never return into pytest
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-    deadline = time.monotonic() + 20
-    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
-        if time.monotonic() > deadline:
-            os.kill(child, 9)
-            os.waitpid(child, 0)
-            pytest.fail("the child hangs")
-        time.sleep(0.01)
-    assert os.waitstatus_to_exitcode(ended[1]) == 0
 
 
 def count(warehouse: LocalWarehouse, rows: int = 5000) -> None:

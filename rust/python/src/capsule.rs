@@ -52,7 +52,7 @@ pub(crate) struct LiveReader {
 impl LiveReader {
     fn pull(&mut self, py: Python<'_>) -> PyResult<Option<RecordBatch>> {
         let Some(stream) = self.stream.as_mut().and_then(|stream| stream.get_mut()) else { return Ok(None) };
-        let batch = self.home.block_on(py, stream.next_batch())?.map_err(|failure| error::from_kernel(py, failure))?;
+        let batch = self.home.call(py, stream.next_batch())?;
         *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = stream.statistics();
         Ok(batch)
     }

@@ -105,6 +105,15 @@ impl Home {
         Ok(())
     }
 
+    /// Waits for a call of the kernel as [`Home::block_on`] does; its failure is raised.
+    pub(crate) fn call<T: Send>(
+        &self,
+        py: Python<'_>,
+        call: impl Future<Output = seakernel::Result<T>> + Send,
+    ) -> PyResult<T> {
+        self.block_on(py, call)?.map_err(|failure| error::from_kernel(py, failure))
+    }
+
     /// Waits for `future` without the GIL. An exception raised by a signal handler drops the future, which cancels it.
     pub(crate) fn block_on<F>(&self, py: Python<'_>, future: F) -> PyResult<F::Output>
     where

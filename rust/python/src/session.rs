@@ -1,6 +1,5 @@
 //! Sessions and statements.
 
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
@@ -74,10 +73,7 @@ impl PySession {
             session_config.read_timeout = config::seconds("read_timeout_s", &limit)?;
         }
         let home = Home::current(py)?;
-        let session = home
-            .block_on(py, seakernel::Session::open(session_config))?
-            .map_err(|failure| error::from_kernel(py, failure))?;
-        let session = Arc::new(session);
+        let session = Arc::new(home.call(py, seakernel::Session::open(session_config))?);
         runtime::close_at_exit(&session);
         Ok(Self { session: Owned::new(&home, session), home })
     }
@@ -96,9 +92,8 @@ impl PySession {
         row_limit: Option<i64>,
         query_tags: Option<Vec<(String, Option<String>)>>,
     ) -> PyResult<PyStatement> {
-        self.home.check(py)?;
+        let session = self.here(py)?;
         let parameters = params::parameters(parameters.as_ref())?;
-        let session = self.session.get().ok_or_else(|| closed(py, "session is closed"))?;
         let mut statement = parameters.into_iter().fold(session.statement(sql), Statement::bind);
         if let Some(row_limit) = row_limit {
             if row_limit < 1 {
@@ -129,17 +124,12 @@ impl PySession {
     }
 
     fn attach(&self, py: Python<'_>, statement_id: &str) -> PyResult<PyExecutedStatement> {
-        self.home.check(py)?;
-        let session = self.session.get().ok_or_else(|| closed(py, "session is closed"))?;
-        let executed =
-            self.home.block_on(py, session.attach(statement_id))?.map_err(|failure| error::from_kernel(py, failure))?;
+        let executed = self.home.call(py, self.here(py)?.attach(statement_id))?;
         Ok(PyExecutedStatement::new(&self.home, executed))
     }
 
     fn metadata(&self, py: Python<'_>) -> PyResult<PyMetadata> {
-        self.home.check(py)?;
-        let session = self.session.get().ok_or_else(|| closed(py, "session is closed"))?;
-        Ok(PyMetadata::new(&self.home, session))
+        Ok(PyMetadata::new(&self.home, self.here(py)?))
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
@@ -147,11 +137,18 @@ impl PySession {
         if self.home.is_gone() {
             return Ok(());
         }
-        self.home.block_on(py, session.close())?.map_err(|failure| error::from_kernel(py, failure))
+        self.home.call(py, session.close())
     }
 
     fn __repr__(&self) -> String {
         self.session_id().map_or_else(|| "Session(closed)".to_owned(), |id| format!("Session(session_id='{id}')"))
+    }
+}
+
+impl PySession {
+    fn here(&self, py: Python<'_>) -> PyResult<&Arc<seakernel::Session>> {
+        self.home.check(py)?;
+        self.session.get().ok_or_else(|| closed(py, "session is closed"))
     }
 }
 
@@ -168,24 +165,20 @@ pub(crate) struct PyStatement {
 impl PyStatement {
     fn execute(&self, py: Python<'_>) -> PyResult<PyResultStream> {
         let statement = self.take(py)?;
-        let stream = self
-            .home
-            .block_on(py, async move { statement.execute().await?.results().await })?
-            .map_err(|failure| error::from_kernel(py, failure))?;
+        let stream = self.home.call(py, async move { statement.execute().await?.results().await })?;
         PyResultStream::new(py, &self.home, stream)
     }
 
     fn submit(&self, py: Python<'_>) -> PyResult<PyExecutedStatement> {
         let statement = self.take(py)?;
-        let executed =
-            self.home.block_on(py, statement.submit())?.map_err(|failure| error::from_kernel(py, failure))?;
+        let executed = self.home.call(py, statement.submit())?;
         Ok(PyExecutedStatement::new(&self.home, executed))
     }
 
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         self.home.check(py)?;
         let Some(canceller) = self.canceller.get() else { return Ok(()) };
-        self.home.block_on(py, canceller.cancel())?.map_err(|failure| error::from_kernel(py, failure))
+        self.home.call(py, canceller.cancel())
     }
 
     #[getter]
@@ -221,15 +214,6 @@ impl PyExecutedStatement {
         self.home.check(py)?;
         self.executed.get().ok_or_else(|| closed(py, "the statement is closed"))
     }
-
-    /// Waits for a call on the statement.
-    fn wait_for<T: Send>(
-        &self,
-        py: Python<'_>,
-        call: impl Future<Output = seakernel::Result<T>> + Send,
-    ) -> PyResult<T> {
-        self.home.block_on(py, call)?.map_err(|failure| error::from_kernel(py, failure))
-    }
 }
 
 #[pymethods]
@@ -240,15 +224,15 @@ impl PyExecutedStatement {
     }
 
     fn state(&self, py: Python<'_>) -> PyResult<&'static str> {
-        self.wait_for(py, self.here(py)?.state()).map(StatementState::name)
+        self.home.call(py, self.here(py)?.state()).map(StatementState::name)
     }
 
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
-        self.wait_for(py, self.here(py)?.wait())
+        self.home.call(py, self.here(py)?.wait())
     }
 
     fn results(&self, py: Python<'_>) -> PyResult<PyResultStream> {
-        let stream = self.wait_for(py, self.here(py)?.results())?;
+        let stream = self.home.call(py, self.here(py)?.results())?;
         PyResultStream::new(py, &self.home, stream)
     }
 
@@ -257,14 +241,14 @@ impl PyExecutedStatement {
     }
 
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
-        self.wait_for(py, self.here(py)?.cancel())
+        self.home.call(py, self.here(py)?.cancel())
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         if self.home.is_gone() {
             return Ok(());
         }
-        self.wait_for(py, self.here(py)?.close())
+        self.home.call(py, self.here(py)?.close())
     }
 
     fn __repr__(&self) -> String {

@@ -227,9 +227,7 @@ impl Attempts<'_> {
 
     /// Records that the attempt that was to follow is not made.
     pub(crate) fn given_up(&mut self) {
-        if std::mem::take(&mut self.paid) {
-            self.budget.give_back();
-        }
+        self.refund();
     }
 
     /// Takes a wait for the reader out of the time that the request has.
@@ -249,9 +247,7 @@ impl Attempts<'_> {
 
     /// Records that the request is done.
     pub(crate) fn succeeded(&mut self) {
-        if std::mem::take(&mut self.paid) {
-            self.budget.give_back();
-        } else {
+        if !self.refund() {
             self.budget.reward();
         }
     }
@@ -260,9 +256,16 @@ impl Attempts<'_> {
     /// afresh, and it was of use.
     pub(crate) fn progressed(&mut self) {
         self.in_a_row = 0;
-        if std::mem::take(&mut self.paid) {
+        self.refund();
+    }
+
+    /// Gives back what the attempt was paid with; false where it was not.
+    fn refund(&mut self) -> bool {
+        let paid = std::mem::take(&mut self.paid);
+        if paid {
             self.budget.give_back();
         }
+        paid
     }
 
     /// Returns how long to wait before the next attempt, or the error with what it took.

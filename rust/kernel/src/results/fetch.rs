@@ -4,6 +4,7 @@
 //! concurrently, and handed over in row order. Ownership does the bookkeeping: dropping [`ChunkQueue`] aborts it all.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -331,19 +332,7 @@ impl Fetch {
                     self.counters.hedged_requests.add(1);
                     debug!(statement_id = self.statement_id, chunk = link.chunk_index, "slow download is requested again");
                     let mut again = Arrived::default();
-                    let second = self.request(link, 1, &mut again);
-                    tokio::pin!(second);
-                    tokio::select! {
-                        biased;
-                        outcome = &mut first => match outcome {
-                            Ok(body) => Ok(body),
-                            Err(attempt) => second.await.map_err(|_| attempt),
-                        },
-                        outcome = &mut second => match outcome {
-                            Ok(body) => Ok(body),
-                            Err(_) => first.await,
-                        },
-                    }
+                    either(first, self.request(link, 1, &mut again)).await
                 } else {
                     first.await
                 }
@@ -473,6 +462,25 @@ impl Fetch {
             "chunk fetched"
         );
         Ok(decoded)
+    }
+}
+
+/// Returns the first success of the two; where both fail it is the failure of `first` that counts.
+async fn either<T, E>(
+    mut first: Pin<&mut impl Future<Output = Result<T, E>>>,
+    second: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::pin!(second);
+    tokio::select! {
+        biased;
+        outcome = &mut first => match outcome {
+            Ok(body) => Ok(body),
+            Err(failure) => second.await.map_err(|_| failure),
+        },
+        outcome = &mut second => match outcome {
+            Ok(body) => Ok(body),
+            Err(_) => first.await,
+        },
     }
 }
 

@@ -1,14 +1,20 @@
-"""A script in a process of its own, and a Ctrl-C for it."""
+"""Children of the test's process: a script that gets a Ctrl-C, and a check in a forked child."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seakernel.local import LocalWarehouse
 
 # Generous: the signal is seen within 50 ms; the rest is the scheduler of a busy machine.
@@ -21,7 +27,6 @@ def ready():
     print("ready", flush=True)
 def report(*values):
     print(time.time(), *values, flush=True)
-import pyarrow
 """
 
 
@@ -44,3 +49,26 @@ def interrupted(warehouse: LocalWarehouse, script: str) -> tuple[float, list[str
     assert errors == ""
     moment, *values = output.split()
     return float(moment) - sent, values
+
+
+def in_child(check: Callable[[], None]) -> None:
+    """Runs `check` in a forked child and fails when it fails or takes more than 20 s."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            check()
+            status = 0
+        except BaseException:  # noqa: BLE001 - a child must never return into pytest
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    deadline = time.monotonic() + 20
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            pytest.fail("the child hangs")
+        time.sleep(0.01)
+    assert os.waitstatus_to_exitcode(ended[1]) == 0
