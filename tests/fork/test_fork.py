@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gc
+import io
+import logging
 import multiprocessing
 import os
+import threading
+import time
 
 import pytest
 from child_processes import in_child
@@ -83,8 +87,6 @@ def test_dropping_a_parents_handles_in_the_child_disturbs_nobody(chunked: LocalW
 
 
 def test_a_fork_while_another_thread_fetches(chunked: LocalWarehouse) -> None:
-    import threading
-
     stop = threading.Event()
 
     def fetch() -> None:
@@ -101,6 +103,40 @@ def test_a_fork_while_another_thread_fetches(chunked: LocalWarehouse) -> None:
         stop.set()
         for thread in threads:
             thread.join()
+
+
+class SlowFile(io.StringIO):
+    """Like a file that is just being written to: its lock is not made anew in a forked child."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def write(self, text: str) -> int:
+        with self.lock:
+            time.sleep(0.002)
+            return super().write(text)
+
+
+def test_a_fork_while_io_threads_log(chunked: LocalWarehouse) -> None:
+    log = SlowFile()
+    handler = logging.StreamHandler(log)
+    logger = logging.getLogger("seakernel")
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    seakernel.forget_log_levels()
+    try:
+        with chunked.connect() as connection, connection.cursor() as cursor:
+            for _ in range(20):
+                cursor.execute("SELECT id FROM range(5000)")  # its downloads go on, and are logged, in the background
+                in_child(lambda: count(chunked, 10))
+                assert len(cursor.fetchall()) == 5000
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        seakernel.forget_log_levels()
+    assert "chunk" in log.getvalue()
 
 
 def pool_task(place: tuple[str, str, str]) -> int:

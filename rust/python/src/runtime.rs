@@ -71,7 +71,6 @@ impl Home {
         // The parent's runtime has no threads here: dropping it would wait for them forever.
         if let Some(parents) = slot.take() {
             mem::forget(parents);
-            logging::forget_threads();
         }
         // Two at least: a thread that waits for the GIL to write a log line must not stop all I/O.
         let threads = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
