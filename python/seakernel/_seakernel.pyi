@@ -317,7 +317,7 @@ class Statement:
 
         Raises:
             DatabaseError: by SQLSTATE class, where the statement failed.
-            OperationalError: it was cancelled, or the connection failed.
+            OperationalError: it was cancelled, has reached its time limit (SQLSTATE HYT00), or the connection failed.
             InterfaceError: it was executed before, or belongs to the parent process.
         """
 
@@ -389,6 +389,10 @@ class ExecutedStatement:
 class Session:
     """An open session on a SQL warehouse.
 
+    A session that the server has ended is replaced by a new one when a statement is refused for it, and so has not run;
+    not after statements such as USE, SET or CREATE TEMPORARY VIEW, whose effects the new one would lack: then statements
+    raise `InterfaceError`.
+
     Threads may share it; their statements run side by side. Dropping the object closes the session in the background,
     and so does the interpreter's exit. In a forked child every call of a parent's session raises `InterfaceError`, save
     `close`, which does nothing.
@@ -420,7 +424,7 @@ class Session:
 
     @property
     def session_id(self) -> str:
-        """The server's id of the session, also after `close`."""
+        """The server's id of the session, also after `close`. It changes where a new session had to be opened."""
 
     def statement(
         self,
@@ -428,6 +432,7 @@ class Session:
         parameters: Sequence[Any] | Mapping[str, Any] | None = None,
         row_limit: int | None = None,
         query_tags: Sequence[tuple[str, str | None]] | None = None,
+        timeout_s: float | None = None,
     ) -> Statement:
         """Prepares a statement; sends nothing.
 
@@ -436,6 +441,7 @@ class Session:
             parameters: Mapping for `:name` or sequence for `?`; types are inferred as `Cursor.execute` says.
             row_limit: Most rows the server returns.
             query_tags: Keys with values, or with None, for the warehouse's query history.
+            timeout_s: Longest wait of `Statement.execute` for the statement to succeed, in seconds; it is then cancelled.
 
         Raises:
             DataError: a value is outside every SQL type, such as an int of more than 38 digits.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,6 @@ _INSTEAD: dict[str, str] = {
     "max_download_threads": 'use `results={"max_concurrent_downloads": ...}`',
     "oauth_client_id": "only `access_token` is supported yet",
     "oauth_client_secret": "only `access_token` is supported yet",
-    "query_tags": 'use `session_configuration={"QUERY_TAGS": "key:value"}`',
     "staging_allowed_local_path": "volume PUT, GET and REMOVE are not supported",
     "use_cloud_fetch": "the server decides how a result travels",
     "use_inline_params": "parameters are always sent apart from the SQL",
@@ -92,6 +92,7 @@ def connect(
     catalog: str | None = None,
     schema: str | None = None,
     session_configuration: Mapping[str, str | float] | None = None,
+    query_tags: Mapping[str, str | None] | None = None,
     user_agent_entry: str | None = None,
     results: ResultOptions | None = None,
     retry: RetryOptions | None = None,
@@ -114,6 +115,7 @@ def connect(
         catalog: Initial catalog; the warehouse's default when absent.
         schema: Initial schema; the warehouse's default when absent.
         session_configuration: Session parameters such as `{"ANSI_MODE": "true", "TIMEZONE": "UTC"}`.
+        query_tags: Tags of every statement for the warehouse's query history: keys with values, or with None.
         user_agent_entry: Name of the application, for the warehouse's query history.
         results: How results are fetched; see `ResultOptions`.
         retry: How requests are repeated; see `RetryOptions`.
@@ -150,7 +152,7 @@ def connect(
         access_token,
         catalog=catalog,
         schema=schema,
-        session_configuration=None if session_configuration is None else dict(session_configuration),
+        session_configuration=_session_configuration(session_configuration, query_tags),
         user_agent_entry=user_agent_entry,
         results=results,
         retry=retry,
@@ -167,6 +169,10 @@ class Connection:
 
     Made by `connect`. There are no transactions: every statement is committed by itself. After a fork, a connection of
     the parent raises `InterfaceError` in the child, which must open its own.
+
+    Servers end sessions that were idle for hours. A statement refused for that reason has not run, and is sent in a new
+    session; not after statements such as USE, SET or CREATE TEMPORARY VIEW, whose effects the new one would lack: then
+    `execute` raises `InterfaceError`, and a new connection is needed.
     """
 
     Warning = exceptions.Warning
@@ -182,12 +188,14 @@ class Connection:
 
     def __init__(self, session: Session) -> None:
         self._session: Session | None = session
-        self._session_id = session.session_id
+        self._session_id = session.session_id  # of the session it had last
         self._cursors: weakref.WeakSet[Cursor] = weakref.WeakSet()
 
     @property
     def session_id(self) -> str:
-        """The server's id of the session, also after `close`."""
+        """The server's id of the session, also after `close`. It changes where a new session had to be opened."""
+        if self._session is not None:
+            self._session_id = self._session.session_id
         return self._session_id
 
     @property
@@ -221,6 +229,7 @@ class Connection:
 
     def close(self) -> None:
         """Closes the session on the server, with every cursor; statements that still run end. Safe to call twice."""
+        self._session_id = self.session_id
         session, self._session = self._session, None
         for cursor in list(self._cursors):
             cursor.close()
@@ -245,7 +254,7 @@ class Connection:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Connection session_id={self._session_id} closed={self.closed}>"
+        return f"<Connection session_id={self.session_id} closed={self.closed}>"
 
 
 class Cursor:
@@ -319,7 +328,15 @@ class Cursor:
         """Whether a row or byte limit cut the current result."""
         return self._result is not None and self._result.truncated
 
-    def execute(self, operation: str, parameters: Parameters | None = None, *, row_limit: int | None = None) -> Cursor:
+    def execute(
+        self,
+        operation: str,
+        parameters: Parameters | None = None,
+        *,
+        row_limit: int | None = None,
+        timeout: float | None = None,
+        query_tags: Mapping[str, str | None] | None = None,
+    ) -> Cursor:
         """Runs one statement and waits until its first rows are here.
 
         The previous result is closed first. When this raises, there is no result and no description, but
@@ -332,16 +349,22 @@ class Cursor:
                 TIMESTAMP_NTZ and aware datetime TIMESTAMP, both exact; timedelta INTERVAL DAY TO SECOND; None VOID.
                 `Parameter(value, sql_type)` names another type. Lists and dicts are refused, as by the server.
             row_limit: Most rows the server returns; `truncated` tells whether it cut the result.
+            timeout: Longest wait for the statement to succeed, in seconds; None waits for as long as it takes. Reading the
+                result is not limited. On expiry the statement is cancelled on the server: at once where the server has
+                named it, which it does within ten seconds.
+            query_tags: Tags of this statement for the warehouse's query history: keys with values, or with None.
 
         Returns:
             This cursor.
 
         Raises:
+            OperationalError: `timeout` is over (kind `Timeout`, SQLSTATE HYT00).
             Error: by SQLSTATE class where the statement failed; see `seakernel.exceptions`.
         """
         session = self._open_session()
         self._clear()
-        statement = session.statement(operation, parameters, row_limit)
+        tags = None if query_tags is None else list(query_tags.items())
+        statement = session.statement(operation, parameters, row_limit, tags, timeout)
         self._statement = statement
         try:
             result = statement.execute()
@@ -487,6 +510,26 @@ class Cursor:
 
     def __repr__(self) -> str:
         return f"<Cursor statement_id={self.statement_id} closed={self._closed}>"
+
+
+def _session_configuration(
+    configuration: Mapping[str, str | float] | None, query_tags: Mapping[str, str | None] | None
+) -> dict[str, str | float]:
+    """Adds the tags as the session parameter QUERY_TAGS, `key:value,key` with backslashes before what would separate."""
+    configuration = dict(configuration or {})
+    if not query_tags:
+        return configuration
+    if any(name.upper() == "QUERY_TAGS" for name in configuration):
+        raise ProgrammingError(
+            "`query_tags` and the session parameter QUERY_TAGS exclude each other", kind="InvalidArgument"
+        )
+    if any(not key or set(key) & set(":,") for key in query_tags):
+        raise ProgrammingError("a key in `query_tags` is empty or has a colon or comma", kind="InvalidArgument")
+    tags = (
+        key.replace("\\", "\\\\") + ("" if value is None else ":" + re.sub(r"([\\:,])", r"\\\1", value))
+        for key, value in query_tags.items()
+    )
+    return {**configuration, "QUERY_TAGS": ",".join(tags)}
 
 
 def _check_connector_options(options: Mapping[str, object]) -> None:

@@ -1,4 +1,4 @@
-//! How many rows a statement has changed.
+//! What a statement changes: rows, of which the server tells the number, and its session.
 //!
 //! The server says it as a result of one row whose first column is `num_affected_rows`, which a query can have as well. So
 //! both must agree: the statement is of a kind whose columns the server chooses, and the result has exactly that shape.
@@ -13,16 +13,42 @@ use crate::schema::Column;
 /// Statements that change rows. CREATE and REPLACE do so with `AS SELECT`, and their columns too are the server's.
 const CHANGING: [&str; 7] = ["INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "CREATE", "REPLACE"];
 
+/// Statements that leave nothing in their session. CREATE does with TEMPORARY.
+const STATELESS: [&str; 31] = [
+    "ALTER", "ANALYZE", "COMMENT", "CONVERT", "COPY", "CREATE", "DELETE", "DESC", "DESCRIBE", "DROP", "EXPLAIN",
+    "FROM", "GET", "GRANT", "INSERT", "LIST", "MERGE", "MSCK", "OPTIMIZE", "PUT", "REMOVE", "REPLACE", "RESTORE",
+    "REVOKE", "SELECT", "SHOW", "TABLE", "TRUNCATE", "UPDATE", "VACUUM", "VALUES",
+];
+
 /// Tells whether `sql` is of a kind that changes rows, by its leading keyword after comments and common table expressions.
 /// What cannot be told is taken for a query.
 pub(crate) fn changes_rows(sql: &str) -> bool {
+    leading_keyword(&mut Tokens { rest: sql }).is_some_and(|word| is_one_of(word, &CHANGING))
+}
+
+/// Tells whether `sql` may leave something in its session: USE, SET, variables, temporary views. What cannot be told may.
+pub(crate) fn changes_session(sql: &str) -> bool {
     let mut tokens = Tokens { rest: sql };
-    let leading = match tokens.next() {
-        Some(Token::Word(word)) if word.eq_ignore_ascii_case("WITH") => tokens.word_after_table_expressions(),
-        Some(Token::Word(word)) => Some(word),
+    match leading_keyword(&mut tokens) {
+        // CREATE [OR REPLACE] [GLOBAL] TEMPORARY. A table of that name is taken for one, which costs nothing but a reopening.
+        Some(word) if is_one_of(word, &["CREATE"]) => {
+            (0..4).any(|_| matches!(tokens.next(), Some(Token::Word(word)) if is_one_of(word, &["TEMP", "TEMPORARY"])))
+        }
+        Some(word) => !is_one_of(word, &STATELESS),
+        None => true,
+    }
+}
+
+fn leading_keyword<'a>(tokens: &mut Tokens<'a>) -> Option<&'a str> {
+    match tokens.next()? {
+        Token::Word(word) if word.eq_ignore_ascii_case("WITH") => tokens.word_after_table_expressions(),
+        Token::Word(word) => Some(word),
         _ => None,
-    };
-    leading.is_some_and(|word| CHANGING.iter().any(|keyword| word.eq_ignore_ascii_case(keyword)))
+    }
+}
+
+fn is_one_of(word: &str, keywords: &[&str]) -> bool {
+    keywords.iter().any(|keyword| word.eq_ignore_ascii_case(keyword))
 }
 
 /// Returns the number of changed rows that a result tells, if it has the shape of one that does.
@@ -160,6 +186,31 @@ mod tests {
             ("/* INSERT", false),
         ] {
             assert_eq!(changes_rows(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_may_leave_something_in_the_session_is_told_by_its_first_words() {
+        for (sql, expected) in [
+            ("SELECT 1", false),
+            ("WITH a AS (SELECT 1) SELECT * FROM a", false),
+            ("-- x\ninsert into t values (1)", false),
+            ("CREATE OR REPLACE TABLE t AS SELECT 1 AS temp", false),
+            ("CREATE TABLE t (temp INT)", false),
+            ("create view v as select 1", false),
+            ("CREATE OR REPLACE TEMPORARY VIEW v AS SELECT 1", true),
+            ("create or replace global temp view v as select 1", true),
+            ("CREATE /* */ TEMPORARY FUNCTION f() RETURN 1", true),
+            ("USE s", true),
+            ("SET TIME ZONE 'UTC'", true),
+            ("DECLARE x INT", true),
+            ("EXECUTE IMMEDIATE 'USE s'", true),
+            ("BEGIN USE s; END", true),
+            ("CALL p()", true),
+            ("(SELECT 1)", true),
+            ("", true),
+        ] {
+            assert_eq!(changes_session(sql), expected, "{sql}");
         }
     }
 

@@ -1,9 +1,9 @@
 //! Sessions.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::client_settings;
 use crate::config::SessionConfig;
@@ -17,6 +17,10 @@ use crate::statement::Statement;
 /// An open session on a SQL warehouse. Cheap to clone; clones share the session, and it may be used from any thread.
 ///
 /// Dropping the last clone closes the session on the server in the background; [`Session::close`] waits for it.
+///
+/// Servers end sessions that were idle for long. A statement that the server refuses for that reason has not run: a new
+/// session is opened and the statement sent there, unless an earlier statement has left something in the old one, such as
+/// `USE`, `SET` or a temporary view, without which the new statement could mean something else.
 #[derive(Clone, Debug)]
 pub struct Session {
     inner: Arc<SessionInner>,
@@ -25,10 +29,42 @@ pub struct Session {
 #[derive(Debug)]
 struct SessionInner {
     client: Arc<SeaClient>,
-    /// As the server opened it.
-    opened: CreateSessionResponse,
+    /// As the server opened it, the last time.
+    opened: Mutex<Arc<OpenedSession>>,
+    /// Held while a new session is opened in place of a lost one.
+    reopening: tokio::sync::Mutex<()>,
+    /// Whether a statement was sent that leaves something in the session which a new one would lack.
+    changed: AtomicBool,
     closed: AtomicBool,
     runtime: tokio::runtime::Handle,
+}
+
+/// One session on the server.
+#[derive(Debug)]
+pub(crate) struct OpenedSession {
+    pub(crate) response: CreateSessionResponse,
+    /// The server has said that it is gone.
+    lost: AtomicBool,
+}
+
+impl OpenedSession {
+    fn new(response: CreateSessionResponse) -> Arc<Self> {
+        debug!(session_id = response.session_id, "session opened");
+        Arc::new(Self { response, lost: AtomicBool::new(false) })
+    }
+
+    /// Notes what `error` says of the session. True where it is that the session is gone and the statement was refused for
+    /// it, and so has not run.
+    pub(crate) fn refused_as_lost(&self, error: &Error) -> bool {
+        // The wordings seen: "Invalid SessionHandle: SessionHandle [...] is closed", mostly with 400, sometimes with 500.
+        let text = error.message().to_ascii_lowercase();
+        let named = text.contains(&self.response.session_id.to_ascii_lowercase());
+        let lost = text.contains("invalid sessionhandle") || (named && text.contains("session"));
+        if lost {
+            self.lost.store(true, Ordering::Release);
+        }
+        lost && matches!(error.http_status(), Some(400..=499))
+    }
 }
 
 impl Session {
@@ -43,15 +79,21 @@ impl Session {
     pub async fn open(mut config: SessionConfig) -> Result<Self> {
         client_settings::take(&mut config);
         let client = Arc::new(SeaClient::new(config)?);
-        let opened = client.open_session().await?;
-        debug!(session_id = opened.session_id, "session opened");
-        let runtime = tokio::runtime::Handle::current();
-        Ok(Self { inner: Arc::new(SessionInner { client, opened, closed: AtomicBool::new(false), runtime }) })
+        let opened = Mutex::new(OpenedSession::new(client.open_session().await?));
+        let inner = SessionInner {
+            client,
+            opened,
+            reopening: tokio::sync::Mutex::default(),
+            changed: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Returns the server's id of the session.
-    pub fn session_id(&self) -> &str {
-        &self.inner.opened.session_id
+    /// Returns the server's id of the session, which changes where a new one had to be opened.
+    pub fn session_id(&self) -> String {
+        self.current().response.session_id.clone()
     }
 
     /// Prepares `sql` to be run; sends nothing.
@@ -87,7 +129,7 @@ impl Session {
         if self.inner.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        self.inner.client.close_session(self.session_id()).await
+        self.inner.client.close_session(&self.session_id()).await
     }
 
     /// Returns the client, unless the session is closed.
@@ -103,8 +145,46 @@ impl Session {
         &self.inner.client
     }
 
-    pub(crate) fn opened(&self) -> &CreateSessionResponse {
-        &self.inner.opened
+    fn current(&self) -> Arc<OpenedSession> {
+        Arc::clone(&self.opened())
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Arc<OpenedSession>> {
+        self.inner.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the session to send a statement in: a new one where the server has ended the old one.
+    pub(crate) async fn usable(&self) -> Result<Arc<OpenedSession>> {
+        if !self.current().lost.load(Ordering::Acquire) {
+            return Ok(self.current());
+        }
+        let _turn = self.inner.reopening.lock().await;
+        let current = self.current();
+        if !current.lost.load(Ordering::Acquire) {
+            return Ok(current);
+        }
+        if self.inner.changed.load(Ordering::Acquire) {
+            let text = "the server has ended the session, and with it what earlier statements had set there (USE, SET, \
+                        variables, temporary views); the statement was not run: open a new session and set it again";
+            return Err(Error::new(ErrorKind::Closed, text));
+        }
+        let opened = OpenedSession::new(self.client()?.open_session().await?);
+        info!(session_id = opened.response.session_id, "the server had ended the session; a new one is open");
+        *self.opened() = Arc::clone(&opened);
+        if self.inner.closed.load(Ordering::Acquire) {
+            self.inner.client.close_session(&opened.response.session_id).await?;
+        }
+        self.client().map(|_| opened)
+    }
+
+    /// Notes what the failure of a statement says of the session it ran in.
+    pub(crate) fn heard(&self, error: &Error) {
+        self.current().refused_as_lost(error);
+    }
+
+    /// Notes that a statement was sent which leaves something in the session.
+    pub(crate) fn changed(&self) {
+        self.inner.changed.store(true, Ordering::Release);
     }
 
     pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
@@ -117,7 +197,8 @@ impl Drop for SessionInner {
         if *self.closed.get_mut() {
             return;
         }
-        let (client, session_id) = (Arc::clone(&self.client), std::mem::take(&mut self.opened.session_id));
+        let opened = Arc::clone(self.opened.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let (client, session_id) = (Arc::clone(&self.client), opened.response.session_id.clone());
         self.runtime.spawn(async move {
             if let Err(error) = client.close_session(&session_id).await {
                 warn!(session_id, cause = %error, "session not closed");

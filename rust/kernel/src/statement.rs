@@ -1,7 +1,9 @@
 //! Statements before they are sent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time;
 use tracing::info;
 
 use crate::dml;
@@ -9,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::execution::{ExecutedStatement, StatementCanceller};
 use crate::params::Parameter;
 use crate::sea::wire::StatementResponse;
-use crate::sea::{MetadataCall, Submission, Wait};
+use crate::sea::{MetadataCall, SeaClient, Submission, Wait};
 use crate::session::Session;
 
 /// Longest text of a statement. Source: Statement Execution API, "statement".
@@ -20,6 +22,7 @@ const MAX_STATEMENT_BYTES: usize = 16 << 20;
 pub struct Statement {
     session: Session,
     submission: Submission,
+    timeout: Option<Duration>,
     canceller: StatementCanceller,
 }
 
@@ -29,6 +32,7 @@ impl Statement {
             canceller: StatementCanceller::new(session.clone()),
             session,
             submission: Submission { sql, ..Submission::default() },
+            timeout: None,
         }
     }
 
@@ -53,6 +57,14 @@ impl Statement {
         self
     }
 
+    /// Limits how long [`Statement::execute`] waits for the statement to succeed; no limit by default. It is then cancelled
+    /// on the server, in the background: at once where the server has named it, which it does within ten seconds.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
     /// Says which metadata the statement asks for.
     pub(crate) fn metadata_call(mut self, call: MetadataCall) -> Self {
         self.submission.metadata_call = Some(call);
@@ -69,10 +81,22 @@ impl Statement {
     /// Dropping the future cancels the statement on the server, in the background, as soon as its id is known.
     ///
     /// # Errors
-    /// [`ErrorKind::Sql`] with the SQLSTATE where the statement failed, [`ErrorKind::Cancelled`], and those of the
-    /// connection. A statement whose answer was lost is never sent again.
+    /// [`ErrorKind::Sql`] with the SQLSTATE where the statement failed, [`ErrorKind::Cancelled`], [`ErrorKind::Timeout`] with
+    /// SQLSTATE `HYT00` after [`Statement::timeout`], and those of the connection. A statement whose answer was lost is never
+    /// sent again.
     pub async fn execute(self) -> Result<ExecutedStatement> {
-        self.run(Wait::UntilDone).await
+        let Some(timeout) = self.timeout else { return self.run(Wait::UntilDone).await };
+        let canceller = self.canceller();
+        // Dropping the future is what cancels the statement.
+        time::timeout(timeout, self.run(Wait::UntilDone)).await.unwrap_or_else(|_| {
+            let text = format!("the statement was cancelled, for it took longer than its limit of {timeout:?}");
+            let error =
+                Error::new(ErrorKind::Timeout, text).with_sql_state(Some("HYT00".to_owned())).with_retryable(false);
+            Err(match canceller.statement_id() {
+                Some(statement_id) => error.with_statement_id(&statement_id),
+                None => error,
+            })
+        })
     }
 
     /// Sends the statement and returns as soon as the server has taken it.
@@ -85,7 +109,7 @@ impl Statement {
 
     async fn run(self, wait: Wait) -> Result<ExecutedStatement> {
         self.check()?;
-        let Self { session, submission, canceller } = self;
+        let Self { session, submission, timeout: _, canceller } = self;
         let changes_rows = dml::changes_rows(&submission.sql);
         let client = Arc::clone(session.client()?);
         // The request runs in a task of its own, for only its answer tells the id to cancel when the caller has gone.
@@ -93,7 +117,7 @@ impl Statement {
         let request = tokio::spawn({
             let (session, canceller) = (session.clone(), canceller.clone());
             async move {
-                let answer: Result<StatementResponse> = client.execute(session.opened(), &submission, wait).await;
+                let answer = send(&session, &client, &submission, wait).await;
                 if let Ok(response) = &answer {
                     canceller.statement_known(&response.statement_id).await;
                 }
@@ -111,7 +135,7 @@ impl Statement {
             let mut abandoned = canceller.cancel_when_dropped();
             let outcome = executed.wait().await;
             abandoned.disarm();
-            outcome?;
+            outcome.inspect_err(|error| session.heard(error))?;
         }
         Ok(executed)
     }
@@ -140,4 +164,20 @@ impl Statement {
         }
         Ok(())
     }
+}
+
+/// Sends a statement; once more where it was refused only for its session, which the server had ended.
+async fn send(session: &Session, client: &SeaClient, submission: &Submission, wait: Wait) -> Result<StatementResponse> {
+    let opened = session.usable().await?;
+    let answer = match client.execute(&opened.response, submission, wait).await {
+        Err(error) if opened.refused_as_lost(&error) => {
+            let opened = session.usable().await.map_err(|failure| failure.with_source(error))?;
+            client.execute(&opened.response, submission, wait).await
+        }
+        answer => answer,
+    };
+    if dml::changes_session(&submission.sql) {
+        session.changed();
+    }
+    answer
 }

@@ -80,10 +80,10 @@ impl PySession {
 
     #[getter]
     fn session_id(&self) -> Option<String> {
-        self.session.get().map(|session| session.session_id().to_owned())
+        self.session.get().map(|session| session.session_id())
     }
 
-    #[pyo3(signature = (sql, parameters=None, row_limit=None, query_tags=None))]
+    #[pyo3(signature = (sql, parameters=None, row_limit=None, query_tags=None, timeout_s=None))]
     fn statement(
         &self,
         py: Python<'_>,
@@ -91,6 +91,7 @@ impl PySession {
         parameters: Option<Bound<'_, PyAny>>,
         row_limit: Option<i64>,
         query_tags: Option<Vec<(String, Option<String>)>>,
+        timeout_s: Option<Bound<'_, PyAny>>,
     ) -> PyResult<PyStatement> {
         let session = self.here(py)?;
         let parameters = params::parameters(parameters.as_ref())?;
@@ -104,6 +105,9 @@ impl PySession {
         }
         for (key, value) in query_tags.unwrap_or_default() {
             statement = statement.query_tag(&key, value.as_deref());
+        }
+        if let Some(limit) = timeout_s {
+            statement = statement.timeout(config::seconds("timeout_s", &limit)?);
         }
         Ok(PyStatement {
             canceller: Owned::new(&self.home, statement.canceller()),
@@ -120,7 +124,7 @@ impl PySession {
         parameters: Option<Bound<'_, PyAny>>,
         row_limit: Option<i64>,
     ) -> PyResult<PyResultStream> {
-        self.statement(py, sql, parameters, row_limit, None)?.execute(py)
+        self.statement(py, sql, parameters, row_limit, None, None)?.execute(py)
     }
 
     fn attach(&self, py: Python<'_>, statement_id: &str) -> PyResult<PyExecutedStatement> {

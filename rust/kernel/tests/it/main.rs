@@ -25,6 +25,7 @@ mod regressions;
 mod requests;
 mod retries;
 mod secrets;
+mod sessions;
 mod statements;
 mod statistics;
 mod tokens;
