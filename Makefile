@@ -28,7 +28,7 @@ test-python: $(VENV)/wheel ## run the Python tests against the installed wheel
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --forked tests/fork
 
-check: check-rust check-python ## formats, lints, docs, types, stubs, crate boundaries
+check: check-rust check-python docs ## formats, lints, docs, types, stubs, crate boundaries
 
 check-rust: ## check the Rust side
 	cargo fmt --all --check
@@ -42,6 +42,11 @@ check-python: $(VENV)/wheel ## check the Python side
 	$(BIN)/ruff check python tests benches examples
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest seakernel._seakernel --mypy-config-file pyproject.toml
+
+.PHONY: docs
+docs: $(VENV)/tools ## build the pages of docs/ and the API's into target/site
+	$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/zensical build --strict --config-file mkdocs.yml
 
 .PHONY: simulate
 SEEDS ?= 100000
