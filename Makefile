@@ -74,8 +74,8 @@ deny: ## install cargo-deny and check licences, sources and duplicates
 	cargo deny check bans licenses sources
 
 .PHONY: soak
-soak: $(VENV)/wheel ## run 10,000 queries over 64 threads and look for what they leave behind
-	SOAK_QUERIES=10000 $(BIN)/python -m pytest tests/soak
+soak: $(VENV)/wheel ## run 10,000 queries over 64 threads, and 50 interrupts of each kind of call
+	SOAK_QUERIES=10000 INTERRUPTS=50 $(BIN)/python -m pytest tests/soak
 
 bench: $(VENV)/wheel ## decode (criterion) and fetch beside the peers; BENCH=--save keeps the latter
 	$(BIN)/python -m pip install --quiet --group bench

@@ -71,7 +71,8 @@ impl Session {
     /// Opens a session on the server.
     ///
     /// A warehouse that is starting keeps statements waiting, not this call. Repeated on transport failures and 5xx: a
-    /// session that was opened and never heard of is harmless.
+    /// session that was opened and never heard of is harmless. One whose caller has gone, by dropping the future, is closed in
+    /// the background.
     ///
     /// # Errors
     /// [`ErrorKind::Unauthenticated`] or [`ErrorKind::PermissionDenied`] for the token, [`ErrorKind::NotFound`] for the
@@ -79,16 +80,22 @@ impl Session {
     pub async fn open(mut config: SessionConfig) -> Result<Self> {
         client_settings::take(&mut config);
         let client = Arc::new(SeaClient::new(config)?);
-        let opened = Mutex::new(OpenedSession::new(client.open_session().await?));
-        let inner = SessionInner {
-            client,
-            opened,
-            reopening: tokio::sync::Mutex::default(),
-            changed: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            runtime: tokio::runtime::Handle::current(),
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        // In a task of its own, which goes on where the caller does not; the session it returns is then dropped.
+        let opening = tokio::spawn(async move {
+            let opened = Mutex::new(OpenedSession::new(client.open_session().await?));
+            let inner = SessionInner {
+                client,
+                opened,
+                reopening: tokio::sync::Mutex::default(),
+                changed: AtomicBool::new(false),
+                closed: AtomicBool::new(false),
+                runtime: tokio::runtime::Handle::current(),
+            };
+            Ok(Self { inner: Arc::new(inner) })
+        });
+        opening.await.map_err(|error| {
+            Error::new(ErrorKind::Internal, "the task that opens the session ended").with_source(error)
+        })?
     }
 
     /// Returns the server's id of the session, which changes where a new one had to be opened.

@@ -34,6 +34,16 @@ async fn a_statement_refused_for_its_session_runs_in_a_new_one() {
 }
 
 #[tokio::test]
+async fn a_session_that_nobody_waits_for_any_more_is_closed() {
+    let warehouse = Warehouse::start();
+    warehouse.server.set_faults(vec![FaultRule::new(Operation::OpenSession, Fault::Delay { ms: 300 })]);
+    let opening = tokio::time::timeout(Duration::from_millis(100), warehouse.session()).await;
+    assert!(opening.is_err());
+    assert!(warehouse.eventually(|w| w.count(Operation::CloseSession) == 1).await);
+    assert_eq!(warehouse.server.counters().open_sessions, 0);
+}
+
+#[tokio::test]
 async fn statements_side_by_side_share_the_new_session() {
     let warehouse = Warehouse::start();
     let session = warehouse.session().await;
