@@ -51,16 +51,11 @@ def folder(tmp_path: Path) -> Path:
 
 def test_it_starts_in_less_than_a_second() -> None:
     script = (
-        "import time; begin = time.perf_counter()\n"
-        "from seakernel.local import LocalWarehouse\n"
-        "with LocalWarehouse(): print(time.perf_counter() - begin)"
+        "import time\nfrom seakernel.local import LocalWarehouse\nwith LocalWarehouse(): print(time.process_time())"
     )
-    # The best of three: the claim is about the work to do, not about what else runs on the machine.
-    seconds = [
-        float(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
-        for _ in range(3)
-    ]
-    assert min(seconds) < 1.0
+    # Of processor time, interpreter and all: the claim is about the work to do, not about what else runs on the machine.
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert float(done.stdout) < 1.0
 
 
 def test_its_address_is_what_clients_take() -> None:
