@@ -518,7 +518,7 @@ def test_a_list_of_types_is_no_text(connection: Connection) -> None:
 
 
 def test_threads_list_side_by_side() -> None:
-    with LocalWarehouse(switches={"api_delay_ms": 300}) as warehouse, warehouse.connect() as connection:
+    with LocalWarehouse(switches={"api_delay_ms": 1000}) as warehouse, warehouse.connect() as connection:
         metadata = connection.metadata()
         found: list[int] = []
         threads = [threading.Thread(target=lambda: found.append(len(metadata.catalogs()))) for _ in range(8)]
@@ -529,8 +529,8 @@ def test_threads_list_side_by_side() -> None:
             thread.join()
         assert len(found) == 8
         assert len(set(found)) == 1
-        # One after the other they would take 2.4 s at least.
-        assert time.monotonic() - started < 2
+        # One after the other they would take 8 s at least.
+        assert time.monotonic() - started < 7
 
 
 INTERRUPTED = """
