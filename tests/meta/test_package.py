@@ -117,9 +117,11 @@ def test_import_loads_nothing_heavy_and_starts_no_thread() -> None:
 def test_signatures_are_readable() -> None:
     keywords = inspect.signature(seakernel.Session).parameters
     assert list(keywords)[:3] == ["server_hostname", "http_path", "access_token"]
-    assert set(keywords) - {"server_hostname", "http_path", "access_token"} == set(
-        inspect.signature(seakernel.connect).parameters
-    ) - {"server_hostname", "http_path", "access_token", "connector_options"}
+    assert set(keywords) == set(inspect.signature(seakernel.connect).parameters) - {
+        "warehouse_id",
+        "profile",
+        "connector_options",
+    }
 
 
 def test_the_example_of_the_readme_runs() -> None:
