@@ -9,6 +9,7 @@ must not be shown to another. A place that has a token and names no host leaves 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,9 +18,10 @@ from urllib.parse import urlsplit
 from seakernel.exceptions import NotSupportedError, ProgrammingError
 
 if TYPE_CHECKING:
+    import configparser
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Configuration", "Setting", "configuration", "normalised_host"]
+__all__ = ["Configuration", "Setting", "configuration", "is_this_machine", "normalised_host"]
 
 # The words of the environment for each value. `DATABRICKS_SERVER_HOSTNAME` and `DATABRICKS_ACCESS_TOKEN` are what
 # examples of databricks-sql-connector use; the others are those of the Databricks SDKs and command line.
@@ -193,20 +195,36 @@ def normalised_host(server_hostname: str, name: str = "server_hostname") -> str:
         )
 
     text = server_hostname.strip()
-    try:
+    parts = port = None
+    with contextlib.suppress(ValueError):
         parts = urlsplit(text if "://" in text else f"https://{text}")
-        port = parts.port
-    except ValueError:
-        raise invalid("is not a host") from None
+        port = parts.port or -1
+    # Raised out here: what urllib says may repeat a password.
+    if parts is None or port is None:
+        raise invalid("is not a host")
     if parts.username is not None or parts.password is not None:
         raise invalid("must not contain a user name or password")
     if not parts.hostname or re.search(r"[\s\\<>\"'`{}|^]", parts.netloc):
         raise invalid("is not a host")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise invalid(f"is an address on the host `{parts.hostname}`, not the host alone")
+    if parts.scheme == "http" and not is_this_machine(parts.hostname):
+        raise invalid(f"would send the token unencrypted to `{parts.hostname}`: http is for this machine only")
+    if parts.scheme not in ("http", "https"):
+        raise invalid("is not an https address")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     default = {"https": 443, "http": 80}.get(parts.scheme)
-    return f"{parts.scheme}://{host}" + ("" if port in (None, default) else f":{port}")
+    return f"{parts.scheme}://{host}" + ("" if port in (-1, default) else f":{port}")
+
+
+def is_this_machine(host: str) -> bool:
+    """Tells whether a host, without scheme and port, is a loopback address or a name of this machine."""
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _origin(host: str) -> str:
@@ -373,36 +391,47 @@ def _sections(path: str) -> dict[str, dict[str, str]] | None:
     import stat
 
     unreadable = f"the profile file `{_shown(path)}` cannot be read"
+
+    def opened(name: str, flags: int) -> int:
+        # Not blocking: the name may be that of a pipe.
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
     text_path = os.path.expanduser(path)  # noqa: PTH111 - without a home, `Path` raises
     try:
-        # Not blocking: the name may be that of a pipe.
-        descriptor = os.open(text_path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        with open(text_path, "rb", opener=opened) as file:
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            content = file.read(_LARGEST_FILE + 1) if regular else b""
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a file name"
         raise ProgrammingError(f"{unreadable}: {reason}", kind="InvalidArgument") from None
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ProgrammingError(f"{unreadable}: it is not a regular file", kind="InvalidArgument")
-        content = file.read(_LARGEST_FILE + 1)
+    if not regular:
+        raise ProgrammingError(f"{unreadable}: it is not a regular file", kind="InvalidArgument")
     if len(content) > _LARGEST_FILE:
         raise ProgrammingError(f"{unreadable}: it is larger than 1 MiB", kind="InvalidArgument")
     # `DEFAULT` is a profile like any other here, as for the Databricks SDKs: its values are not those of the others.
     parser = configparser.ConfigParser(default_section="\0", interpolation=None)
+    wrong = _parse(parser, content)
+    if wrong is not None:
+        raise ProgrammingError(f"{unreadable}: {wrong}", kind="InvalidArgument")
+    return {name: {key: value.strip() for key, value in parser.items(name)} for name in parser.sections()}
+
+
+def _parse(parser: configparser.ConfigParser, content: bytes) -> str | None:
+    """Reads `content` and returns what is wrong with it; the exceptions, which repeat lines, end here."""
+    import configparser
+
     try:
         parser.read_string(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise ProgrammingError(f"{unreadable}: it is not UTF-8", kind="InvalidArgument") from None
+        return "it is not UTF-8"
     except configparser.MissingSectionHeaderError as error:
-        where = f"line {error.lineno} stands before any `[profile]`"
-        raise ProgrammingError(f"{unreadable}: {where}", kind="InvalidArgument") from None
+        return f"line {error.lineno} stands before any `[profile]`"
     except (configparser.DuplicateSectionError, configparser.DuplicateOptionError) as error:
-        where = f"line {error.lineno} repeats a profile or a key"
-        raise ProgrammingError(f"{unreadable}: {where}", kind="InvalidArgument") from None
+        return f"line {error.lineno} repeats a profile or a key"
     except configparser.ParsingError as error:
-        where = f"line {error.errors[0][0]} is neither `[profile]` nor `key = value`"
-        raise ProgrammingError(f"{unreadable}: {where}", kind="InvalidArgument") from None
+        return f"line {error.errors[0][0]} is neither `[profile]` nor `key = value`"
     except configparser.Error:
-        raise ProgrammingError(f"{unreadable}: it is not in the form of an INI file", kind="InvalidArgument") from None
-    return {name: {key: value.strip() for key, value in parser.items(name)} for name in parser.sections()}
+        return "it is not in the form of an INI file"
+    return None
