@@ -67,7 +67,10 @@ def name_table(kind: str) -> str:
     made = seakernel.connect("local")
     with made as connection, connection.cursor() as cursor:
         ours = connection if kind == "Connection" else cursor
-        lines = [f"| `{name}` | {_name(kind, name, here=hasattr(type(ours), name) or name in vars(ours))} |" for name in sorted(theirs)]
+        lines = [
+            f"| `{name}` | {_name(kind, name, here=hasattr(type(ours), name) or name in vars(ours))} |"
+            for name in sorted(theirs)
+        ]
     return "\n".join([f"| {kind} | here |", "|---|---|", *lines])
 
 

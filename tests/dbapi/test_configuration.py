@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +13,8 @@ import seakernel
 from seakernel.configuration import configuration, normalised_host
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from seakernel.configuration import Configuration
     from seakernel.local import LocalWarehouse
 
