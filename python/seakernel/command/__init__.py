@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_sql(commands)
     _add_local(commands)
     _add_doctor(commands)
+    # Failures are told once, by the command; without a handler Python would print warnings of libraries as well.
+    logging.getLogger().addHandler(logging.NullHandler())
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status

@@ -95,7 +95,8 @@ def _checks(options: argparse.Namespace) -> Iterator[Check]:
     try:
         found = _found(options)
     except (seakernel.Error, ModuleNotFoundError) as error:
-        yield Check("configuration", "failed", getattr(error, "message", str(error)), getattr(error, "hint", None))
+        advice = "correct it there, or name another place with --host or --profile"
+        yield Check("configuration", "failed", getattr(error, "message", str(error)), advice)
         return
     yield from _configuration_checks(found)
     if found.server_hostname is None:
