@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from seakernel import exceptions
 from seakernel._seakernel import Session
 from seakernel.exceptions import InterfaceError, NotSupportedError, ProgrammingError
-from seakernel.hints import sql_excerpt
-from seakernel.options import session_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -104,7 +102,10 @@ def connect(
         NotSupportedError: an option of databricks-sql-connector, or a way of signing in, that this package does not have.
         TypeError: an unknown option; the message suggests the nearest name.
     """
-    return Connection(Session(**session_arguments(**locals())))
+    arguments = locals()
+    from seakernel.options import session_arguments
+
+    return Connection(Session(**session_arguments(**arguments)))
 
 
 class Connection:
@@ -291,6 +292,8 @@ class Cursor:
         try:
             result = statement.execute()
         except exceptions.Error as error:
+            from seakernel.hints import sql_excerpt
+
             error.sql_excerpt = sql_excerpt(error.message, operation)
             raise
         finally:

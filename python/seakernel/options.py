@@ -183,12 +183,27 @@ CONNECTOR_OPTIONS: dict[str, ConnectorOption] = {
 """Keywords of databricks-sql-connector 4.9.0 that are no arguments of `connect`."""
 
 
+# What a session is made of besides its place, out of what `connect` is given.
+_SESSION_ARGUMENTS = (
+    "catalog",
+    "schema",
+    "session_configuration",
+    "user_agent_entry",
+    "results",
+    "retry",
+    "requests",
+    "tls",
+    "connect_timeout_s",
+    "read_timeout_s",
+)
+
+
 def session_arguments(*, connector_options: Mapping[str, object], **arguments: Any) -> dict[str, Any]:
     """Returns the arguments of `Session` for those of `connect`, which are completed from environment and profile.
 
     Args:
         connector_options: Keywords of databricks-sql-connector.
-        arguments: The named arguments of `connect`, all of them.
+        arguments: The named arguments of `connect`, all of them; those that are not a session's are left out.
 
     Raises:
         ProgrammingError: a value is wrong or missing, or an option is given under two names.
@@ -199,17 +214,15 @@ def session_arguments(*, connector_options: Mapping[str, object], **arguments: A
     session_configuration = arguments["session_configuration"]
     if session_configuration is not None:
         arguments["session_configuration"] = dict(session_configuration)
-    arguments.update(
-        _place(
-            arguments.pop("server_hostname"),
-            arguments.pop("http_path"),
-            arguments.pop("access_token"),
-            arguments.pop("warehouse_id"),
-            arguments.pop("profile"),
-            port,
-        )
+    place = _place(
+        arguments["server_hostname"],
+        arguments["http_path"],
+        arguments["access_token"],
+        arguments["warehouse_id"],
+        arguments["profile"],
+        port,
     )
-    return arguments
+    return {**place, **{name: arguments[name] for name in _SESSION_ARGUMENTS}}
 
 
 def _place(

@@ -153,7 +153,7 @@ def _float32(value: float) -> str:
     """The shortest digits that are this 32-bit number and no other."""
     if math.isfinite(value):
         exact = struct.pack("<f", value)
-        for digits in range(6, 9):
+        for digits in range(6, 10):
             text = f"{value:.{digits}g}"
             if struct.pack("<f", float(text)) == exact:
                 return _number(repr(float(text)), value)
