@@ -287,8 +287,6 @@ def _take_over(connector_options: Mapping[str, object], arguments: dict[str, Any
         _put(arguments, taken, option.place, name, converted)
         if name == "_socket_timeout":
             _put(arguments, taken, ("connect_timeout_s",), name, converted)
-        if name == "_tls_no_verify" and converted is False and "_tls_verify_hostname" not in connector_options:
-            _put(arguments, taken, ("tls", "verify_hostnames"), name, False)
     if connector_options.get("_tls_client_cert_file") is not None and "client_key_pem" not in arguments["tls"]:
         arguments["tls"]["client_key_pem"] = arguments["tls"]["client_certificate_pem"]
     return port

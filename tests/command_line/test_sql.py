@@ -386,10 +386,17 @@ def test_what_the_lines_say_is_what_rows_say(connection: Any) -> None:
     assert math.isinf(float(row["a"]))
 
 
-def test_two_names_lead_to_the_command_line() -> None:
-    from seakernel.command import main
+def test_an_error_does_not_steer_the_terminal(seakernel_command: Command) -> None:
+    done = seakernel_command("sql", "SELECT * FROM `no_\x1b[2J_table`")
+    assert done.returncode == 1
+    assert b"TABLE_OR_VIEW_NOT_FOUND" in done.stderr
+    assert b"\x1b" not in done.stderr
 
-    with pytest.raises(SystemExit) as helped:
-        main(["--help"])
-    assert helped.value.code == 0
-    assert seakernel.__version__
+
+def test_help_and_version(seakernel_command: Command) -> None:
+    for arguments in (["--help"], ["sql", "--help"], ["doctor", "--help"], ["local", "--help"]):
+        done = seakernel_command(*arguments)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.startswith(b"usage: seakernel")
+    assert seakernel_command("--version").stdout == f"seakernel {seakernel.__version__}\n".encode()
+    assert seakernel_command().returncode == 2

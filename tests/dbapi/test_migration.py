@@ -46,7 +46,7 @@ MAPPED: dict[str, tuple[Any, dict[str, Any]]] = {
     "_socket_timeout": (45, {"read_timeout_s": 45, "connect_timeout_s": 45}),
     "_tls_client_cert_file": ("PEM", {"tls": {"client_certificate_pem": b"pem\n", "client_key_pem": b"pem\n"}}),
     "_tls_client_cert_key_file": ("PEM", {"tls": {"client_key_pem": b"pem\n"}}),
-    "_tls_no_verify": (True, {"tls": {"verify_certificates": False, "verify_hostnames": False}}),
+    "_tls_no_verify": (True, {"tls": {"verify_certificates": False}}),
     "_tls_trusted_ca_file": ("PEM", {"tls": {"ca_certificates_pem": b"pem\n"}}),
     "_tls_verify_hostname": (False, {"tls": {"verify_hostnames": False}}),
     "_use_arrow_native_complex_types": (False, {"results": {"complex_types": "json"}}),

@@ -148,6 +148,9 @@ def test_verification_off_takes_anything_and_warns(
     context = server_context(*authority.issue("any", "other.example"))
     with behind_tls(warehouse, context) as address, caplog.at_level(logging.WARNING):
         assert one(warehouse, address, verify_certificates=False) == 1
+        assert one(warehouse, address, verify_certificates=False, verify_hostnames=True) == 1
+        with warehouse.connect(server_hostname=address, _tls_no_verify=True) as connection:
+            assert connection.cursor().execute("SELECT 1").fetchall() == [(1,)]
     assert "certificates are not verified" in caplog.text
 
 

@@ -6,6 +6,8 @@ import argparse
 import logging
 from typing import TYPE_CHECKING
 
+from seakernel import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Ctrl-C; 141 where the reader of the output has gone, as programs end that a signal for it ends.
     """
     parser = argparse.ArgumentParser(prog="seakernel", description="Databricks SQL through a Rust kernel.")
+    parser.add_argument("--version", action="version", version=f"seakernel {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_sql(commands)
     _add_local(commands)

@@ -57,7 +57,9 @@ def run(options: argparse.Namespace) -> int:
         sys.stderr.write("interrupted\n")
         return 130
     except (seakernel.Error, OSError, ModuleNotFoundError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        # The server's words, which may be anyone's: they do not steer the terminal.
+        text = "".join(one if one.isprintable() or one == "\n" else "?" for one in str(error))
+        sys.stderr.write(f"error: {text}\n")
         return 1
     return 0
 
