@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from seakernel.local.command import main
+from seakernel.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -34,47 +32,6 @@ apilevel = "2.0"
 threadsafety = 2
 paramstyle = "named"
 
-# Keywords of databricks-sql-connector whose one value given here is what this package does anyway.
-_ACCEPTED: dict[str, tuple[object, ...]] = {
-    "_disable_pandas": (True, False),
-    "_use_arrow_native_complex_types": (True,),
-    "_use_arrow_native_decimals": (True,),
-    "_use_arrow_native_timestamps": (True,),
-    "auth_type": ("access-token", "pat"),
-    "enable_telemetry": (False,),
-    "ignore_transactions": (True,),
-    "use_cloud_fetch": (True,),
-    "use_hybrid_disposition": (True, False),
-    "use_inline_params": (False,),
-    "use_kernel": (True, False),
-    "use_sea": (True, False),
-}
-# Keywords of databricks-sql-connector that say here something else, and what to do instead.
-_INSTEAD: dict[str, str] = {
-    "_port": "write the port in `server_hostname`",
-    "_retry_delay_max": 'use `retry={"max_wait_s": ...}`',
-    "_retry_delay_min": 'use `retry={"min_wait_s": ...}`',
-    "_retry_stop_after_attempts_count": 'use `retry={"max_attempts": ...}`',
-    "_retry_stop_after_attempts_duration": 'use `retry={"max_elapsed_s": ...}`',
-    "_socket_timeout": "use `read_timeout_s` and `connect_timeout_s`",
-    "_tls_client_cert_file": 'use `tls={"client_certificate_pem": ..., "client_key_pem": ...}`',
-    "_tls_no_verify": 'use `tls={"verify_certificates": False}`',
-    "_tls_trusted_ca_file": 'use `tls={"ca_certificates_pem": ...}`',
-    "_tls_verify_hostname": 'use `tls={"verify_hostnames": False}`',
-    "_use_arrow_native_complex_types": 'use `results={"complex_types": "json"}`',
-    "_user_agent_entry": "use `user_agent_entry`",
-    "auth_type": "only `access_token` is supported yet",
-    "credentials_provider": "only `access_token` is supported yet",
-    "enable_query_result_lz4_compression": 'use `results={"compression": ...}`',
-    "enable_telemetry": "this package sends no telemetry",
-    "http_headers": 'use `requests={"headers": ...}`',
-    "max_download_threads": 'use `results={"max_concurrent_downloads": ...}`',
-    "oauth_client_id": "only `access_token` is supported yet",
-    "oauth_client_secret": "only `access_token` is supported yet",
-    "staging_allowed_local_path": "volume PUT, GET and REMOVE are not supported",
-    "use_cloud_fetch": "the server decides how a result travels",
-    "use_inline_params": "parameters are always sent apart from the SQL",
-}
 _TYPE_CODES = {
     "BYTE": "tinyint",
     "SHORT": "smallint",
@@ -85,10 +42,12 @@ _TYPE_CODES = {
 
 
 def connect(
-    server_hostname: str,
+    server_hostname: str | None = None,
     http_path: str | None = None,
     access_token: str | None = None,
     *,
+    warehouse_id: str | None = None,
+    profile: str | None = None,
     catalog: str | None = None,
     schema: str | None = None,
     session_configuration: Mapping[str, str | float] | None = None,
@@ -106,12 +65,21 @@ def connect(
 
     Blocks until the session is open; Ctrl-C ends the wait. A warehouse that is stopped starts with the first statement.
 
+    Host, warehouse and token that are not given come from the environment (`DATABRICKS_HOST`, `DATABRICKS_TOKEN`,
+    `DATABRICKS_WAREHOUSE_ID` or `DATABRICKS_HTTP_PATH`), and what is missing there from a profile of `~/.databrickscfg`
+    (keys `host`, `token`, `warehouse_id` or `http_path`): the one that `DATABRICKS_CONFIG_PROFILE` names, or `DEFAULT`.
+    A place that names another host than the one found before is passed over: its token is not for that host.
+    `python -m seakernel doctor` shows what is found where.
+
     Args:
         server_hostname: Host of the workspace, such as `dbc-a1b2.cloud.databricks.com`; or `local` alone, for the
             embedded warehouse of `seakernel.local`.
         http_path: Path of the warehouse, `/sql/1.0/warehouses/{id}`, with `?o={workspace id}` where one host serves
             several workspaces.
         access_token: Personal access token, or any other bearer token. It is never renewed.
+        warehouse_id: The last part of `http_path`, in its place.
+        profile: Profile of `~/.databrickscfg`, or of the file that `DATABRICKS_CONFIG_FILE` names; it goes before the
+            environment.
         catalog: Initial catalog; the warehouse's default when absent.
         schema: Initial schema; the warehouse's default when absent.
         session_configuration: Session parameters such as `{"ANSI_MODE": "true", "TIMEZONE": "UTC"}`.
@@ -124,44 +92,22 @@ def connect(
         connect_timeout_s: Seconds to establish a connection, TLS included. Default 30.
         read_timeout_s: Longest silence while an answer is read, in seconds. Default 900, for the server may hold an
             answer until a statement is done.
-        connector_options: Keywords of databricks-sql-connector. Those that ask for what this package does anyway are
-            accepted; the others raise and say what to use instead.
+        connector_options: Keywords of databricks-sql-connector. What this package has too is used; the others raise and
+            say why, unless they ask for what this package does anyway.
 
     Returns:
         The connection; close it, or use it in a `with`.
 
     Raises:
-        ProgrammingError: an argument has a wrong value, or the warehouse does not exist.
+        ProgrammingError: an argument has a wrong value or is found nowhere, or the warehouse does not exist.
         OperationalError: the token was refused, or the host cannot be reached.
-        NotSupportedError: an option of databricks-sql-connector that this package does not have.
+        NotSupportedError: an option of databricks-sql-connector, or a way of signing in, that this package does not have.
         TypeError: an unknown option; the message suggests the nearest name.
     """
-    _check_connector_options(connector_options)
-    if server_hostname == "local" and http_path is None:
-        from seakernel.local import LocalWarehouse
+    arguments = locals()
+    from seakernel.options import session_arguments
 
-        warehouse = LocalWarehouse.shared()
-        server_hostname, http_path = warehouse.server_hostname, warehouse.http_path
-        access_token = access_token or warehouse.access_token
-    if http_path is None or access_token is None:
-        missing = "http_path" if http_path is None else "access_token"
-        raise ProgrammingError(f"`{missing}` is missing", kind="InvalidArgument")
-    session = Session(
-        server_hostname,
-        http_path,
-        access_token,
-        catalog=catalog,
-        schema=schema,
-        session_configuration=_session_configuration(session_configuration, query_tags),
-        user_agent_entry=user_agent_entry,
-        results=results,
-        retry=retry,
-        requests=requests,
-        tls=tls,
-        connect_timeout_s=connect_timeout_s,
-        read_timeout_s=read_timeout_s,
-    )
-    return Connection(session)
+    return Connection(Session(**session_arguments(**arguments)))
 
 
 class Connection:
@@ -368,6 +314,11 @@ class Cursor:
         self._statement = statement
         try:
             result = statement.execute()
+        except exceptions.Error as error:
+            from seakernel.hints import sql_excerpt
+
+            error.sql_excerpt = sql_excerpt(error.message, operation)
+            raise
         finally:
             self._statement_id = statement.statement_id
             self._statement = None
@@ -510,44 +461,6 @@ class Cursor:
 
     def __repr__(self) -> str:
         return f"<Cursor statement_id={self.statement_id} closed={self._closed}>"
-
-
-def _session_configuration(
-    configuration: Mapping[str, str | float] | None, query_tags: Mapping[str, str | None] | None
-) -> dict[str, str | float]:
-    """Adds the tags as the session parameter QUERY_TAGS, `key:value,key` with backslashes before what would separate."""
-    configuration = dict(configuration or {})
-    if not query_tags:
-        return configuration
-    if any(name.upper() == "QUERY_TAGS" for name in configuration):
-        raise ProgrammingError(
-            "`query_tags` and the session parameter QUERY_TAGS exclude each other", kind="InvalidArgument"
-        )
-    if any(not key or set(key) & set(":,") for key in query_tags):
-        raise ProgrammingError("a key in `query_tags` is empty or has a colon or comma", kind="InvalidArgument")
-    tags = (
-        key.replace("\\", "\\\\") + ("" if value is None else ":" + re.sub(r"([\\:,])", r"\\\1", value))
-        for key, value in query_tags.items()
-    )
-    return {**configuration, "QUERY_TAGS": ",".join(tags)}
-
-
-def _check_connector_options(options: Mapping[str, object]) -> None:
-    for name, value in options.items():
-        if any(value is accepted or value == accepted for accepted in _ACCEPTED.get(name, ())):
-            continue
-        if name in _INSTEAD:
-            raise NotSupportedError(f"option `{name}` is not supported: {_INSTEAD[name]}", kind="InvalidArgument")
-        if name in _ACCEPTED:
-            accepted = " or ".join(map(repr, _ACCEPTED[name]))
-            raise NotSupportedError(f"option `{name}` can only be {accepted} here", kind="InvalidArgument")
-        nearest = difflib.get_close_matches(name, [*_options(), *_ACCEPTED, *_INSTEAD], 1)
-        hint = f"; did you mean `{nearest[0]}`?" if nearest else ""
-        raise TypeError(f"connect() got an unexpected option `{name}`{hint}")
-
-
-def _options() -> list[str]:
-    return [name for name in connect.__annotations__ if name not in {"connector_options", "return"}]
 
 
 def _type_code(column: Column) -> str:

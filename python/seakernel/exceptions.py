@@ -26,10 +26,15 @@ class Error(Exception):
     """Base of every failure of this package.
 
     The message names what failed, which one and why, with the chain of causes. It holds no token, no presigned address
-    and no parameter value. Instances can be pickled.
+    and no parameter value. Instances can be pickled. `str(error)` is the message, and on lines of their own the excerpt
+    of the SQL and the hint, where there are any.
 
     Attributes:
-        message: The message, same as `str(error)`.
+        message: The message in one sentence.
+        hint: What to do about it; None where the message says all there is.
+        sql_excerpt: The line of the SQL where the statement failed and a caret under the place, for a cursor's error
+            that names one; None otherwise. It is what the caller wrote, so it is shown to the caller only: neither
+            `repr`, a pickle nor a log of this package has it.
         kind: What went wrong, as a program would branch on it: `InvalidArgument`, `Unauthenticated`,
             `PermissionDenied`, `NotFound`, `ResourceExhausted`, `Unavailable`, `Timeout`, `Cancelled`, `DataLoss`,
             `Sql`, `Closed`, `Network`, `Protocol`, `LinkExpired`, `OutOfRange` or `Internal`. None where a caller of the
@@ -69,6 +74,24 @@ class Error(Exception):
         self.attempts = attempts
         self.elapsed_s = elapsed_s
         self.retryable = retryable
+        self.sql_excerpt: str | None = None
+
+    @property
+    def hint(self) -> str | None:
+        """What to do about it; None where the message says all there is."""
+        from seakernel.hints import hint
+
+        return hint(self)
+
+    def __str__(self) -> str:
+        # The server may repeat the whole statement; the excerpt is what matters of it.
+        message = self.message.partition("\n== SQL")[0].rstrip() if self.sql_excerpt else self.message
+        hint = self.hint
+        return "\n".join(filter(None, (message, self.sql_excerpt, hint and f"hint: {hint}")))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        state = {name: value for name, value in vars(self).items() if name != "sql_excerpt"}
+        return type(self), self.args, {**state, "sql_excerpt": None}
 
 
 class InterfaceError(Error):

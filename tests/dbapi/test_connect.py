@@ -139,13 +139,3 @@ def test_wrong_values_are_named(wrong: dict[str, Any], message: str) -> None:
 def test_an_unknown_option_gets_a_suggestion() -> None:
     with pytest.raises(TypeError, match="`catalgo`; did you mean `catalog`"):
         seakernel.connect(**PLACE, catalgo="main")
-
-
-def test_options_of_the_connector_are_accepted_or_explained(warehouse: LocalWarehouse) -> None:
-    warehouse.connect(use_kernel=True, enable_telemetry=False, _disable_pandas=True).close()
-    with pytest.raises(seakernel.NotSupportedError, match="max_concurrent_downloads"):
-        warehouse.connect(max_download_threads=4)
-    with pytest.raises(seakernel.NotSupportedError, match="telemetry"):
-        warehouse.connect(enable_telemetry=True)
-    with pytest.raises(seakernel.NotSupportedError, match="can only be True"):
-        warehouse.connect(ignore_transactions=False)

@@ -148,6 +148,9 @@ def test_verification_off_takes_anything_and_warns(
     context = server_context(*authority.issue("any", "other.example"))
     with behind_tls(warehouse, context) as address, caplog.at_level(logging.WARNING):
         assert one(warehouse, address, verify_certificates=False) == 1
+        assert one(warehouse, address, verify_certificates=False, verify_hostnames=True) == 1
+        with warehouse.connect(server_hostname=address, _tls_no_verify=True) as connection:
+            assert connection.cursor().execute("SELECT 1").fetchall() == [(1,)]
     assert "certificates are not verified" in caplog.text
 
 
@@ -178,3 +181,22 @@ def test_wrong_options_are_refused(warehouse: LocalWarehouse, tls: dict[str, Any
     with pytest.raises(seakernel.ProgrammingError, match=expected):
         one(warehouse, "https://localhost:1", **tls)
     assert len(warehouse.requests()) == before
+
+
+def test_files_named_as_for_the_connector_are_used(
+    warehouse: LocalWarehouse, authority: Authority, tmp_path: Path
+) -> None:
+    context = server_context(*authority.issue("both", "localhost"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.folder / "ca.pem")
+    certificate, key = authority.issue("client-file", "client.example")
+    together = tmp_path / "both.pem"
+    together.write_bytes(certificate.read_bytes() + key.read_bytes())
+    with behind_tls(warehouse, context) as address:
+        for files in (
+            {"_tls_client_cert_file": str(certificate), "_tls_client_cert_key_file": key},
+            {"_tls_client_cert_file": together},
+        ):
+            options: dict[str, Any] = {"server_hostname": address, "_tls_trusted_ca_file": authority.folder / "ca.pem"}
+            with warehouse.connect(**options, **files) as connection:
+                assert connection.cursor().execute("SELECT 1").fetchall() == [(1,)]

@@ -65,7 +65,7 @@ def from_ours(error: seakernel.Error) -> KernelError:
     """Returns what our error is called in the original."""
     code = _code(error)
     return _complete(
-        KernelError(str(error)),
+        KernelError(error.message),
         code=code,
         sql_state=error.sql_state,
         error_code=error.error_code,

@@ -252,7 +252,7 @@ fn describe(warehouse: &Warehouse) -> Value {
     json!({
         "id": id,
         "name": "local",
-        "state": "RUNNING",
+        "state": warehouse.switches().warehouse_state,
         "size": "2X-Small",
         "cluster_size": "2X-Small",
         "warehouse_type": "PRO",

@@ -48,6 +48,6 @@ pub use server::LocalServer;
 pub use settings::SettingsError;
 pub use switches::{
     Announced, ByteCount, Cloud, EmptyResult, LinkCount, Lz4Framing, ManifestChunks, NextChunkIndex, SqlStatePlace,
-    Switches,
+    Switches, WarehouseState,
 };
 pub use warehouse::Counters;

@@ -38,6 +38,7 @@ use crate::settings::{self, SettingsError};
 /// | `pending_answers`, `running_answers` | `0` | answers about a statement that say so before the truth is told |
 /// | `oauth_lifetime_seconds` | `3600` | of tokens from `POST /oidc/v1/token` |
 /// | `cloud` | `"aws"`, `"azure"`, `"gcp"` | how the store words its refusals |
+/// | `warehouse_state` | `"RUNNING"`, `"STOPPED"`, `"STARTING"`, `"STOPPING"` | what `GET .../warehouses/{id}` says; statements run all the same |
 /// | `ignore_range` | `false` | the store answers 200 with everything to a `Range` |
 /// | `api_delay_ms`, `store_first_byte_ms` | `0` | latency added to every answer |
 /// | `store_bytes_per_second` | `null` | pace of each body from the store |
@@ -95,6 +96,8 @@ pub struct Switches {
     pub oauth_lifetime_seconds: u32,
     /// Whose words the store uses.
     pub cloud: Cloud,
+    /// The state that the description of the warehouse tells.
+    pub warehouse_state: WarehouseState,
     /// The store does not do ranges.
     pub ignore_range: bool,
     /// Milliseconds before every API answer.
@@ -143,6 +146,7 @@ impl Default for Switches {
             running_answers: 0,
             oauth_lifetime_seconds: 3600,
             cloud: Cloud::Aws,
+            warehouse_state: WarehouseState::Running,
             ignore_range: false,
             api_delay_ms: 0,
             store_first_byte_ms: 0,
@@ -257,6 +261,20 @@ pub enum ByteCount {
     Absent,
     /// A number that is neither.
     Wrong,
+}
+
+/// The state of the warehouse as its description tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum WarehouseState {
+    /// It takes statements at once.
+    Running,
+    /// The next statement starts it.
+    Stopped,
+    /// Statements wait until it has started.
+    Starting,
+    /// It is on its way to `STOPPED`.
+    Stopping,
 }
 
 /// The shape of a result without rows.

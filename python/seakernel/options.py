@@ -1,0 +1,329 @@
+"""What `connect` takes: its own arguments and the keywords of databricks-sql-connector, made into a session's arguments.
+
+`CONNECTOR_OPTIONS` is the one list of the connector's keywords; the table in
+`docs/migrating-from-databricks-sql-connector.md` is made from it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from seakernel.exceptions import NotSupportedError, ProgrammingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["CONNECTOR_OPTIONS", "ConnectorOption", "session_arguments"]
+
+_LARGEST_PEM = 16 << 20
+_METRIC_VIEWS = "spark.sql.thriftserver.metadata.metricview.enabled"
+
+
+class ConnectorOption(NamedTuple):
+    """What becomes of one keyword of databricks-sql-connector. None always means that it was not given.
+
+    Attributes:
+        why: Said in the table, and in the error for a value that is neither accepted nor mapped.
+        accepted: Values that ask for what this package does anyway.
+        accepts_anything: Whether every value does.
+        place: Our argument, and the key in it where it is a group, that the keyword is mapped to.
+        convert: Makes our value of theirs.
+    """
+
+    why: str
+    accepted: tuple[object, ...] = ()
+    accepts_anything: bool = False
+    place: tuple[str, ...] = ()
+    convert: Callable[[str, Any], Any] | None = None
+
+
+def _truth(name: str, value: Any) -> bool:
+    if value is True or value is False:
+        return bool(value)
+    raise ProgrammingError(f"`{name}` is {value!r}; expected True or False", kind="InvalidArgument")
+
+
+def _untruth(name: str, value: Any) -> bool:
+    return not _truth(name, value)
+
+
+def _pem(name: str, value: Any) -> bytes:
+    try:
+        with open(value, "rb") as file:  # noqa: PTH123 - a descriptor is fine, too
+            content = file.read(_LARGEST_PEM + 1)
+    except (OSError, TypeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a file name"
+        raise ProgrammingError(f"`{name}`: the file cannot be read: {reason}", kind="InvalidArgument") from None
+    if not content.strip() or len(content) > _LARGEST_PEM:
+        raise ProgrammingError(f"`{name}`: the file is empty or larger than 16 MiB", kind="InvalidArgument")
+    return content
+
+
+def _query_tags(name: str, value: Any) -> str:
+    """The connector's own writing of tags in one session parameter."""
+    try:
+        if any(not key or set(key) & set(":,") for key in value):
+            raise ProgrammingError(f"a key in `{name}` is empty or has a colon or comma", kind="InvalidArgument")
+        tags = [(key.replace("\\", r"\\"), tag) for key, tag in value.items()]
+        return ",".join(
+            key if tag is None else key + ":" + tag.replace("\\", r"\\").replace(":", r"\:").replace(",", r"\,")
+            for key, tag in tags
+        )
+    except AttributeError:
+        raise ProgrammingError(f"`{name}` is not a mapping of texts to texts or None", kind="InvalidArgument") from None
+
+
+def _metric_views(name: str, value: Any) -> str:
+    return str(_truth(name, value)).lower()
+
+
+_ONLY_TOKENS = "only `access_token` is supported yet; it may be any bearer token"
+_NO_TELEMETRY = "this package sends no telemetry"
+_NO_TRANSACTIONS = "there are no transactions; every statement is committed by itself"
+_ONE_BACKEND = "there is one backend, the Statement Execution API"
+_TRUTHS = (True, False)
+
+CONNECTOR_OPTIONS: dict[str, ConnectorOption] = {
+    "_connection_uri": ConnectorOption("write `server_hostname` and `http_path`"),
+    "_disable_pandas": ConnectorOption("pandas is used by nothing but `.df()`", accepted=_TRUTHS),
+    "_enable_ssl": ConnectorOption(
+        "plain http is for loopback addresses: `server_hostname='http://127.0.0.1:...'`", (True,)
+    ),
+    "_enable_v3_retries": ConnectorOption("there is one way of retrying, see `retry`", (True,)),
+    "_pool_connections": ConnectorOption("connections are pooled by host, however many hosts", accepts_anything=True),
+    "_pool_maxsize": ConnectorOption("", place=("requests", "max_idle_connections")),
+    "_port": ConnectorOption("added to the host", place=("server_hostname",)),
+    "_proxy_auth_method": ConnectorOption(
+        "proxies are those of the environment, with name and password in their address", ("basic",)
+    ),
+    "_respect_server_retry_after_header": ConnectorOption("`Retry-After` is always honoured", (True,)),
+    "_retry_dangerous_codes": ConnectorOption("a statement that the server may have run is never sent again", ([], ())),
+    "_retry_delay_default": ConnectorOption('without `Retry-After`, pauses grow from `retry={"min_wait_s": ...}`'),
+    "_retry_delay_max": ConnectorOption("", place=("retry", "max_wait_s")),
+    "_retry_delay_min": ConnectorOption("", place=("retry", "min_wait_s")),
+    "_retry_max_redirects": ConnectorOption("redirects are never followed: they would carry the token elsewhere", (0,)),
+    "_retry_stop_after_attempts_count": ConnectorOption("", place=("retry", "max_attempts")),
+    "_retry_stop_after_attempts_duration": ConnectorOption("", place=("retry", "max_elapsed_s")),
+    "_skip_routing_headers": ConnectorOption("the workspace in `?o=` of `http_path` always goes along", (False,)),
+    "_socket_timeout": ConnectorOption(
+        "and `connect_timeout_s`; a statement whose answer the server holds back for longer fails",
+        place=("read_timeout_s",),
+    ),
+    "_telemetry_circuit_breaker_enabled": ConnectorOption(_NO_TELEMETRY, accepts_anything=True),
+    "_tls_client_cert_file": ConnectorOption(
+        "with the key, where `_tls_client_cert_key_file` names no other file",
+        place=("tls", "client_certificate_pem"),
+        convert=_pem,
+    ),
+    "_tls_client_cert_key_file": ConnectorOption("", place=("tls", "client_key_pem"), convert=_pem),
+    "_tls_client_cert_key_password": ConnectorOption("decrypt the key: `openssl pkey -in encrypted.pem -out key.pem`"),
+    "_tls_no_verify": ConnectorOption("", place=("tls", "verify_certificates"), convert=_untruth),
+    "_tls_trusted_ca_file": ConnectorOption(
+        "the system's authorities stay trusted", place=("tls", "ca_certificates_pem"), convert=_pem
+    ),
+    "_tls_verify_hostname": ConnectorOption("", place=("tls", "verify_hostnames"), convert=_truth),
+    "_use_arrow_native_complex_types": ConnectorOption(
+        "`native` for True, `json` for False",
+        place=("results", "complex_types"),
+        convert=lambda name, value: "native" if _truth(name, value) else "json",
+    ),
+    "_use_arrow_native_decimals": ConnectorOption("decimals are Arrow decimals; cast in SQL for text", (True,)),
+    "_use_arrow_native_timestamps": ConnectorOption("timestamps are Arrow timestamps; cast in SQL for text", (True,)),
+    "_use_cert_as_auth": ConnectorOption(_ONLY_TOKENS, (False,)),
+    "_user_agent_entry": ConnectorOption("", place=("user_agent_entry",)),
+    "auth_type": ConnectorOption(_ONLY_TOKENS, ("access-token", "pat")),
+    "azure_client_id": ConnectorOption(_ONLY_TOKENS),
+    "azure_client_secret": ConnectorOption(_ONLY_TOKENS),
+    "azure_tenant_id": ConnectorOption(_ONLY_TOKENS),
+    "azure_workspace_resource_id": ConnectorOption(_ONLY_TOKENS),
+    "credentials_provider": ConnectorOption(_ONLY_TOKENS),
+    "enable_geospatial_support": ConnectorOption(
+        "`native` for True, `text` for False",
+        place=("results", "geospatial"),
+        convert=lambda name, value: "native" if _truth(name, value) else "text",
+    ),
+    "enable_metric_view_metadata": ConnectorOption(
+        "", place=("session_configuration", _METRIC_VIEWS), convert=_metric_views
+    ),
+    "enable_query_result_lz4_compression": ConnectorOption("", place=("results", "compression"), convert=_truth),
+    "enable_telemetry": ConnectorOption(_NO_TELEMETRY, (False,)),
+    "escape_catalog_name": ConnectorOption(
+        "catalogs of `schemas()` and `columns()` are names as they are; in `tables()` write `\\_`", (False,)
+    ),
+    "experimental_oauth_persistence": ConnectorOption(_ONLY_TOKENS),
+    "fetch_autocommit_from_server": ConnectorOption(_NO_TRANSACTIONS, (False,)),
+    "force_enable_telemetry": ConnectorOption(_NO_TELEMETRY, (False,)),
+    "http_headers": ConnectorOption("workspace only, never storage hosts", place=("requests", "headers")),
+    "identity_federation_client_id": ConnectorOption(_ONLY_TOKENS),
+    "ignore_transactions": ConnectorOption(_NO_TRANSACTIONS, (True,)),
+    "max_connections": ConnectorOption("", place=("requests", "max_idle_connections")),
+    "max_download_threads": ConnectorOption("", place=("results", "max_concurrent_downloads")),
+    "oauth_client_id": ConnectorOption(_ONLY_TOKENS),
+    "oauth_client_secret": ConnectorOption(_ONLY_TOKENS),
+    "oauth_jwt_algorithm": ConnectorOption(_ONLY_TOKENS),
+    "oauth_jwt_key_file": ConnectorOption(_ONLY_TOKENS),
+    "oauth_jwt_kid": ConnectorOption(_ONLY_TOKENS),
+    "oauth_jwt_passphrase": ConnectorOption(_ONLY_TOKENS),
+    "oauth_redirect_port": ConnectorOption(_ONLY_TOKENS),
+    "oauth_scopes": ConnectorOption(_ONLY_TOKENS),
+    "oauth_token_cache_enabled": ConnectorOption(_ONLY_TOKENS, (False,)),
+    "password": ConnectorOption(_ONLY_TOKENS),
+    "pool_maxsize": ConnectorOption("the connector tells it to its telemetry only", accepts_anything=True),
+    "staging_allowed_local_path": ConnectorOption("volume PUT, GET and REMOVE are not supported"),
+    "telemetry_batch_size": ConnectorOption(_NO_TELEMETRY, accepts_anything=True),
+    "token_url": ConnectorOption(_ONLY_TOKENS),
+    "use_cloud_fetch": ConnectorOption("", place=("results", "cloud_fetch"), convert=_truth),
+    "use_hybrid_disposition": ConnectorOption("the kernel finds out what the warehouse can do", accepted=_TRUTHS),
+    "use_inline_params": ConnectorOption("parameters are always sent apart from the SQL", (False,)),
+    "use_kernel": ConnectorOption(_ONE_BACKEND, accepted=_TRUTHS),
+    "use_sea": ConnectorOption(_ONE_BACKEND, accepted=_TRUTHS),
+    "username": ConnectorOption(_ONLY_TOKENS),
+}
+"""Keywords of databricks-sql-connector 4.9.0 that are no arguments of `connect`."""
+
+
+# What a session is made of besides its place, out of what `connect` is given.
+_SESSION_ARGUMENTS = (
+    "catalog",
+    "schema",
+    "session_configuration",
+    "user_agent_entry",
+    "results",
+    "retry",
+    "requests",
+    "tls",
+    "connect_timeout_s",
+    "read_timeout_s",
+)
+
+
+def session_arguments(*, connector_options: Mapping[str, object], **arguments: Any) -> dict[str, Any]:
+    """Returns the arguments of `Session` for those of `connect`, which are completed from environment and profile.
+
+    Args:
+        connector_options: Keywords of databricks-sql-connector.
+        arguments: The named arguments of `connect`, all of them; those that are not a session's are left out.
+
+    Raises:
+        ProgrammingError: a value is wrong or missing, or an option is given under two names.
+        NotSupportedError: an option of databricks-sql-connector that this package does not have.
+        TypeError: an unknown option; the message suggests the nearest name.
+    """
+    port = _take_over(connector_options, arguments)
+    if arguments["query_tags"]:
+        tags = _query_tags("query_tags", arguments["query_tags"])
+        _put(arguments, {}, ("session_configuration", "QUERY_TAGS"), "query_tags", tags)
+    session_configuration = arguments["session_configuration"]
+    if session_configuration is not None:
+        arguments["session_configuration"] = dict(session_configuration)
+    place = _place(
+        arguments["server_hostname"],
+        arguments["http_path"],
+        arguments["access_token"],
+        arguments["warehouse_id"],
+        arguments["profile"],
+        port,
+    )
+    return {**place, **{name: arguments[name] for name in _SESSION_ARGUMENTS}}
+
+
+def _place(
+    server_hostname: str | None,
+    http_path: str | None,
+    access_token: str | None,
+    warehouse_id: str | None,
+    profile: str | None,
+    port: int | None,
+) -> dict[str, str]:
+    if server_hostname == "local" and http_path is None and warehouse_id is None and profile is None:
+        from seakernel.local import LocalWarehouse
+
+        warehouse = LocalWarehouse.shared()
+        return {
+            "server_hostname": warehouse.server_hostname,
+            "http_path": warehouse.http_path,
+            "access_token": access_token or warehouse.access_token,
+        }
+    from seakernel.configuration import configuration
+
+    found = configuration(server_hostname, http_path, access_token, warehouse_id=warehouse_id, profile=profile)
+    found.check_complete()
+    place = {
+        name: setting.value
+        for name, setting in found._asdict().items()
+        if name in ("server_hostname", "http_path", "access_token")
+    }
+    if port is not None:
+        host = place["server_hostname"]
+        standing = host.rpartition("://")[2].rpartition("]")[2].rpartition(":")
+        if standing[1] and int(standing[2]) != port:
+            raise ProgrammingError(
+                f"`_port` is {port} and the host has port {standing[2]}; give one of them", kind="InvalidArgument"
+            )
+        place["server_hostname"] = host if standing[1] else f"{host}:{port}"
+    return place
+
+
+def _take_over(connector_options: Mapping[str, object], arguments: dict[str, Any]) -> int | None:
+    """Puts the values of connector options where they belong in `arguments`; returns the port, which has no place."""
+    port = None
+    taken: dict[tuple[str, ...], str] = {}
+    for name, value in connector_options.items():
+        option = CONNECTOR_OPTIONS.get(name)
+        if option is None:
+            raise TypeError(_unknown(name, arguments))
+        if (
+            value is None
+            or option.accepts_anything
+            or any(value is accepted or value == accepted for accepted in option.accepted)
+        ):
+            continue
+        if not option.place:
+            raise NotSupportedError(f"option `{name}` is not supported: {option.why}", kind="InvalidArgument")
+        converted = value if option.convert is None else option.convert(name, value)
+        if name == "_port":
+            port = _port(converted)
+            continue
+        _put(arguments, taken, option.place, name, converted)
+        if name == "_socket_timeout":
+            _put(arguments, taken, ("connect_timeout_s",), name, converted)
+    if connector_options.get("_tls_client_cert_file") is not None and "client_key_pem" not in arguments["tls"]:
+        arguments["tls"]["client_key_pem"] = arguments["tls"]["client_certificate_pem"]
+    return port
+
+
+def _put(
+    arguments: dict[str, Any], taken: dict[tuple[str, ...], str], place: tuple[str, ...], name: str, value: Any
+) -> None:
+    argument, *keys = place
+    spelled = f"`{argument}={{{keys[0]!r}: ...}}`" if keys else f"`{argument}`"
+    if place in taken:
+        spelled = f"`{taken[place]}`"
+        given = True
+    elif keys:
+        group = dict(arguments[argument] or {})
+        # Names of session parameters are the same in any case.
+        given = keys[0].lower() in {str(key).lower() for key in group}
+        arguments[argument] = {**group, keys[0]: value}
+    else:
+        given = arguments[argument] is not None
+        arguments[argument] = value
+    if given:
+        raise ProgrammingError(
+            f"`{name}` and {spelled} are two names of one option; give one of them", kind="InvalidArgument"
+        )
+    taken[place] = name
+
+
+def _port(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 65536:
+        return value
+    raise ProgrammingError(f"`_port` is {value!r}; expected a number from 1 to 65535", kind="InvalidArgument")
+
+
+def _unknown(name: str, arguments: Mapping[str, object]) -> str:
+    import difflib
+
+    nearest = difflib.get_close_matches(name, [*arguments, *CONNECTOR_OPTIONS], 1)
+    hint = f"; did you mean `{nearest[0]}`?" if nearest else ""
+    return f"connect() got an unexpected option `{name}`{hint}"
