@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, final
 import pyarrow as pa
 from typing_extensions import Self
 
+from seakernel.row import Row
 from seakernel.types import RequestOptions, ResultOptions, RetryOptions, TlsOptions
 
 __all__ = [
@@ -220,8 +221,8 @@ class ResultStream:
     def statistics(self) -> Statistics:
         """What fetching has cost up to the last call that received something."""
 
-    def rows(self, max_rows: int | None = None) -> list[tuple[Any, ...]]:
-        """Returns the next rows as tuples.
+    def rows(self, max_rows: int | None = None) -> list[Row]:
+        """Returns the next rows, tuples that know their columns.
 
         SQL types become: BOOLEAN bool; whole numbers int; FLOAT and DOUBLE float; DECIMAL `decimal.Decimal`, exact; STRING
         str; BINARY bytes; DATE `datetime.date`; TIMESTAMP `datetime.datetime` in the session's zone (`timezone.utc` for
@@ -271,11 +272,11 @@ class ResultStream:
     def next_pyarrow_batch(self) -> pa.RecordBatch | None:
         """Returns the next rows as they came, like `next_batch`, as a `pyarrow.RecordBatch`; None after the last one."""
 
-    def peek(self) -> tuple[Any, ...] | None:
+    def peek(self) -> Row | None:
         """Returns the next row without moving on; None after the last one. Raises as `rows` does."""
 
     def __iter__(self) -> Self: ...
-    def __next__(self) -> tuple[Any, ...]: ...
+    def __next__(self) -> Row: ...
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Hands the remaining rows over as an Arrow stream that downloads while it is read. Works once.
 

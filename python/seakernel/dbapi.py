@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from seakernel import exceptions
 from seakernel._seakernel import Session
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from seakernel._seakernel import Column, Metadata, ResultStream, Statement, Statistics
+    from seakernel.row import Row
     from seakernel.types import (
         DescriptionColumn,
         Parameters,
@@ -382,15 +383,15 @@ class Cursor:
         elif result is not None:
             result.cancel()
 
-    def fetchone(self) -> tuple[Any, ...] | None:
+    def fetchone(self) -> Row | None:
         """Returns the next row, None after the last one."""
         return next(self._open_result(), None)
 
-    def fetchmany(self, size: int | None = None) -> list[tuple[Any, ...]]:
+    def fetchmany(self, size: int | None = None) -> list[Row]:
         """Returns the next `size` rows (default `arraysize`), fewer at the end, an empty list after the last one."""
         return self._open_result().rows(self._checked_size(size))
 
-    def fetchall(self) -> list[tuple[Any, ...]]:
+    def fetchall(self) -> list[Row]:
         """Returns all remaining rows.
 
         A value that Python cannot hold, such as a date after the year 9999, raises `DataError` and no row is lost.
@@ -470,8 +471,8 @@ class Cursor:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> tuple[Any, ...]:
-        return next(self._open_result())
+    def __next__(self) -> Row:
+        return next(self._result or self._open_result())
 
     def __enter__(self) -> Self:
         self._open_session()

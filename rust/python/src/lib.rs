@@ -11,6 +11,8 @@ mod logging;
 mod metadata;
 mod params;
 mod results;
+#[expect(unsafe_code, reason = "instances of a subclass of `tuple`")]
+mod row_class;
 mod rows;
 mod runtime;
 mod session;

@@ -370,7 +370,7 @@ fn pyarrow_reader(py: Python<'_>, table: PyArrowTable) -> PyResult<Bound<'_, PyA
 }
 
 impl State {
-    fn converter(&mut self, py: Python<'_>, schema: &SchemaRef) -> PyResult<&RowConverter> {
+    fn converter(&mut self, py: Python<'_>, schema: &SchemaRef) -> PyResult<&mut RowConverter> {
         match &mut self.converter {
             Some(converter) => Ok(converter),
             empty => Ok(empty.insert(RowConverter::new(py, schema)?)),

@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyList, PyString, PyTuple};
 
 use crate::error;
+use crate::row_class::RowClass;
 
 /// Rows converted at a time: the objects of a block stay in the processor's cache until its tuples are made.
 const BLOCK: usize = 2048;
@@ -31,6 +32,7 @@ type Objects<'py> = PyResult<Vec<Bound<'py, PyAny>>>;
 /// Converts batches of one schema.
 pub(crate) struct RowConverter {
     columns: Vec<(String, Conversion)>,
+    class: RowClass,
 }
 
 /// How the values of one Arrow type become Python objects, with the classes needed at hand.
@@ -43,14 +45,14 @@ enum Conversion {
     Int64,
     Float32,
     Float64,
-    Decimal { class: Py<PyAny>, scale: usize },
+    Decimal { class: Py<PyAny>, scale: usize, recent: Recent<i128> },
     Text,
     LargeText,
     TextView,
     Binary,
     LargeBinary,
     BinaryView,
-    Date { class: Py<PyAny> },
+    Date { class: Py<PyAny>, recent: Recent<i32> },
     Timestamp { unit: TimeUnit, class: Py<PyAny>, zone: Zone },
     Duration { unit: TimeUnit, class: Py<PyAny> },
     YearMonth,
@@ -75,12 +77,14 @@ impl RowConverter {
     pub(crate) fn new(py: Python<'_>, schema: &Schema) -> PyResult<Self> {
         let column = |field: &Field| Ok((field.name().clone(), Conversion::new(py, field.data_type(), field.name())?));
         let columns = schema.fields().iter().map(|field| column(field)).collect::<PyResult<_>>()?;
-        Ok(Self { columns })
+        let names = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let is_flat = !schema.fields().iter().any(|field| field.data_type().is_nested());
+        Ok(Self { columns, class: RowClass::new(py, names, is_flat)? })
     }
 
     /// Appends the rows of `batch` to `rows`. Checks for signals per block of rows.
     pub(crate) fn convert<'py>(
-        &self,
+        &mut self,
         py: Python<'py>,
         batch: &RecordBatch,
         rows: &mut Vec<Bound<'py, PyTuple>>,
@@ -89,12 +93,13 @@ impl RowConverter {
             py.check_signals()?;
             let length = BLOCK.min(batch.num_rows() - start);
             let mut columns = Vec::with_capacity(self.columns.len());
-            for ((name, conversion), array) in self.columns.iter().zip(batch.columns()) {
+            for ((name, conversion), array) in self.columns.iter_mut().zip(batch.columns()) {
                 columns.push(conversion.objects(py, &array.slice(start, length), name)?.into_iter());
             }
             rows.reserve(length);
             for _ in 0..length {
-                rows.push(PyTuple::new(py, columns.iter_mut().map(Iterator::next))?);
+                let values = PyTuple::new(py, columns.iter_mut().map(Iterator::next))?;
+                rows.push(self.class.row(values)?);
             }
         }
         Ok(())
@@ -116,6 +121,7 @@ impl Conversion {
             DataType::Decimal128(_, scale) if *scale >= 0 => Self::Decimal {
                 class: py.import("decimal")?.getattr("Decimal")?.unbind(),
                 scale: usize::from(scale.unsigned_abs()),
+                recent: Recent::default(),
             },
             DataType::Utf8 => Self::Text,
             DataType::LargeUtf8 => Self::LargeText,
@@ -123,7 +129,7 @@ impl Conversion {
             DataType::Binary => Self::Binary,
             DataType::LargeBinary => Self::LargeBinary,
             DataType::BinaryView => Self::BinaryView,
-            DataType::Date32 => Self::Date { class: datetime("date")? },
+            DataType::Date32 => Self::Date { class: datetime("date")?, recent: Recent::default() },
             DataType::Timestamp(unit, zone) => Self::Timestamp {
                 unit: *unit,
                 class: datetime("datetime")?,
@@ -157,7 +163,7 @@ impl Conversion {
         })
     }
 
-    fn objects<'py>(&self, py: Python<'py>, array: &dyn Array, column: &str) -> Objects<'py> {
+    fn objects<'py>(&mut self, py: Python<'py>, array: &dyn Array, column: &str) -> Objects<'py> {
         match self {
             Self::Null => Ok(vec![py.None().into_bound(py); array.len()]),
             Self::Boolean => {
@@ -174,11 +180,14 @@ impl Conversion {
             Self::Float64 => {
                 primitive::<Float64Type>(py, array, column, |value| Ok(PyFloat::new(py, value).into_any()))
             }
-            Self::Decimal { class, scale } => {
+            Self::Decimal { class, scale, recent } => {
                 let (class, mut text) = (class.bind(py), String::new());
+                recent.reserve(array.len());
                 primitive::<Decimal128Type>(py, array, column, |value| {
-                    decimal_text(value, *scale, &mut text);
-                    class.call1((text.as_str(),))
+                    recent.get(py, value, value as usize, || {
+                        decimal_text(value, *scale, &mut text);
+                        class.call1((text.as_str(),))
+                    })
                 })
             }
             Self::Text => {
@@ -205,7 +214,13 @@ impl Conversion {
                 let binaries = array.as_binary_view_opt().ok_or_else(|| mismatch(py, array, column))?;
                 each(py, binaries.iter(), |value| Ok(PyBytes::new(py, value).into_any()))
             }
-            Self::Date { class } => dates(py, array, column, class.bind(py)),
+            Self::Date { class, recent } => {
+                let class = class.bind(py);
+                recent.reserve(array.len());
+                primitive::<Date32Type>(py, array, column, |days| {
+                    recent.get(py, days, days as usize, || date(py, class, i64::from(days), column))
+                })
+            }
             Self::Timestamp { unit, class, zone } => timestamps(py, array, column, *unit, class.bind(py), zone),
             Self::Duration { unit, class } => durations(py, array, column, *unit, class.bind(py)),
             Self::YearMonth => primitive::<IntervalYearMonthType>(py, array, column, |months| {
@@ -310,6 +325,48 @@ impl Zone {
     }
 }
 
+/// Objects made lately, by their value. Columns of days and amounts repeat themselves, and an object costs twenty times as
+/// much as a look.
+struct Recent<T> {
+    slots: Vec<Option<(T, Py<PyAny>)>>,
+}
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new() }
+    }
+}
+
+impl<T: Copy + Eq> Recent<T> {
+    /// Makes room for the objects of `length` values; a column that is longer than a block can have more.
+    fn reserve(&mut self, length: usize) {
+        let slots = 2 * length.next_power_of_two();
+        if self.slots.len() < slots {
+            self.slots.clear();
+            self.slots.resize_with(slots, || None);
+        }
+    }
+
+    fn get<'py>(
+        &mut self,
+        py: Python<'py>,
+        value: T,
+        hash: usize,
+        make: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let slot = hash & self.slots.len().wrapping_sub(1);
+        let Some(slot) = self.slots.get_mut(slot) else { return make() };
+        if let Some((known, object)) = slot
+            && *known == value
+        {
+            return Ok(object.bind(py).clone());
+        }
+        let made = make()?;
+        *slot = Some((value, made.clone().unbind()));
+        Ok(made)
+    }
+}
+
 /// Converts every value, nulls to `None`.
 fn each<'py, T>(
     py: Python<'py>,
@@ -333,12 +390,10 @@ fn primitive<'py, T: ArrowPrimitiveType>(
     each(py, array.iter(), convert)
 }
 
-fn dates<'py>(py: Python<'py>, array: &dyn Array, column: &str, class: &Bound<'py, PyAny>) -> Objects<'py> {
-    primitive::<Date32Type>(py, array, column, |days| {
-        let state = date_state(i64::from(days))
-            .ok_or_else(|| out_of_range(py, column, &format!("DATE of {days} days since 1970-01-01")))?;
-        class.call1((PyBytes::new(py, &state),))
-    })
+fn date<'py>(py: Python<'py>, class: &Bound<'py, PyAny>, days: i64, column: &str) -> PyResult<Bound<'py, PyAny>> {
+    let state =
+        date_state(days).ok_or_else(|| out_of_range(py, column, &format!("DATE of {days} days since 1970-01-01")))?;
+    class.call1((PyBytes::new(py, &state),))
 }
 
 fn timestamps<'py>(
@@ -387,11 +442,11 @@ fn structs<'py>(
     py: Python<'py>,
     array: &dyn Array,
     column: &str,
-    fields: &[(Py<PyString>, Conversion)],
+    fields: &mut [(Py<PyString>, Conversion)],
 ) -> Objects<'py> {
     let structs = array.as_struct_opt().ok_or_else(|| mismatch(py, array, column))?;
     let mut columns = Vec::with_capacity(fields.len());
-    for ((name, conversion), child) in fields.iter().zip(structs.columns()) {
+    for ((name, conversion), child) in fields.iter_mut().zip(structs.columns()) {
         columns.push((name.bind(py), conversion.objects(py, child, column)?.into_iter()));
     }
     let mut objects = Vec::with_capacity(structs.len());
