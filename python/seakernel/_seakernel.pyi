@@ -10,11 +10,13 @@ from seakernel.row import Row
 from seakernel.types import RequestOptions, ResultOptions, RetryOptions, TlsOptions
 
 __all__ = [
+    "ArrowParameters",
     "ArrowTable",
     "Column",
     "ExecutedStatement",
     "LocalServer",
     "Metadata",
+    "MultiRowInsert",
     "Parameter",
     "ResultStream",
     "Session",
@@ -22,12 +24,61 @@ __all__ = [
     "Statistics",
     "__version__",
     "forget_log_levels",
+    "has_named_markers",
+    "typed_parameters",
+    "with_native_markers",
 ]
 
 __version__: Final[str]
 
 def forget_log_levels() -> None:
     """Has log levels that were set since the last `connect` take effect now."""
+
+def has_named_markers(sql: str) -> bool:
+    """Tells whether the markers of `sql` are `:name` or `%(name)s`."""
+
+def typed_parameters(parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[str | None, str, str | None]]:
+    """Returns marker name, SQL type and text of each parameter, as they would be sent; raises as `Session.statement`."""
+
+def with_native_markers(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> str:
+    """Returns `sql` with `?` or `:name` in place of `%s` or `%(name)s`; what is quoted or a comment stays.
+
+    Raises:
+        ProgrammingError: styles are mixed, a marker has no parameter, a parameter has no marker, or there are more than 256.
+    """
+
+@final
+class MultiRowInsert:
+    """An INSERT of one row that can as well insert several; `executemany` is made of it."""
+
+    @staticmethod
+    def parse(sql: str) -> MultiRowInsert | None:
+        """Reads `INSERT INTO t [(columns)] VALUES (...)` of markers and constants; None for any other statement."""
+
+    @property
+    def markers(self) -> list[str | None]:
+        """Names of the row's markers in their order; None for `?`."""
+
+    def statement(self, rows: int) -> str:
+        """Returns the SQL that inserts so many rows. Named markers are then `:p1`, `:p2`, ... through all rows."""
+
+@final
+class ArrowParameters:
+    """The rows of an Arrow stream as parameter sets; iterating gives lists of rows."""
+
+    def __new__(cls, stream: object) -> Self:
+        """Takes over the stream of an object with `__arrow_c_stream__`.
+
+        Raises:
+            NotSupportedError: no SQL type of a parameter holds a column's Arrow type exactly.
+        """
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """Name and SQL type of each column."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> list[Row]: ...
 
 @final
 class Parameter:

@@ -7,8 +7,9 @@ import weakref
 from typing import TYPE_CHECKING
 
 from seakernel import exceptions
-from seakernel._seakernel import Session
+from seakernel._seakernel import Session, with_native_markers
 from seakernel.exceptions import InterfaceError, NotSupportedError, ProgrammingError
+from seakernel.executemany import batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from seakernel._seakernel import Column, Metadata, ResultStream, Statement, Statistics
     from seakernel.row import Row
     from seakernel.types import (
+        ArrowStreamExportable,
         DescriptionColumn,
         Parameters,
         RequestOptions,
@@ -327,11 +329,14 @@ class Cursor:
         `statement_id` names the statement that failed.
 
         Args:
-            operation: SQL text with `:name` or `?` markers, never both.
-            parameters: Mapping for `:name` or sequence for `?`. Types are inferred: bool BOOLEAN; int INT, BIGINT or
-                DECIMAL(p,0); float DOUBLE; str STRING; bytes BINARY; Decimal DECIMAL(p,s); date DATE; naive datetime
-                TIMESTAMP_NTZ and aware datetime TIMESTAMP, both exact; timedelta INTERVAL DAY TO SECOND; None VOID.
-                `Parameter(value, sql_type)` names another type. Lists and dicts are refused, as by the server.
+            operation: SQL text with markers of one style: `:name` or `%(name)s` for a mapping, `?` or `%s` for a
+                sequence. Beside `%` markers, `%%` is one percent sign. Markers in texts and comments are none.
+            parameters: Mapping or sequence, of 256 values at most, one for each marker. Types are inferred: bool BOOLEAN;
+                int INT, BIGINT or DECIMAL(p,0); float DOUBLE; str and UUID STRING; bytes BINARY; Decimal DECIMAL(p,s);
+                date DATE; naive datetime TIMESTAMP_NTZ and aware datetime TIMESTAMP, both exact; timedelta INTERVAL DAY
+                TO SECOND; None VOID; scalars of NumPy like those of Python. `Parameter(value, sql_type)` names another
+                type, and so do databricks-sql-connector's `StringParameter` and the like. Lists and dicts are refused, as
+                by the server: pass JSON text and write `from_json(:name, 'ARRAY<INT>')`.
             row_limit: Most rows the server returns; `truncated` tells whether it cut the result.
 
         Returns:
@@ -340,6 +345,12 @@ class Cursor:
         Raises:
             Error: by SQLSTATE class where the statement failed; see `seakernel.exceptions`.
         """
+        if parameters is not None:
+            self._open_session()
+            operation = with_native_markers(operation, parameters)
+        return self._execute(operation, parameters, row_limit)
+
+    def _execute(self, operation: str, parameters: Parameters | None, row_limit: int | None = None) -> Cursor:
         session = self._open_session()
         self._clear()
         statement = session.statement(operation, parameters, row_limit)
@@ -355,18 +366,37 @@ class Cursor:
             self._rowcount = _row_count(result)
         return self
 
-    def executemany(self, operation: str, seq_of_parameters: Iterable[Parameters]) -> Cursor:
-        """Runs one statement per set of parameters, one after another; stops at the first failure.
+    def executemany(self, operation: str, seq_of_parameters: Iterable[Parameters] | ArrowStreamExportable) -> Cursor:
+        """Runs a statement for each set of parameters, in their order; stops at the first failure.
+
+        An `INSERT INTO t [(columns)] VALUES (...)` of markers and constants is sent for many sets at once, as rows of one
+        VALUES with up to 256 parameters, where that inserts exactly what one statement for each set would. Without sets
+        nothing is sent.
+
+        Args:
+            operation: As in `execute`.
+            seq_of_parameters: Mappings or sequences, of which a generator is read as it goes; or anything that exports an
+                Arrow stream, such as a table of pyarrow, polars or pandas: each row is a set, with the types of its
+                schema, matched to `:name` by name and to `?` by position.
 
         Returns:
             This cursor: `rowcount` is the sum, and the result is that of the last statement.
+
+        Raises:
+            Error: as `execute` does; the message and `applied_sets` say how many sets were applied before.
         """
         self._open_session()
         self._clear()
-        total = 0
-        for parameters in seq_of_parameters:
-            self.execute(operation, parameters)
-            total = -1 if self._rowcount < 0 or total < 0 else total + self._rowcount
+        total = applied = sent = 0
+        try:
+            for batch in batches(operation, seq_of_parameters):
+                sent += batch.set_count
+                self._execute(batch.operation, batch.parameters)
+                applied = sent
+                total = -1 if self._rowcount < 0 or total < 0 else total + self._rowcount
+        except exceptions.Error as failure:
+            _tell_applied(failure, applied, sent - applied)
+            raise
         self._rowcount = total
         return self
 
@@ -513,6 +543,16 @@ def _type_code(column: Column) -> str:
         year_month = "YEAR" in column.type_text or "MONTH" in column.type_text
         return "interval_year_month" if year_month else "interval_day_time"
     return _TYPE_CODES.get(column.type_name, column.type_name.lower())
+
+
+def _tell_applied(failure: exceptions.Error, applied: int, failed: int) -> None:
+    """Has a failure of `executemany` say what became of the parameter sets, `failed` of which were sent with it."""
+    # What the server ran and refused changed nothing; of any other failure the server's part is not known.
+    outcome = "were not" if failure.kind in {"Sql", "InvalidArgument"} else "may have been"
+    what = f"the next {failed} {outcome} applied, and no more were sent" if failed else "no more were sent"
+    failure.applied_sets = applied
+    failure.message += f"; of the parameter sets, the first {applied} were applied, {what}"
+    failure.args = (failure.message,)
 
 
 def _row_count(result: ResultStream) -> int:

@@ -7,7 +7,7 @@ use arrow_array::types::{
     ArrowPrimitiveType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationMillisecondType,
     DurationNanosecondType, DurationSecondType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
     IntervalDayTimeType, IntervalYearMonthType, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::{NullBuffer, OffsetBuffer};
@@ -43,6 +43,10 @@ enum Conversion {
     Int16,
     Int32,
     Int64,
+    UInt8,
+    UInt16,
+    UInt32,
+    UInt64,
     Float32,
     Float64,
     Decimal { class: Py<PyAny>, scale: usize, recent: Recent<i128> },
@@ -116,6 +120,10 @@ impl Conversion {
             DataType::Int16 => Self::Int16,
             DataType::Int32 => Self::Int32,
             DataType::Int64 => Self::Int64,
+            DataType::UInt8 => Self::UInt8,
+            DataType::UInt16 => Self::UInt16,
+            DataType::UInt32 => Self::UInt32,
+            DataType::UInt64 => Self::UInt64,
             DataType::Float32 => Self::Float32,
             DataType::Float64 => Self::Float64,
             DataType::Decimal128(_, scale) if *scale >= 0 => Self::Decimal {
@@ -174,6 +182,10 @@ impl Conversion {
             Self::Int16 => primitive::<Int16Type>(py, array, column, |value| value.into_bound_py_any(py)),
             Self::Int32 => primitive::<Int32Type>(py, array, column, |value| value.into_bound_py_any(py)),
             Self::Int64 => primitive::<Int64Type>(py, array, column, |value| value.into_bound_py_any(py)),
+            Self::UInt8 => primitive::<UInt8Type>(py, array, column, |value| value.into_bound_py_any(py)),
+            Self::UInt16 => primitive::<UInt16Type>(py, array, column, |value| value.into_bound_py_any(py)),
+            Self::UInt32 => primitive::<UInt32Type>(py, array, column, |value| value.into_bound_py_any(py)),
+            Self::UInt64 => primitive::<UInt64Type>(py, array, column, |value| value.into_bound_py_any(py)),
             Self::Float32 => {
                 primitive::<Float32Type>(py, array, column, |value| Ok(PyFloat::new(py, f64::from(value)).into_any()))
             }
