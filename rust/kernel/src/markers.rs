@@ -248,8 +248,8 @@ fn format_marker(text: &str) -> Option<(Token<'_>, usize)> {
 pub fn with_native_markers<'a>(sql: &'a str, given: Given<'_>) -> Result<Cow<'a, str>> {
     let found = Found::new(sql);
     let (count, style) = match given {
-        Given::Positional(count) => (count, found.style("a sequence", &found.positional(), &found.named())?),
-        Given::Named(names) => (names.len(), found.style("a mapping", &found.named(), &found.positional())?),
+        Given::Positional(count) => (count, style("a sequence", &found.positional(), &found.named())?),
+        Given::Named(names) => (names.len(), style("a mapping", &found.named(), &found.positional())?),
     };
     if count > MAX_PARAMETERS {
         return Err(invalid(format!("the statement has {count} parameters; the server takes {MAX_PARAMETERS}")));
@@ -305,37 +305,6 @@ impl<'a> Found<'a> {
             native: (self.count(|token| matches!(token, Token::Colon { is_certain: true, .. })), ":name"),
             format: (self.count(|token| matches!(token, Token::NamedFormat(_))), "%(name)s"),
         }
-    }
-
-    /// Decides on the style; `fitting` are the markers for what is given, `other` those of the other shape.
-    fn style(&self, given: &str, fitting: &Written, other: &Written) -> Result<Style> {
-        let mixed = |first: &str, second: &str| {
-            Err(invalid(format!(
-                "the statement has both `{first}` and `{second}` markers; use one style (a remainder is written with a \
-                 space, `a % s`)"
-            )))
-        };
-        if fitting.native.0 > 0 && other.native.0 > 0 {
-            return mixed(fitting.native.1, other.native.1);
-        }
-        if fitting.native.0 > 0 && fitting.format.0 > 0 {
-            return mixed(fitting.native.1, fitting.format.1);
-        }
-        if fitting.format.0 > 0 && other.format.0 > 0 {
-            return mixed(fitting.format.1, other.format.1);
-        }
-        if fitting.format.0 > 0 && other.native.0 > 0 {
-            return mixed(fitting.format.1, other.native.1);
-        }
-        if fitting.native.0 + fitting.format.0 == 0
-            && let Some((_, unfit)) = [other.native, other.format].into_iter().find(|(count, _)| *count > 0)
-        {
-            return Err(invalid(format!(
-                "the statement has `{unfit}` markers, and its parameters are {given}; write `{}` or `{}`, or pass the other",
-                fitting.native.1, fitting.format.1
-            )));
-        }
-        Ok(if fitting.format.0 > 0 { Style::Format } else { Style::Native })
     }
 
     fn check_count(&self, given: usize, style: Style) -> Result<()> {
@@ -404,6 +373,37 @@ impl<'a> Found<'a> {
         sql.push_str(self.sql.get(copied..).unwrap_or_default());
         Ok(sql)
     }
+}
+
+/// Decides on the style; `fitting` are the markers for what is given, `other` those of the other shape.
+fn style(given: &str, fitting: &Written, other: &Written) -> Result<Style> {
+    let mixed = |first: &str, second: &str| {
+        Err(invalid(format!(
+            "the statement has both `{first}` and `{second}` markers; use one style (a remainder is written with a \
+             space, `a % s`)"
+        )))
+    };
+    if fitting.native.0 > 0 && other.native.0 > 0 {
+        return mixed(fitting.native.1, other.native.1);
+    }
+    if fitting.native.0 > 0 && fitting.format.0 > 0 {
+        return mixed(fitting.native.1, fitting.format.1);
+    }
+    if fitting.format.0 > 0 && other.format.0 > 0 {
+        return mixed(fitting.format.1, other.format.1);
+    }
+    if fitting.format.0 > 0 && other.native.0 > 0 {
+        return mixed(fitting.format.1, other.native.1);
+    }
+    if fitting.native.0 + fitting.format.0 == 0
+        && let Some((_, unfit)) = [other.native, other.format].into_iter().find(|(count, _)| *count > 0)
+    {
+        return Err(invalid(format!(
+            "the statement has `{unfit}` markers, and its parameters are {given}; write `{}` or `{}`, or pass the other",
+            fitting.native.1, fitting.format.1
+        )));
+    }
+    Ok(if fitting.format.0 > 0 { Style::Format } else { Style::Native })
 }
 
 fn invalid(message: String) -> Error {

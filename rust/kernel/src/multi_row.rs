@@ -1,5 +1,7 @@
 //! Statements that insert one row and can as well insert several.
 
+use std::fmt::Write;
+
 use crate::markers::{Token, Tokens};
 
 /// An `INSERT INTO t [(columns)] VALUES (...)` whose one row is of markers and constants.
@@ -77,7 +79,8 @@ impl MultiRowInsert {
                     Item::Marker(None) => sql.push('?'),
                     Item::Marker(Some(_)) => {
                         number += 1;
-                        sql.push_str(&format!(":p{number}"));
+                        // Writing into a `String` cannot fail.
+                        let _ = write!(sql, ":p{number}");
                     }
                     Item::Constant(text) => sql.push_str(text),
                 }

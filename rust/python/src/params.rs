@@ -66,11 +66,11 @@ pub(crate) fn has_named_markers(sql: &str) -> bool {
     seakernel::has_named_markers(sql)
 }
 
+type NameTypeText = (Option<String>, String, Option<String>);
+
 /// Returns name, SQL type and text of each parameter.
 #[pyfunction]
-pub(crate) fn typed_parameters(
-    parameters: Bound<'_, PyAny>,
-) -> PyResult<Vec<(Option<String>, String, Option<String>)>> {
+pub(crate) fn typed_parameters(parameters: Bound<'_, PyAny>) -> PyResult<Vec<NameTypeText>> {
     let parameters = self::parameters(Some(&parameters))?;
     let text = |value: Option<&str>| value.map(str::to_owned);
     Ok(parameters
@@ -202,7 +202,7 @@ fn connector_parameter(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed>
     Ok(Typed { sql_type, text })
 }
 
-/// Returns the Python value that a NumPy scalar stands for, where that is exact and of the same kind.
+/// Returns the Python value that a scalar of `numpy` stands for, where that is exact and of the same kind.
 fn numpy_scalar<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     if value.get_type().module()?.to_cow()? != "numpy" || !value.hasattr("item")? || value.hasattr("__len__")? {
         return Ok(None);

@@ -192,16 +192,7 @@ impl Conversion {
             Self::Float64 => {
                 primitive::<Float64Type>(py, array, column, |value| Ok(PyFloat::new(py, value).into_any()))
             }
-            Self::Decimal { class, scale, recent } => {
-                let (class, mut text) = (class.bind(py), String::new());
-                recent.reserve(array.len());
-                primitive::<Decimal128Type>(py, array, column, |value| {
-                    recent.get(py, value, value as usize, || {
-                        decimal_text(value, *scale, &mut text);
-                        class.call1((text.as_str(),))
-                    })
-                })
-            }
+            Self::Decimal { class, scale, recent } => decimals(py, array, column, class.bind(py), *scale, recent),
             Self::Text => {
                 let texts = array.as_string_opt::<i32>().ok_or_else(|| mismatch(py, array, column))?;
                 each(py, texts.iter(), |value| Ok(PyString::new(py, value).into_any()))
@@ -226,13 +217,7 @@ impl Conversion {
                 let binaries = array.as_binary_view_opt().ok_or_else(|| mismatch(py, array, column))?;
                 each(py, binaries.iter(), |value| Ok(PyBytes::new(py, value).into_any()))
             }
-            Self::Date { class, recent } => {
-                let class = class.bind(py);
-                recent.reserve(array.len());
-                primitive::<Date32Type>(py, array, column, |days| {
-                    recent.get(py, days, days as usize, || date(py, class, i64::from(days), column))
-                })
-            }
+            Self::Date { class, recent } => dates(py, array, column, class.bind(py), recent),
             Self::Timestamp { unit, class, zone } => timestamps(py, array, column, *unit, class.bind(py), zone),
             Self::Duration { unit, class } => durations(py, array, column, *unit, class.bind(py)),
             Self::YearMonth => primitive::<IntervalYearMonthType>(py, array, column, |months| {
@@ -373,9 +358,9 @@ impl<T: Copy + Eq> Recent<T> {
         {
             return Ok(object.bind(py).clone());
         }
-        let made = make()?;
-        *slot = Some((value, made.clone().unbind()));
-        Ok(made)
+        let object = make()?;
+        *slot = Some((value, object.clone().unbind()));
+        Ok(object)
     }
 }
 
@@ -402,10 +387,39 @@ fn primitive<'py, T: ArrowPrimitiveType>(
     each(py, array.iter(), convert)
 }
 
-fn date<'py>(py: Python<'py>, class: &Bound<'py, PyAny>, days: i64, column: &str) -> PyResult<Bound<'py, PyAny>> {
-    let state =
-        date_state(days).ok_or_else(|| out_of_range(py, column, &format!("DATE of {days} days since 1970-01-01")))?;
-    class.call1((PyBytes::new(py, &state),))
+fn decimals<'py>(
+    py: Python<'py>,
+    array: &dyn Array,
+    column: &str,
+    class: &Bound<'py, PyAny>,
+    scale: usize,
+    recent: &mut Recent<i128>,
+) -> Objects<'py> {
+    let mut text = String::new();
+    recent.reserve(array.len());
+    primitive::<Decimal128Type>(py, array, column, |value| {
+        recent.get(py, value, value as usize, || {
+            decimal_text(value, scale, &mut text);
+            class.call1((text.as_str(),))
+        })
+    })
+}
+
+fn dates<'py>(
+    py: Python<'py>,
+    array: &dyn Array,
+    column: &str,
+    class: &Bound<'py, PyAny>,
+    recent: &mut Recent<i32>,
+) -> Objects<'py> {
+    recent.reserve(array.len());
+    primitive::<Date32Type>(py, array, column, |days| {
+        recent.get(py, days, days as usize, || {
+            let state = date_state(i64::from(days))
+                .ok_or_else(|| out_of_range(py, column, &format!("DATE of {days} days since 1970-01-01")))?;
+            class.call1((PyBytes::new(py, &state),))
+        })
+    })
 }
 
 fn timestamps<'py>(
