@@ -258,6 +258,10 @@ class ResultStream:
         """Rows of the whole result as announced by the server, None where it did not say."""
 
     @property
+    def fetched_row_count(self) -> int:
+        """Rows handed over so far, in any form; those of a stream taken over by another library are not counted."""
+
+    @property
     def truncated(self) -> bool:
         """Whether a row or byte limit cut the result."""
 

@@ -213,6 +213,17 @@ class Connection:
         """Returns what lists catalogs, schemas, tables and the like, as Arrow tables."""
         return self._open_session().metadata()
 
+    @property
+    def autocommit(self) -> bool:
+        """True: every statement is committed by itself. Setting it to anything else raises `NotSupportedError`."""
+        return True
+
+    @autocommit.setter
+    def autocommit(self, value: bool) -> None:
+        self._open_session()
+        if value is not True:
+            raise NotSupportedError("there are no transactions; `autocommit` can only be True", kind="InvalidArgument")
+
     def commit(self) -> None:
         """Does nothing: every statement is committed by itself."""
         self._open_session()
@@ -300,6 +311,15 @@ class Cursor:
     def rowcount(self) -> int:
         """Rows of the result, or rows that INSERT, UPDATE, DELETE or MERGE changed; -1 where unknown."""
         return self._rowcount
+
+    @property
+    def rownumber(self) -> int | None:
+        """Rows of the result that were fetched, which is the index of the next one; None without a result."""
+        return None if self._result is None else self._result.fetched_row_count
+
+    @property
+    def lastrowid(self) -> None:
+        """None: the warehouse has no row ids."""
 
     @property
     def statement_id(self) -> str | None:
@@ -460,9 +480,11 @@ class Cursor:
 
     def setinputsizes(self, sizes: object) -> None:
         """Does nothing, as PEP 249 allows."""
+        self._open_session()
 
     def setoutputsize(self, size: int, column: int | None = None) -> None:
         """Does nothing, as PEP 249 allows."""
+        self._open_session()
 
     def _clear(self) -> None:
         result, self._result = self._result, None
