@@ -31,6 +31,11 @@ EXCEPTIONS = [
     "NotSupportedError",
 ]
 
+MERGE = (
+    "MERGE INTO main.default.counted AS t USING VALUES (3), (9) AS s(id) ON t.id = s.id "
+    "WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id)"
+)
+
 # Module interface
 
 
@@ -150,11 +155,7 @@ def test_rowcount(cursor: Cursor) -> None:
         ("CREATE OR REPLACE TABLE main.default.counted (id INT, name STRING)", -1),
         ("INSERT INTO main.default.counted VALUES (1, 'a'), (2, 'b'), (3, 'c')", 3),
         ("UPDATE main.default.counted SET name = 'z' WHERE id > 1", 2),
-        (
-            "MERGE INTO main.default.counted AS t USING VALUES (3), (9) AS s(id) ON t.id = s.id"
-            + " WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id)",
-            2,
-        ),
+        (MERGE, 2),
         ("DELETE FROM main.default.counted WHERE id = 1", 1),
         ("DELETE FROM main.default.counted WHERE id = 1", 0),
         ("SELECT * FROM main.default.counted", 2),
