@@ -11,7 +11,7 @@ CARGO_FUZZ_VERSION := 0.13.2
 RUST_SOURCES := $(shell find rust -path '*/tests' -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed) pyproject.toml
 
-.PHONY: help demo test test-rust test-python check check-rust check-python bench wheel develop format clean
+.PHONY: help demo test test-rust test-python check check-rust check-python bench bench-rows wheel develop format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,10 @@ bench: $(VENV)/wheel ## decode (criterion) and fetch beside the peers; BENCH=--s
 	$(BIN)/python -m pip install --quiet --group bench
 	cargo bench -p seakernel-benches
 	$(BIN)/python benches/peers/fetch.py $(BENCH)
+
+bench-rows: $(VENV)/wheel ## a million rows as Python objects beside databricks-sql-connector; BENCH=--save keeps them
+	$(BIN)/python -m pip install --quiet --group bench
+	$(BIN)/python benches/peers/rows.py $(BENCH)
 
 wheel: dist/.built ## build the wheel into dist/
 

@@ -4,7 +4,7 @@ Example:
     >>> import seakernel
     >>> with seakernel.connect("local") as connection, connection.cursor() as cursor:
     ...     cursor.execute("SELECT :greeting AS greeting", {"greeting": "hello"}).fetchall()
-    [('hello',)]
+    [Row(greeting='hello')]
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from seakernel.exceptions import (
     ServerOperationError,
     Warning,  # noqa: A004 - PEP 249 gives the name
 )
+from seakernel.row import Row
 from seakernel.types import (
     BINARY,
     DATETIME,
@@ -91,6 +92,7 @@ __all__ = [
     "ResultOptions",
     "ResultStream",
     "RetryOptions",
+    "Row",
     "ServerOperationError",
     "Session",
     "Statement",

@@ -6,14 +6,17 @@ from typing import Any, Final, Literal, final
 import pyarrow as pa
 from typing_extensions import Self
 
+from seakernel.row import Row
 from seakernel.types import RequestOptions, ResultOptions, RetryOptions, TlsOptions
 
 __all__ = [
+    "ArrowParameters",
     "ArrowTable",
     "Column",
     "ExecutedStatement",
     "LocalServer",
     "Metadata",
+    "MultiRowInsert",
     "Parameter",
     "ResultStream",
     "Session",
@@ -21,12 +24,61 @@ __all__ = [
     "Statistics",
     "__version__",
     "forget_log_levels",
+    "has_named_markers",
+    "typed_parameters",
+    "with_native_markers",
 ]
 
 __version__: Final[str]
 
 def forget_log_levels() -> None:
     """Has log levels that were set since the last `connect` take effect now."""
+
+def has_named_markers(sql: str) -> bool:
+    """Tells whether the markers of `sql` are `:name` or `%(name)s`."""
+
+def typed_parameters(parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[str | None, str, str | None]]:
+    """Returns marker name, SQL type and text of each parameter, as they would be sent; raises as `Session.statement`."""
+
+def with_native_markers(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> str:
+    """Returns `sql` with `?` or `:name` in place of `%s` or `%(name)s`; what is quoted or a comment stays.
+
+    Raises:
+        ProgrammingError: styles are mixed, a marker has no parameter, a parameter has no marker, or there are more than 256.
+    """
+
+@final
+class MultiRowInsert:
+    """An INSERT of one row that can as well insert several; `executemany` is made of it."""
+
+    @staticmethod
+    def parse(sql: str) -> MultiRowInsert | None:
+        """Reads `INSERT INTO t [(columns)] VALUES (...)` of markers and constants; None for any other statement."""
+
+    @property
+    def markers(self) -> list[str | None]:
+        """Names of the row's markers in their order; None for `?`."""
+
+    def statement(self, rows: int) -> str:
+        """Returns the SQL that inserts so many rows. Named markers are then `:p1`, `:p2`, ... through all rows."""
+
+@final
+class ArrowParameters:
+    """The rows of an Arrow stream as parameter sets; iterating gives lists of rows."""
+
+    def __new__(cls, stream: object) -> Self:
+        """Takes over the stream of an object with `__arrow_c_stream__`.
+
+        Raises:
+            NotSupportedError: no SQL type of a parameter holds a column's Arrow type exactly.
+        """
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """Name and SQL type of each column."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> list[Row]: ...
 
 @final
 class Parameter:
@@ -206,6 +258,10 @@ class ResultStream:
         """Rows of the whole result as announced by the server, None where it did not say."""
 
     @property
+    def fetched_row_count(self) -> int:
+        """Rows handed over so far, in any form; those of a stream taken over by another library are not counted."""
+
+    @property
     def truncated(self) -> bool:
         """Whether a row or byte limit cut the result."""
 
@@ -220,8 +276,8 @@ class ResultStream:
     def statistics(self) -> Statistics:
         """What fetching has cost up to the last call that received something."""
 
-    def rows(self, max_rows: int | None = None) -> list[tuple[Any, ...]]:
-        """Returns the next rows as tuples.
+    def rows(self, max_rows: int | None = None) -> list[Row]:
+        """Returns the next rows, tuples that know their columns.
 
         SQL types become: BOOLEAN bool; whole numbers int; FLOAT and DOUBLE float; DECIMAL `decimal.Decimal`, exact; STRING
         str; BINARY bytes; DATE `datetime.date`; TIMESTAMP `datetime.datetime` in the session's zone (`timezone.utc` for
@@ -271,11 +327,11 @@ class ResultStream:
     def next_pyarrow_batch(self) -> pa.RecordBatch | None:
         """Returns the next rows as they came, like `next_batch`, as a `pyarrow.RecordBatch`; None after the last one."""
 
-    def peek(self) -> tuple[Any, ...] | None:
+    def peek(self) -> Row | None:
         """Returns the next row without moving on; None after the last one. Raises as `rows` does."""
 
     def __iter__(self) -> Self: ...
-    def __next__(self) -> tuple[Any, ...]: ...
+    def __next__(self) -> Row: ...
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Hands the remaining rows over as an Arrow stream that downloads while it is read. Works once.
 

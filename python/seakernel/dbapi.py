@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from seakernel import exceptions
-from seakernel._seakernel import Session
+from seakernel._seakernel import Session, with_native_markers
 from seakernel.exceptions import InterfaceError, NotSupportedError, ProgrammingError
+from seakernel.executemany import batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from seakernel._seakernel import Column, Metadata, ResultStream, Statement, Statistics
+    from seakernel.row import Row
     from seakernel.types import (
+        ArrowStreamExportable,
         DescriptionColumn,
         Parameters,
         RequestOptions,
@@ -164,6 +167,17 @@ class Connection:
         """Returns what lists catalogs, schemas, tables and the like, as Arrow tables."""
         return self._open_session().metadata()
 
+    @property
+    def autocommit(self) -> bool:
+        """True: every statement is committed by itself. Setting it to anything else raises `NotSupportedError`."""
+        return True
+
+    @autocommit.setter
+    def autocommit(self, value: bool) -> None:
+        self._open_session()
+        if value is not True:
+            raise NotSupportedError("there are no transactions; `autocommit` can only be True", kind="InvalidArgument")
+
     def commit(self) -> None:
         """Does nothing: every statement is committed by itself."""
         self._open_session()
@@ -254,6 +268,15 @@ class Cursor:
         return self._rowcount
 
     @property
+    def rownumber(self) -> int | None:
+        """Rows of the result that were fetched, which is the index of the next one; None without a result."""
+        return None if self._result is None else self._result.fetched_row_count
+
+    @property
+    def lastrowid(self) -> None:
+        """None: the warehouse has no row ids."""
+
+    @property
     def statement_id(self) -> str | None:
         """The server's id of the running or last statement, also after a failure; None until the server has named it."""
         statement = self._statement
@@ -289,11 +312,14 @@ class Cursor:
         `statement_id` names the statement that failed.
 
         Args:
-            operation: SQL text with `:name` or `?` markers, never both.
-            parameters: Mapping for `:name` or sequence for `?`. Types are inferred: bool BOOLEAN; int INT, BIGINT or
-                DECIMAL(p,0); float DOUBLE; str STRING; bytes BINARY; Decimal DECIMAL(p,s); date DATE; naive datetime
-                TIMESTAMP_NTZ and aware datetime TIMESTAMP, both exact; timedelta INTERVAL DAY TO SECOND; None VOID.
-                `Parameter(value, sql_type)` names another type. Lists and dicts are refused, as by the server.
+            operation: SQL text with markers of one style: `:name` or `%(name)s` for a mapping, `?` or `%s` for a
+                sequence. Beside `%` markers, `%%` is one percent sign. Markers in texts and comments are none.
+            parameters: Mapping or sequence, of 256 values at most, one for each marker. Types are inferred: bool BOOLEAN;
+                int INT, BIGINT or DECIMAL(p,0); float DOUBLE; str and UUID STRING; bytes BINARY; Decimal DECIMAL(p,s);
+                date DATE; naive datetime TIMESTAMP_NTZ and aware datetime TIMESTAMP, both exact; timedelta INTERVAL DAY
+                TO SECOND; None VOID; scalars of NumPy like those of Python. `Parameter(value, sql_type)` names another
+                type, and so do databricks-sql-connector's `StringParameter` and the like. Lists and dicts are refused, as
+                by the server: pass JSON text and write `from_json(:name, 'ARRAY<INT>')`.
             row_limit: Most rows the server returns; `truncated` tells whether it cut the result.
             timeout: Longest wait for the statement to succeed, in seconds; None waits for as long as it takes. Reading the
                 result is not limited. On expiry the statement is cancelled on the server: at once where the server has
@@ -307,6 +333,19 @@ class Cursor:
             OperationalError: `timeout` is over (kind `Timeout`, SQLSTATE HYT00).
             Error: by SQLSTATE class where the statement failed; see `seakernel.exceptions`.
         """
+        if parameters is not None:
+            self._open_session()
+            operation = with_native_markers(operation, parameters)
+        return self._execute(operation, parameters, row_limit, timeout, query_tags)
+
+    def _execute(
+        self,
+        operation: str,
+        parameters: Parameters | None,
+        row_limit: int | None,
+        timeout: float | None,
+        query_tags: Mapping[str, str | None] | None,
+    ) -> Cursor:
         session = self._open_session()
         self._clear()
         tags = None if query_tags is None else list(query_tags.items())
@@ -328,18 +367,46 @@ class Cursor:
             self._rowcount = _row_count(result)
         return self
 
-    def executemany(self, operation: str, seq_of_parameters: Iterable[Parameters]) -> Cursor:
-        """Runs one statement per set of parameters, one after another; stops at the first failure.
+    def executemany(
+        self,
+        operation: str,
+        seq_of_parameters: Iterable[Parameters] | ArrowStreamExportable,
+        *,
+        timeout: float | None = None,
+        query_tags: Mapping[str, str | None] | None = None,
+    ) -> Cursor:
+        """Runs a statement for each set of parameters, in their order; stops at the first failure.
+
+        An `INSERT INTO t [(columns)] VALUES (...)` of markers and constants is sent for many sets at once, as rows of one
+        VALUES with up to 256 parameters, where that inserts exactly what one statement for each set would. Without sets
+        nothing is sent.
+
+        Args:
+            operation: As in `execute`.
+            seq_of_parameters: Mappings or sequences, of which a generator is read as it goes; or anything that exports an
+                Arrow stream, such as a table of pyarrow, polars or pandas: each row is a set, with the types of its
+                schema, matched to `:name` by name and to `?` by position.
+            timeout: As in `execute`, of each statement.
+            query_tags: As in `execute`, of each statement.
 
         Returns:
             This cursor: `rowcount` is the sum, and the result is that of the last statement.
+
+        Raises:
+            Error: as `execute` does; the message and `applied_sets` say how many sets were applied before.
         """
         self._open_session()
         self._clear()
-        total = 0
-        for parameters in seq_of_parameters:
-            self.execute(operation, parameters)
-            total = -1 if self._rowcount < 0 or total < 0 else total + self._rowcount
+        total = applied = sent = 0
+        try:
+            for batch in batches(operation, seq_of_parameters):
+                sent += batch.set_count
+                self._execute(batch.operation, batch.parameters, None, timeout, query_tags)
+                applied = sent
+                total = -1 if self._rowcount < 0 or total < 0 else total + self._rowcount
+        except exceptions.Error as failure:
+            _tell_applied(failure, applied, sent - applied)
+            raise
         self._rowcount = total
         return self
 
@@ -356,15 +423,15 @@ class Cursor:
         elif result is not None:
             result.cancel()
 
-    def fetchone(self) -> tuple[Any, ...] | None:
+    def fetchone(self) -> Row | None:
         """Returns the next row, None after the last one."""
         return next(self._open_result(), None)
 
-    def fetchmany(self, size: int | None = None) -> list[tuple[Any, ...]]:
+    def fetchmany(self, size: int | None = None) -> list[Row]:
         """Returns the next `size` rows (default `arraysize`), fewer at the end, an empty list after the last one."""
         return self._open_result().rows(self._checked_size(size))
 
-    def fetchall(self) -> list[tuple[Any, ...]]:
+    def fetchall(self) -> list[Row]:
         """Returns all remaining rows.
 
         A value that Python cannot hold, such as a date after the year 9999, raises `DataError` and no row is lost.
@@ -403,9 +470,11 @@ class Cursor:
 
     def setinputsizes(self, sizes: object) -> None:
         """Does nothing, as PEP 249 allows."""
+        self._open_session()
 
     def setoutputsize(self, size: int, column: int | None = None) -> None:
         """Does nothing, as PEP 249 allows."""
+        self._open_session()
 
     def _clear(self) -> None:
         result, self._result = self._result, None
@@ -444,8 +513,8 @@ class Cursor:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> tuple[Any, ...]:
-        return next(self._open_result())
+    def __next__(self) -> Row:
+        return next(self._result or self._open_result())
 
     def __enter__(self) -> Self:
         self._open_session()
@@ -468,6 +537,16 @@ def _type_code(column: Column) -> str:
         year_month = "YEAR" in column.type_text or "MONTH" in column.type_text
         return "interval_year_month" if year_month else "interval_day_time"
     return _TYPE_CODES.get(column.type_name, column.type_name.lower())
+
+
+def _tell_applied(failure: exceptions.Error, applied: int, failed: int) -> None:
+    """Has a failure of `executemany` say what became of the parameter sets, `failed` of which were sent with it."""
+    # What the server ran and refused changed nothing; of any other failure the server's part is not known.
+    outcome = "were not" if failure.kind in {"Sql", "InvalidArgument"} else "may have been"
+    what = f"the next {failed} {outcome} applied, and no more were sent" if failed else "no more were sent"
+    failure.applied_sets = applied
+    failure.message += f"; of the parameter sets, the first {applied} were applied, {what}"
+    failure.args = (failure.message,)
 
 
 def _row_count(result: ResultStream) -> int:

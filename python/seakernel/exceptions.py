@@ -46,6 +46,7 @@ class Error(Exception):
         chunk_index: Index of the result chunk concerned.
         attempts: Requests sent; 0 where the failure is not about a request.
         elapsed_s: Seconds from the first request to the failure.
+        applied_sets: After a failed `executemany`, how many parameter sets were applied for certain.
         retryable: True where the same call may succeed later. Never true for a statement that the server may have run.
     """
 
@@ -61,6 +62,7 @@ class Error(Exception):
         chunk_index: int | None = None,
         attempts: int = 0,
         elapsed_s: float | None = None,
+        applied_sets: int | None = None,
         retryable: bool = False,
     ) -> None:
         super().__init__(message)
@@ -73,6 +75,7 @@ class Error(Exception):
         self.chunk_index = chunk_index
         self.attempts = attempts
         self.elapsed_s = elapsed_s
+        self.applied_sets = applied_sets
         self.retryable = retryable
         self.sql_excerpt: str | None = None
 

@@ -120,16 +120,6 @@ def test_statements_without_rows(connection: Connection, cursor: Cursor) -> None
     assert cursor.rowcount == 1
 
 
-def test_executemany_sums_the_rows(cursor: Cursor) -> None:
-    cursor.execute("CREATE OR REPLACE TABLE main.default.pairs (id INT, name STRING)")
-    rows = [{"id": 1, "name": "a"}, {"id": 2, "name": None}]
-    cursor.executemany("INSERT INTO main.default.pairs VALUES (:id, :name)", rows)
-    assert cursor.rowcount == 2
-    assert cursor.execute("SELECT * FROM main.default.pairs ORDER BY id").fetchall() == [(1, "a"), (2, None)]
-    cursor.executemany("INSERT INTO main.default.pairs VALUES (:id, :name)", [])
-    assert cursor.rowcount == 0
-
-
 def test_row_limit_truncates_and_says_so(cursor: Cursor) -> None:
     cursor.execute(NUMBERS, row_limit=10)
     assert cursor.truncated

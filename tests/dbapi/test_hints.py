@@ -95,7 +95,7 @@ def test_a_server_that_repeats_the_statement_is_not_repeated() -> None:
         ("USE SCHEMA no_such_schema", None, "current_schema()"),
         ("SELECT no_such_function(1)", None, "current_schema()"),
         ("SELECT no_such_column FROM range(1)", None, "DESCRIBE TABLE"),
-        ("SELECT :a", {"b": 1}, "pass a mapping for `:name`"),
+        ("SELECT :a", None, "pass a mapping for `:name`"),
         ("SELEC 1", None, None),
     ],
 )

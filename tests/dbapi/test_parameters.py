@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import math
+import uuid
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -133,3 +134,30 @@ def test_numpy_like_integers_are_integers(cursor: Cursor) -> None:
 def test_a_missing_parameter_fails_on_the_server(cursor: Cursor) -> None:
     with pytest.raises(seakernel.ProgrammingError):
         cursor.execute("SELECT :p", {"q": 1})
+
+
+def test_scalars_of_numpy(cursor: Cursor) -> None:
+    numpy = pytest.importorskip("numpy")
+    moment = dt.datetime(2024, 2, 29, 1, 2, 3, 4)  # noqa: DTZ001
+    for value, expected in [
+        (numpy.int8(-5), (-5, "int")),
+        (numpy.uint64(2**63), (Decimal(2**63), "decimal(19,0)")),
+        (numpy.float64(0.1), (0.1, "double")),
+        (numpy.float32(0.1), (float(numpy.float32(0.1)), "double")),
+        (numpy.bool_(True), (True, "boolean")),
+        (numpy.str_("x"), ("x", "string")),
+        (numpy.datetime64(moment), (moment, "timestamp_ntz")),
+        (numpy.datetime64("2024-02-29"), (dt.date(2024, 2, 29), "date")),
+        (numpy.timedelta64(90, "s"), (dt.timedelta(seconds=90), "interval day to second")),
+    ]:
+        assert cursor.execute("SELECT :p, typeof(:p)", {"p": value}).fetchone() == expected
+    for value in (numpy.datetime64("2024-02-29T00:00:00", "ns"), numpy.timedelta64(5, "ns"), numpy.datetime64("NaT")):
+        with pytest.raises(seakernel.NotSupportedError, match=r"datetime64|timedelta64"):
+            cursor.execute("SELECT :p", {"p": value})
+    with pytest.raises(seakernel.NotSupportedError, match="`ndarray`"):
+        cursor.execute("SELECT :p", {"p": numpy.array([1, 2])})
+
+
+def test_a_uuid_is_text(cursor: Cursor) -> None:
+    value = uuid.UUID(int=5)
+    assert cursor.execute("SELECT ?, typeof(?)", [value, value]).fetchone() == (str(value), "string")

@@ -137,7 +137,7 @@ def test_what_arrives_is_what_was_stored(place: tuple[WireWarehouse, Connection]
             assert comparable(table.column(0)) == stored(column), way.__name__
         cursor.execute(statement)
         check_schema(pa.schema(cursor), family)
-        assert [repr(row) for row in cursor.fetchall()] == [repr((row,)) for row in rows]
+        assert [repr(tuple(row)) for row in cursor.fetchall()] == [repr((row,)) for row in rows]
         assert cursor.execute(statement).rowcount == len(rows)
 
 
@@ -178,7 +178,7 @@ def test_json_rows_are_the_same(json_place: tuple[WireWarehouse, Connection], fa
         table = cursor_of().fetchall_arrow()
         check_schema(table.schema, family)
         assert comparable(table.column(0)) == stored(column)
-        assert [repr(row) for row in cursor_of().fetchall()] == [repr((row,)) for row in rows]
+        assert [repr(tuple(row)) for row in cursor_of().fetchall()] == [repr((row,)) for row in rows]
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family.sql], ids=lambda family: family.name)
@@ -189,7 +189,9 @@ def test_sql_makes_the_same_values(cursor: Cursor, family: Family) -> None:
         if family.name != "array nested 8 deep" or place == 0:
             check_schema(table.schema, family)
         assert comparable(table.column(0)) == stored(family.column.slice(place, 1)), expression
-        assert repr(cursor.execute(f"SELECT {expression} AS v").fetchall()) == repr([(family.rows[place],)])
+        assert [repr(tuple(row)) for row in cursor.execute(f"SELECT {expression} AS v")] == [
+            repr((family.rows[place],))
+        ]
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family.sql], ids=lambda family: family.name)

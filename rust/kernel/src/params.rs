@@ -47,6 +47,11 @@ impl Parameter {
         Ok(Self { name, sql_type, value })
     }
 
+    /// Returns the name of its marker, without the colon; `None` for a `?`.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// Returns the SQL type.
     pub fn sql_type(&self) -> &str {
         &self.sql_type

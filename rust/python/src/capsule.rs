@@ -1,4 +1,4 @@
-//! Arrow across the border: the `PyCapsule` interface, export only.
+//! Arrow across the border: the `PyCapsule` interface.
 //!
 //! `requested_schema` is ignored throughout, which the interface allows: a producer that cannot give the requested types
 //! exports its own and the consumer casts.
@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
 use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::ffi::FFI_ArrowSchema;
 use arrow_schema::{ArrowError, SchemaRef};
-use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use seakernel::{ResultStream, Statistics};
@@ -22,6 +22,19 @@ use crate::runtime::{self, Home, Owned};
 pub(crate) fn schema_capsule<'py>(py: Python<'py>, schema: &SchemaRef) -> PyResult<Bound<'py, PyCapsule>> {
     let exported = FFI_ArrowSchema::try_from(schema.as_ref()).map_err(|failure| internal(py, &failure))?;
     PyCapsule::new_with_value(py, exported, c"arrow_schema")
+}
+
+/// Takes over the Arrow stream of an object with `__arrow_c_stream__`; it is read later, without the interpreter.
+#[expect(unsafe_code, reason = "the C stream interface hands over a pointer")]
+pub(crate) fn import_stream(stream: &Bound<'_, PyAny>) -> PyResult<Box<dyn RecordBatchReader + Send>> {
+    let capsule = stream.call_method0("__arrow_c_stream__")?;
+    let capsule =
+        capsule.cast::<PyCapsule>().map_err(|_| PyTypeError::new_err("`__arrow_c_stream__` returned no capsule"))?;
+    let pointer = capsule.pointer_checked(Some(c"arrow_array_stream"))?.cast::<FFI_ArrowArrayStream>();
+    // SAFETY: a capsule of this name holds a valid, aligned ArrowArrayStream by the PyCapsule interface of Arrow, and it
+    // lives here until after the move. Moving leaves an empty stream behind, so the capsule's destructor frees nothing.
+    let reader = unsafe { ArrowArrayStreamReader::from_raw(pointer.as_ptr()) };
+    Ok(Box::new(reader.map_err(|failure| internal(stream.py(), &failure))?))
 }
 
 /// Returns the `arrow_array_stream` capsule of `reader`.

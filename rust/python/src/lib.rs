@@ -1,5 +1,6 @@
 //! The extension module `seakernel._seakernel`: the kernel's face in Python. Conversions only; no protocol knowledge.
 
+mod arrow_parameters;
 mod capsule;
 mod config;
 mod error;
@@ -11,6 +12,8 @@ mod logging;
 mod metadata;
 mod params;
 mod results;
+#[expect(unsafe_code, reason = "instances of a subclass of `tuple`")]
+mod row_class;
 mod rows;
 mod runtime;
 mod session;
@@ -24,8 +27,10 @@ static MEMORY: large_memory::LargeMemory = large_memory::LargeMemory::new();
 #[pymodule(gil_used = false)]
 fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<arrow_parameters::PyArrowParameters>()?;
     module.add_class::<local::PyLocalServer>()?;
     module.add_class::<metadata::PyMetadata>()?;
+    module.add_class::<params::PyMultiRowInsert>()?;
     module.add_class::<params::PyParameter>()?;
     module.add_class::<results::PyArrowTable>()?;
     module.add_class::<results::PyColumn>()?;
@@ -36,6 +41,9 @@ fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<session::PyStatement>()?;
     // Not with `add_function`, which would export it.
     module.setattr("_alive_tasks", wrap_pyfunction!(runtime::_alive_tasks, module)?)?;
+    module.add_function(wrap_pyfunction!(params::has_named_markers, module)?)?;
+    module.add_function(wrap_pyfunction!(params::typed_parameters, module)?)?;
+    module.add_function(wrap_pyfunction!(params::with_native_markers, module)?)?;
     module.add_function(wrap_pyfunction!(logging::forget_log_levels, module)?)?;
     logging::install(module.py())
 }

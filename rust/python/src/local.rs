@@ -6,15 +6,15 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use arrow_array::RecordBatchReader;
-use arrow_array::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyDict, PyList};
+use pyo3::types::{PyDict, PyList};
 use seakernel_local::{
     Engine, EngineColumn, EngineOutput, EngineStatement, FaultRule, ServerOptions, SqlError, StatementParameter,
     Switches,
 };
+
+use crate::capsule;
 
 /// The servers to stop when the interpreter exits, while engines can still come to their end.
 static SERVERS: Mutex<Vec<Weak<Served>>> = Mutex::new(Vec::new());
@@ -240,21 +240,7 @@ fn output(result: &Bound<'_, PyAny>) -> PyResult<EngineOutput> {
         return Ok(EngineOutput::without_result());
     }
     let columns = columns.into_iter().map(EngineColumn::from).collect();
-    Ok(EngineOutput { columns, batches: import_stream(&stream)? })
-}
-
-/// Takes over the Arrow stream of an object with `__arrow_c_stream__`; it is read later, without the interpreter.
-#[expect(unsafe_code, reason = "the C stream interface hands over a pointer")]
-fn import_stream(stream: &Bound<'_, PyAny>) -> PyResult<Box<dyn RecordBatchReader + Send>> {
-    let capsule = stream.call_method0("__arrow_c_stream__")?;
-    let capsule = capsule
-        .cast::<PyCapsule>()
-        .map_err(|_| PyTypeError::new_err("`__arrow_c_stream__` of the engine's result returned no capsule"))?;
-    let pointer = capsule.pointer_checked(Some(c"arrow_array_stream"))?.cast::<FFI_ArrowArrayStream>();
-    // SAFETY: a capsule of this name holds a valid, aligned ArrowArrayStream by the PyCapsule interface of Arrow, and it
-    // lives here until after the move. Moving leaves an empty stream behind, so the capsule's destructor frees nothing.
-    let reader = unsafe { ArrowArrayStreamReader::from_raw(pointer.as_ptr()) };
-    Ok(Box::new(reader.map_err(runtime_error)?))
+    Ok(EngineOutput { columns, batches: capsule::import_stream(&stream)? })
 }
 
 /// The engine's own exceptions say what the client is to see; any other names its type and text.

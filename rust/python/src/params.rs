@@ -5,7 +5,7 @@ use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyDate, PyDateTime, PyDelta, PyDict, PyFloat, PyInt, PyMapping, PyMemoryView,
     PySequence, PyString, PyTuple,
 };
-use seakernel::Parameter;
+use seakernel::{Given, MultiRowInsert, Parameter};
 
 use crate::error;
 
@@ -42,6 +42,64 @@ impl PyParameter {
     }
 }
 
+/// Returns `sql` with markers that the server knows, having checked that they agree with `parameters`.
+#[pyfunction]
+pub(crate) fn with_native_markers(py: Python<'_>, sql: &str, parameters: Bound<'_, PyAny>) -> PyResult<String> {
+    let names = if let Ok(mapping) = parameters.cast::<PyMapping>() {
+        Some(mapping.keys()?.iter().map(|name| marker_name(&name)).collect::<PyResult<Vec<_>>>()?)
+    } else {
+        // All of the connector's parameters have names, or it is no mapping.
+        let names = sequence(&parameters)?.try_iter()?.map(|value| connector_name(&value?));
+        names.collect::<PyResult<Option<Vec<_>>>>()?.filter(|names| !names.is_empty())
+    };
+    let given = match &names {
+        Some(names) => Given::Named(names),
+        None => Given::Positional(parameters.len()?),
+    };
+    let sql = seakernel::with_native_markers(sql, given).map_err(|failure| error::from_kernel(py, failure))?;
+    Ok(sql.into_owned())
+}
+
+/// Tells whether the markers of `sql` are `:name` or `%(name)s`.
+#[pyfunction]
+pub(crate) fn has_named_markers(sql: &str) -> bool {
+    seakernel::has_named_markers(sql)
+}
+
+type NameTypeText = (Option<String>, String, Option<String>);
+
+/// Returns name, SQL type and text of each parameter.
+#[pyfunction]
+pub(crate) fn typed_parameters(parameters: Bound<'_, PyAny>) -> PyResult<Vec<NameTypeText>> {
+    let parameters = self::parameters(Some(&parameters))?;
+    let text = |value: Option<&str>| value.map(str::to_owned);
+    Ok(parameters
+        .iter()
+        .map(|parameter| (text(parameter.name()), parameter.sql_type().to_owned(), text(parameter.value())))
+        .collect())
+}
+
+/// An INSERT of one row that can as well insert several.
+#[pyclass(frozen, name = "MultiRowInsert", module = "seakernel._seakernel")]
+pub(crate) struct PyMultiRowInsert(MultiRowInsert);
+
+#[pymethods]
+impl PyMultiRowInsert {
+    #[staticmethod]
+    fn parse(sql: &str) -> Option<Self> {
+        MultiRowInsert::parse(sql).map(Self)
+    }
+
+    #[getter]
+    fn markers(&self) -> Vec<Option<String>> {
+        self.0.markers().map(|name| name.map(str::to_owned)).collect()
+    }
+
+    fn statement(&self, rows: usize) -> String {
+        self.0.statement(rows)
+    }
+}
+
 /// A value as the server takes it: SQL type and text, `None` for NULL.
 struct Typed {
     sql_type: String,
@@ -57,48 +115,115 @@ impl Typed {
 /// Reads `parameters`: `None`, a sequence for `?` markers or a mapping for `:name` markers.
 pub(crate) fn parameters(parameters: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Parameter>> {
     let Some(parameters) = parameters else { return Ok(Vec::new()) };
-    let py = parameters.py();
     if let Ok(mapping) = parameters.cast::<PyMapping>() {
         let mut named = Vec::with_capacity(mapping.len()?);
         for item in mapping.items()?.iter() {
             let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
-            let name = match name.extract::<String>() {
-                Ok(name) if !name.is_empty() && !name.starts_with(':') => name,
-                _ => {
-                    let given = name.repr()?;
-                    let message =
-                        format!("parameter name {given} is not a name; write `:name` in the SQL and `name` here");
-                    return Err(error::invalid_argument(py, &message));
-                }
-            };
+            let name = marker_name(&name)?;
             let value = typed(&value, &format!("`:{name}`"))?;
             named.push(Parameter::named(&name, &value.sql_type, value.text.as_deref()));
         }
         return Ok(named);
     }
-    let is_text = parameters.is_instance_of::<PyString>() || parameters.is_instance_of::<PyBytes>();
-    if let Ok(sequence) = parameters.cast::<PySequence>()
-        && !is_text
-    {
-        let mut positional = Vec::with_capacity(sequence.len()?);
-        for (index, value) in sequence.try_iter()?.enumerate() {
-            let value = typed(&value?, &format!("number {}", index + 1))?;
-            positional.push(Parameter::positional(&value.sql_type, value.text.as_deref()));
-        }
-        return Ok(positional);
+    let sequence = sequence(parameters)?;
+    let mut positional = Vec::with_capacity(sequence.len()?);
+    for (index, value) in sequence.try_iter()?.enumerate() {
+        let value = value?;
+        let name = connector_name(&value)?;
+        let value = typed(&value, &format!("number {}", index + 1))?;
+        positional.push(match name {
+            Some(name) => Parameter::named(&name, &value.sql_type, value.text.as_deref()),
+            None => Parameter::positional(&value.sql_type, value.text.as_deref()),
+        });
     }
-    let given = parameters.get_type().name()?;
-    let message = format!("parameters are a `{given}`; expected a sequence for `?` markers or a mapping for `:name`");
-    Err(error::invalid_argument(py, &message))
+    Ok(positional)
+}
+
+fn marker_name(name: &Bound<'_, PyAny>) -> PyResult<String> {
+    match name.extract::<String>() {
+        Ok(name) if !name.is_empty() && !name.starts_with(':') => Ok(name),
+        _ => {
+            let given = name.repr()?;
+            let message = format!("parameter name {given} is not a name; write `:name` in the SQL and `name` here");
+            Err(error::invalid_argument(name.py(), &message))
+        }
+    }
+}
+
+fn sequence<'a, 'py>(parameters: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PySequence>> {
+    let is_text = parameters.is_instance_of::<PyString>() || parameters.is_instance_of::<PyBytes>();
+    match parameters.cast::<PySequence>() {
+        Ok(sequence) if !is_text => Ok(sequence),
+        _ => {
+            let given = parameters.get_type().name()?;
+            let message =
+                format!("parameters are a `{given}`; expected a sequence for `?` markers or a mapping for `:name`");
+            Err(error::invalid_argument(parameters.py(), &message))
+        }
+    }
 }
 
 /// Infers the SQL type of `value`; `which` names the parameter in messages, which never show the value.
 fn typed(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
-    let Ok(parameter) = value.cast::<PyParameter>() else { return inferred(value, which) };
+    let Ok(parameter) = value.cast::<PyParameter>() else {
+        return if is_connectors(value)? { connector_parameter(value, which) } else { inferred(value, which) };
+    };
     let parameter = parameter.get();
     let inner = parameter.value.bind(value.py());
     let text = if inner.is_none() { None } else { inferred(inner, which)?.text };
     Ok(Typed { sql_type: parameter.sql_type.clone(), text })
+}
+
+/// Tells whether `value` is one of databricks-sql-connector's parameters, such as `StringParameter`.
+fn is_connectors(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let class = value.get_type();
+    // Plain values are of types without a module of their own.
+    Ok(class.module()?.to_cow()?.starts_with("databricks.") && class.hasattr("CAST_EXPR")?)
+}
+
+/// Returns the marker that one of the connector's parameters names itself.
+fn connector_name(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    if is_connectors(value)? { value.getattr("name")?.extract() } else { Ok(None) }
+}
+
+fn connector_parameter(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
+    let named = value.get_type().getattr("CAST_EXPR")?.extract::<String>()?;
+    let inner = value.getattr("value")?;
+    let sql_type = match named.as_str() {
+        "ARRAY" | "MAP" => return Err(no_container(value, which)?),
+        // The number of digits that it was given; otherwise the connector counts them in the text, where we know better.
+        "DECIMAL({},{})" => match (value.getattr("scale")?.is_none(), value.getattr("precision")?.is_none()) {
+            (false, false) => value.call_method0("_cast_expr")?.extract::<String>()?,
+            _ => return inferred(&inner, which),
+        },
+        _ => named,
+    };
+    let text = if inner.is_none() { None } else { inferred(&inner, which)?.text };
+    Ok(Typed { sql_type, text })
+}
+
+/// Returns the Python value that a scalar of `numpy` stands for, where that is exact and of the same kind.
+fn numpy_scalar<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if value.get_type().module()?.to_cow()? != "numpy" || !value.hasattr("item")? || value.hasattr("__len__")? {
+        return Ok(None);
+    }
+    let item = value.call_method0("item")?;
+    let is_date = value.get_type().name()?.to_cow()? == "datetime64";
+    // Of nanoseconds and the like NumPy makes a bare number, of NaT None; its own largest floats stay what they are.
+    let is_same_kind = item.is_instance_of::<PyBool>()
+        || item.is_instance_of::<PyFloat>()
+        || item.is_instance_of::<PyDelta>()
+        || (is_date && item.is_instance_of::<PyDate>());
+    Ok(is_same_kind.then_some(item))
+}
+
+fn no_container(value: &Bound<'_, PyAny>, which: &str) -> PyResult<PyErr> {
+    let given = value.get_type().name()?;
+    let message = format!(
+        "parameter {which} is a `{given}`: the server takes no ARRAY, MAP or STRUCT parameters; pass JSON text and write \
+         `from_json(marker, 'ARRAY<INT>')` with its type in the SQL"
+    );
+    Ok(error::raise(value.py(), "NotSupportedError", "InvalidArgument", &message))
 }
 
 fn inferred(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
@@ -136,25 +261,27 @@ fn inferred(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
     if value.is_instance(&py.import("decimal")?.getattr("Decimal")?)? {
         return decimal(value, which);
     }
-    // NumPy integers are no `int` but convert to one exactly.
-    if let Ok(value) = py.import("operator")?.call_method1("index", (value,)) {
+    let is_date = ["datetime64", "timedelta64"].contains(&&*value.get_type().name()?.to_cow()?);
+    if let Some(scalar) = numpy_scalar(value)? {
+        return inferred(&scalar, which);
+    }
+    // NumPy integers are no `int` but convert to one exactly. Its times are such integers too, and would lose their unit.
+    if !is_date && let Ok(value) = py.import("operator")?.call_method1("index", (value,)) {
         return integer(&value, which);
     }
-    let given = value.get_type().name()?.to_string();
-    let container =
-        value.is_instance_of::<PyDict>() || (value.cast::<PySequence>().is_ok() && !value.is_instance_of::<PyTuple>());
-    let advice = if container || value.is_instance_of::<PyTuple>() {
-        "the server takes no ARRAY, MAP or STRUCT parameters; pass JSON text and use `from_json` in the SQL"
-    } else {
-        "convert it to a str, number, Decimal, date, datetime, timedelta or bytes, or name its type with \
-         `Parameter(text, sql_type)`"
-    };
-    Err(error::raise(
-        py,
-        "NotSupportedError",
-        "InvalidArgument",
-        &format!("parameter {which} is a `{given}`: {advice}"),
-    ))
+    if value.get_type().fully_qualified_name()?.to_cow()? == "uuid.UUID" {
+        return Ok(Typed::new("STRING", value.str()?.to_cow()?));
+    }
+    let is_container = value.is_instance_of::<PyDict>() || value.cast::<PySequence>().is_ok();
+    if is_container {
+        return Err(no_container(value, which)?);
+    }
+    let given = value.get_type().name()?;
+    let message = format!(
+        "parameter {which} is a `{given}`: convert it to a str, number, Decimal, date, datetime, timedelta or bytes, or name \
+         its type with `Parameter(text, sql_type)`"
+    );
+    Err(error::raise(py, "NotSupportedError", "InvalidArgument", &message))
 }
 
 fn integer(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {

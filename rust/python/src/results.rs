@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::{RecordBatch, RecordBatchIterator};
@@ -164,6 +165,8 @@ struct State {
     queue: VecDeque<RecordBatch>,
     /// Rows of the queue's first batch that were handed over.
     position: usize,
+    /// Rows handed over in all.
+    fetched: Arc<AtomicU64>,
     /// Rows from `position` on that were made already, for row-by-row reading.
     ahead: VecDeque<Py<PyTuple>>,
     converter: Option<RowConverter>,
@@ -187,6 +190,7 @@ pub(crate) struct PyResultStream {
     truncated: bool,
     modified_row_count: Option<i64>,
     statistics: Arc<Mutex<Statistics>>,
+    fetched: Arc<AtomicU64>,
     /// Set before the lock is asked for, so that a fetch waiting in another thread ends.
     ending: watch::Sender<Ending>,
     state: tokio::sync::Mutex<State>,
@@ -195,6 +199,7 @@ pub(crate) struct PyResultStream {
 impl PyResultStream {
     pub(crate) fn new(py: Python<'_>, home: &Home, stream: ResultStream) -> PyResult<Self> {
         let columns = PyTuple::new(py, stream.columns().iter().map(PyColumn::from))?.unbind();
+        let fetched = Arc::new(AtomicU64::new(0));
         Ok(Self {
             home: home.clone(),
             schema: stream.schema(),
@@ -204,11 +209,13 @@ impl PyResultStream {
             truncated: stream.truncated(),
             modified_row_count: stream.modified_row_count(),
             statistics: Arc::new(Mutex::new(stream.statistics())),
+            fetched: Arc::clone(&fetched),
             ending: watch::Sender::new(Ending::Open),
             state: tokio::sync::Mutex::new(State {
                 source: Source::Live(Box::new(Owned::new(home, stream))),
                 queue: VecDeque::new(),
                 position: 0,
+                fetched,
                 ahead: VecDeque::new(),
                 converter: None,
             }),
@@ -370,7 +377,7 @@ fn pyarrow_reader(py: Python<'_>, table: PyArrowTable) -> PyResult<Bound<'_, PyA
 }
 
 impl State {
-    fn converter(&mut self, py: Python<'_>, schema: &SchemaRef) -> PyResult<&RowConverter> {
+    fn converter(&mut self, py: Python<'_>, schema: &SchemaRef) -> PyResult<&mut RowConverter> {
         match &mut self.converter {
             Some(converter) => Ok(converter),
             empty => Ok(empty.insert(RowConverter::new(py, schema)?)),
@@ -381,6 +388,7 @@ impl State {
     fn advance(&mut self, rows: usize) {
         self.ahead.drain(..rows.min(self.ahead.len()));
         self.position += rows;
+        self.fetched.fetch_add(rows as u64, Ordering::Relaxed);
         while let Some(first) = self.queue.front()
             && self.position >= first.num_rows()
         {
@@ -405,6 +413,11 @@ impl PyResultStream {
     #[getter]
     fn total_row_count(&self) -> Option<i64> {
         self.total_row_count
+    }
+
+    #[getter]
+    fn fetched_row_count(&self) -> u64 {
+        self.fetched.load(Ordering::Relaxed)
     }
 
     #[getter]

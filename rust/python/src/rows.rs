@@ -7,7 +7,7 @@ use arrow_array::types::{
     ArrowPrimitiveType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationMillisecondType,
     DurationNanosecondType, DurationSecondType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
     IntervalDayTimeType, IntervalYearMonthType, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::{NullBuffer, OffsetBuffer};
@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyList, PyString, PyTuple};
 
 use crate::error;
+use crate::row_class::RowClass;
 
 /// Rows converted at a time: the objects of a block stay in the processor's cache until its tuples are made.
 const BLOCK: usize = 2048;
@@ -31,6 +32,7 @@ type Objects<'py> = PyResult<Vec<Bound<'py, PyAny>>>;
 /// Converts batches of one schema.
 pub(crate) struct RowConverter {
     columns: Vec<(String, Conversion)>,
+    class: RowClass,
 }
 
 /// How the values of one Arrow type become Python objects, with the classes needed at hand.
@@ -41,16 +43,20 @@ enum Conversion {
     Int16,
     Int32,
     Int64,
+    UInt8,
+    UInt16,
+    UInt32,
+    UInt64,
     Float32,
     Float64,
-    Decimal { class: Py<PyAny>, scale: usize },
+    Decimal { class: Py<PyAny>, scale: usize, recent: Recent<i128> },
     Text,
     LargeText,
     TextView,
     Binary,
     LargeBinary,
     BinaryView,
-    Date { class: Py<PyAny> },
+    Date { class: Py<PyAny>, recent: Recent<i32> },
     Timestamp { unit: TimeUnit, class: Py<PyAny>, zone: Zone },
     Duration { unit: TimeUnit, class: Py<PyAny> },
     YearMonth,
@@ -75,12 +81,14 @@ impl RowConverter {
     pub(crate) fn new(py: Python<'_>, schema: &Schema) -> PyResult<Self> {
         let column = |field: &Field| Ok((field.name().clone(), Conversion::new(py, field.data_type(), field.name())?));
         let columns = schema.fields().iter().map(|field| column(field)).collect::<PyResult<_>>()?;
-        Ok(Self { columns })
+        let names = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let is_flat = !schema.fields().iter().any(|field| field.data_type().is_nested());
+        Ok(Self { columns, class: RowClass::new(py, names, is_flat)? })
     }
 
     /// Appends the rows of `batch` to `rows`. Checks for signals per block of rows.
     pub(crate) fn convert<'py>(
-        &self,
+        &mut self,
         py: Python<'py>,
         batch: &RecordBatch,
         rows: &mut Vec<Bound<'py, PyTuple>>,
@@ -89,12 +97,13 @@ impl RowConverter {
             py.check_signals()?;
             let length = BLOCK.min(batch.num_rows() - start);
             let mut columns = Vec::with_capacity(self.columns.len());
-            for ((name, conversion), array) in self.columns.iter().zip(batch.columns()) {
+            for ((name, conversion), array) in self.columns.iter_mut().zip(batch.columns()) {
                 columns.push(conversion.objects(py, &array.slice(start, length), name)?.into_iter());
             }
             rows.reserve(length);
             for _ in 0..length {
-                rows.push(PyTuple::new(py, columns.iter_mut().map(Iterator::next))?);
+                let values = PyTuple::new(py, columns.iter_mut().map(Iterator::next))?;
+                rows.push(self.class.row(values)?);
             }
         }
         Ok(())
@@ -111,11 +120,16 @@ impl Conversion {
             DataType::Int16 => Self::Int16,
             DataType::Int32 => Self::Int32,
             DataType::Int64 => Self::Int64,
+            DataType::UInt8 => Self::UInt8,
+            DataType::UInt16 => Self::UInt16,
+            DataType::UInt32 => Self::UInt32,
+            DataType::UInt64 => Self::UInt64,
             DataType::Float32 => Self::Float32,
             DataType::Float64 => Self::Float64,
             DataType::Decimal128(_, scale) if *scale >= 0 => Self::Decimal {
                 class: py.import("decimal")?.getattr("Decimal")?.unbind(),
                 scale: usize::from(scale.unsigned_abs()),
+                recent: Recent::default(),
             },
             DataType::Utf8 => Self::Text,
             DataType::LargeUtf8 => Self::LargeText,
@@ -123,7 +137,7 @@ impl Conversion {
             DataType::Binary => Self::Binary,
             DataType::LargeBinary => Self::LargeBinary,
             DataType::BinaryView => Self::BinaryView,
-            DataType::Date32 => Self::Date { class: datetime("date")? },
+            DataType::Date32 => Self::Date { class: datetime("date")?, recent: Recent::default() },
             DataType::Timestamp(unit, zone) => Self::Timestamp {
                 unit: *unit,
                 class: datetime("datetime")?,
@@ -157,7 +171,7 @@ impl Conversion {
         })
     }
 
-    fn objects<'py>(&self, py: Python<'py>, array: &dyn Array, column: &str) -> Objects<'py> {
+    fn objects<'py>(&mut self, py: Python<'py>, array: &dyn Array, column: &str) -> Objects<'py> {
         match self {
             Self::Null => Ok(vec![py.None().into_bound(py); array.len()]),
             Self::Boolean => {
@@ -168,19 +182,17 @@ impl Conversion {
             Self::Int16 => primitive::<Int16Type>(py, array, column, |value| value.into_bound_py_any(py)),
             Self::Int32 => primitive::<Int32Type>(py, array, column, |value| value.into_bound_py_any(py)),
             Self::Int64 => primitive::<Int64Type>(py, array, column, |value| value.into_bound_py_any(py)),
+            Self::UInt8 => primitive::<UInt8Type>(py, array, column, |value| value.into_bound_py_any(py)),
+            Self::UInt16 => primitive::<UInt16Type>(py, array, column, |value| value.into_bound_py_any(py)),
+            Self::UInt32 => primitive::<UInt32Type>(py, array, column, |value| value.into_bound_py_any(py)),
+            Self::UInt64 => primitive::<UInt64Type>(py, array, column, |value| value.into_bound_py_any(py)),
             Self::Float32 => {
                 primitive::<Float32Type>(py, array, column, |value| Ok(PyFloat::new(py, f64::from(value)).into_any()))
             }
             Self::Float64 => {
                 primitive::<Float64Type>(py, array, column, |value| Ok(PyFloat::new(py, value).into_any()))
             }
-            Self::Decimal { class, scale } => {
-                let (class, mut text) = (class.bind(py), String::new());
-                primitive::<Decimal128Type>(py, array, column, |value| {
-                    decimal_text(value, *scale, &mut text);
-                    class.call1((text.as_str(),))
-                })
-            }
+            Self::Decimal { class, scale, recent } => decimals(py, array, column, class.bind(py), *scale, recent),
             Self::Text => {
                 let texts = array.as_string_opt::<i32>().ok_or_else(|| mismatch(py, array, column))?;
                 each(py, texts.iter(), |value| Ok(PyString::new(py, value).into_any()))
@@ -205,7 +217,7 @@ impl Conversion {
                 let binaries = array.as_binary_view_opt().ok_or_else(|| mismatch(py, array, column))?;
                 each(py, binaries.iter(), |value| Ok(PyBytes::new(py, value).into_any()))
             }
-            Self::Date { class } => dates(py, array, column, class.bind(py)),
+            Self::Date { class, recent } => dates(py, array, column, class.bind(py), recent),
             Self::Timestamp { unit, class, zone } => timestamps(py, array, column, *unit, class.bind(py), zone),
             Self::Duration { unit, class } => durations(py, array, column, *unit, class.bind(py)),
             Self::YearMonth => primitive::<IntervalYearMonthType>(py, array, column, |months| {
@@ -310,6 +322,48 @@ impl Zone {
     }
 }
 
+/// Objects made lately, by their value. Columns of days and amounts repeat themselves, and an object costs twenty times as
+/// much as a look.
+struct Recent<T> {
+    slots: Vec<Option<(T, Py<PyAny>)>>,
+}
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new() }
+    }
+}
+
+impl<T: Copy + Eq> Recent<T> {
+    /// Makes room for the objects of `length` values; a column that is longer than a block can have more.
+    fn reserve(&mut self, length: usize) {
+        let slots = 2 * length.next_power_of_two();
+        if self.slots.len() < slots {
+            self.slots.clear();
+            self.slots.resize_with(slots, || None);
+        }
+    }
+
+    fn get<'py>(
+        &mut self,
+        py: Python<'py>,
+        value: T,
+        hash: usize,
+        make: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let slot = hash & self.slots.len().wrapping_sub(1);
+        let Some(slot) = self.slots.get_mut(slot) else { return make() };
+        if let Some((known, object)) = slot
+            && *known == value
+        {
+            return Ok(object.bind(py).clone());
+        }
+        let object = make()?;
+        *slot = Some((value, object.clone().unbind()));
+        Ok(object)
+    }
+}
+
 /// Converts every value, nulls to `None`.
 fn each<'py, T>(
     py: Python<'py>,
@@ -333,11 +387,38 @@ fn primitive<'py, T: ArrowPrimitiveType>(
     each(py, array.iter(), convert)
 }
 
-fn dates<'py>(py: Python<'py>, array: &dyn Array, column: &str, class: &Bound<'py, PyAny>) -> Objects<'py> {
+fn decimals<'py>(
+    py: Python<'py>,
+    array: &dyn Array,
+    column: &str,
+    class: &Bound<'py, PyAny>,
+    scale: usize,
+    recent: &mut Recent<i128>,
+) -> Objects<'py> {
+    let mut text = String::new();
+    recent.reserve(array.len());
+    primitive::<Decimal128Type>(py, array, column, |value| {
+        recent.get(py, value, value as usize, || {
+            decimal_text(value, scale, &mut text);
+            class.call1((text.as_str(),))
+        })
+    })
+}
+
+fn dates<'py>(
+    py: Python<'py>,
+    array: &dyn Array,
+    column: &str,
+    class: &Bound<'py, PyAny>,
+    recent: &mut Recent<i32>,
+) -> Objects<'py> {
+    recent.reserve(array.len());
     primitive::<Date32Type>(py, array, column, |days| {
-        let state = date_state(i64::from(days))
-            .ok_or_else(|| out_of_range(py, column, &format!("DATE of {days} days since 1970-01-01")))?;
-        class.call1((PyBytes::new(py, &state),))
+        recent.get(py, days, days as usize, || {
+            let state = date_state(i64::from(days))
+                .ok_or_else(|| out_of_range(py, column, &format!("DATE of {days} days since 1970-01-01")))?;
+            class.call1((PyBytes::new(py, &state),))
+        })
     })
 }
 
@@ -387,11 +468,11 @@ fn structs<'py>(
     py: Python<'py>,
     array: &dyn Array,
     column: &str,
-    fields: &[(Py<PyString>, Conversion)],
+    fields: &mut [(Py<PyString>, Conversion)],
 ) -> Objects<'py> {
     let structs = array.as_struct_opt().ok_or_else(|| mismatch(py, array, column))?;
     let mut columns = Vec::with_capacity(fields.len());
-    for ((name, conversion), child) in fields.iter().zip(structs.columns()) {
+    for ((name, conversion), child) in fields.iter_mut().zip(structs.columns()) {
         columns.push((name.bind(py), conversion.objects(py, child, column)?.into_iter()));
     }
     let mut objects = Vec::with_capacity(structs.len());
