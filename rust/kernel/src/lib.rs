@@ -54,7 +54,7 @@ pub use execution::{ExecutedStatement, StatementCanceller, StatementState};
 pub use metadata::{Listing, Metadata, ParentTable};
 pub use params::Parameter;
 pub use results::decode;
-pub use results::{ResultStream, Statistics};
+pub use results::{ResultStream, Statistics, StatisticsReader};
 pub use schema::Column;
 pub use session::Session;
 pub use statement::Statement;
