@@ -9,6 +9,7 @@ mod large_memory;
 mod local;
 mod logging;
 mod metadata;
+mod observer;
 mod params;
 mod results;
 mod rows;
