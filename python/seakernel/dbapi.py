@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from seakernel import exceptions
 from seakernel._seakernel import Session
 from seakernel.exceptions import InterfaceError, NotSupportedError, ProgrammingError
+from seakernel.preview import Preview
+from seakernel.progress import Observer
+from seakernel.results import ArrowReads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     import pyarrow as pa
     from typing_extensions import Self
 
     from seakernel._seakernel import Column, Metadata, ResultStream, Statement, Statistics
+    from seakernel.progress import ProgressOption
     from seakernel.types import (
         DescriptionColumn,
         Parameters,
@@ -99,6 +105,7 @@ def connect(
     tls: TlsOptions | None = None,
     connect_timeout_s: float | None = None,
     read_timeout_s: float | None = None,
+    progress: ProgressOption = None,
     **connector_options: object,
 ) -> Connection:
     """Opens a session on a SQL warehouse.
@@ -122,6 +129,10 @@ def connect(
         connect_timeout_s: Seconds to establish a connection, TLS included. Default 30.
         read_timeout_s: Longest silence while an answer is read, in seconds. Default 900, for the server may hold an
             answer until a statement is done.
+        progress: A callable that gets a `Progress` five times a second while a cursor waits; or whether to show it, on the
+            terminal with rich or tqdm where one is installed, or as a line of text. By default it is shown, after a
+            second, where stderr is a terminal, and in notebooks. A callback that fails is reported once, through
+            `sys.unraisablehook`, and not called again.
         connector_options: Keywords of databricks-sql-connector. Those that ask for what this package does anyway are
             accepted; the others raise and say what to use instead.
 
@@ -159,7 +170,7 @@ def connect(
         connect_timeout_s=connect_timeout_s,
         read_timeout_s=read_timeout_s,
     )
-    return Connection(session)
+    return Connection(session, progress=progress)
 
 
 class Connection:
@@ -180,8 +191,9 @@ class Connection:
     ProgrammingError = exceptions.ProgrammingError
     NotSupportedError = exceptions.NotSupportedError
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, progress: ProgressOption = None) -> None:
         self._session: Session | None = session
+        self._progress: ProgressOption = progress
         self._session_id = session.session_id
         self._cursors: weakref.WeakSet[Cursor] = weakref.WeakSet()
 
@@ -248,7 +260,7 @@ class Connection:
         return f"<Connection session_id={self._session_id} closed={self.closed}>"
 
 
-class Cursor:
+class Cursor(ArrowReads):
     """Runs statements and reads their results, as rows or as Arrow; both share one position and may be mixed.
 
     Made by `Connection.cursor`. Use a cursor from one thread at a time; only `cancel` may be called from another.
@@ -256,7 +268,8 @@ class Cursor:
     last complete one ended. Ctrl-C during `execute` cancels the statement on the server.
 
     It is itself an Arrow stream: `pyarrow.table(cursor)`, `polars.DataFrame(cursor)` and the like take over the rows not
-    yet fetched, once, without a copy.
+    yet fetched, once, without a copy. A look at it, as HTML in a notebook or by `repr`, tells rows, bytes and time; in
+    notebooks and interactive interpreters it shows the next ten rows, as far as they have arrived, and reads none.
 
     Attributes:
         arraysize: Rows that `fetchmany` returns when it is not told.
@@ -272,6 +285,8 @@ class Cursor:
         self._result: ResultStream | None = None
         self._executed = False
         self._rowcount = -1
+        # Seconds until the first rows were here.
+        self._elapsed_s = 0.0
 
     @property
     def connection(self) -> Connection:
@@ -319,7 +334,14 @@ class Cursor:
         """Whether a row or byte limit cut the current result."""
         return self._result is not None and self._result.truncated
 
-    def execute(self, operation: str, parameters: Parameters | None = None, *, row_limit: int | None = None) -> Cursor:
+    def execute(
+        self,
+        operation: str,
+        parameters: Parameters | None = None,
+        *,
+        row_limit: int | None = None,
+        progress: ProgressOption = None,
+    ) -> Cursor:
         """Runs one statement and waits until its first rows are here.
 
         The previous result is closed first. When this raises, there is no result and no description, but
@@ -332,6 +354,7 @@ class Cursor:
                 TIMESTAMP_NTZ and aware datetime TIMESTAMP, both exact; timedelta INTERVAL DAY TO SECOND; None VOID.
                 `Parameter(value, sql_type)` names another type. Lists and dicts are refused, as by the server.
             row_limit: Most rows the server returns; `truncated` tells whether it cut the result.
+            progress: For this statement and its fetch, instead of the connection's; see `connect`.
 
         Returns:
             This cursor.
@@ -343,11 +366,14 @@ class Cursor:
         self._clear()
         statement = session.statement(operation, parameters, row_limit)
         self._statement = statement
+        observer = Observer.of(self._connection._progress if progress is None else progress, statement)  # noqa: SLF001
+        begin = time.perf_counter()
         try:
-            result = statement.execute()
+            result = statement.execute(observer)
         finally:
             self._statement_id = statement.statement_id
             self._statement = None
+        self._elapsed_s = time.perf_counter() - begin
         self._executed = True
         if result.columns:
             self._result = result
@@ -405,23 +431,6 @@ class Cursor:
         """Returns all remaining rows as a `pyarrow.Table`, without a copy."""
         return self._open_result().take_pyarrow()
 
-    def fetch_record_batch(self) -> pa.RecordBatchReader:
-        """Returns the remaining rows as a `pyarrow.RecordBatchReader` that downloads while it is read.
-
-        At most `memory_budget_bytes` are held at once. It reads through this cursor: errors are those of this package,
-        Ctrl-C works, and closing the cursor ends it. To give the rows away instead, hand over the cursor itself, as in
-        `pyarrow.RecordBatchReader.from_stream(cursor)`.
-        """
-        import pyarrow as pa
-
-        result = self._open_result()
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            while (table := result.next_batch()) is not None:
-                yield from pa.RecordBatchReader.from_stream(table)
-
-        return pa.RecordBatchReader.from_batches(pa.schema(result), batches())
-
     def close(self) -> None:
         """Closes the cursor and releases its result. Safe to call twice."""
         self._closed = True
@@ -438,6 +447,7 @@ class Cursor:
         self._executed = False
         self._statement_id = None
         self._rowcount = -1
+        self._read_by = None
         if result is not None:
             result.close()
 
@@ -461,12 +471,6 @@ class Cursor:
             )
         return rows
 
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        return self._open_result().__arrow_c_stream__(requested_schema)
-
-    def __arrow_c_schema__(self) -> object:
-        return self._open_result().__arrow_c_schema__()
-
     def __iter__(self) -> Self:
         return self
 
@@ -486,7 +490,17 @@ class Cursor:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Cursor statement_id={self.statement_id} closed={self._closed}>"
+        head = f"Cursor statement_id={self.statement_id}"
+        if self._result is None:
+            return f"<{head} closed={self._closed}>"
+        # Rows are for the person who looks: logs and tracebacks want a line, and rows may repeat parameters.
+        max_rows = 10 if hasattr(sys, "ps1") else 0
+        return Preview.of(self._result, self._elapsed_s, max_rows).text(head)
+
+    def _repr_html_(self) -> str | None:
+        if self._result is None:
+            return None
+        return Preview.of(self._result, self._elapsed_s).html(f"Cursor statement_id={self.statement_id}")
 
 
 def _check_connector_options(options: Mapping[str, object]) -> None:
