@@ -37,6 +37,7 @@ from seakernel.exceptions import (
     ServerOperationError,
     Warning,  # noqa: A004 - PEP 249 gives the name
 )
+from seakernel.progress import Progress
 from seakernel.row import Row
 from seakernel.types import (
     BINARY,
@@ -88,6 +89,7 @@ __all__ = [
     "OperationalError",
     "Parameter",
     "ProgrammingError",
+    "Progress",
     "RequestOptions",
     "ResultOptions",
     "ResultStream",

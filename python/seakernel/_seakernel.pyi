@@ -1,7 +1,7 @@
 """The extension module. Everything public of it is re-exported by `seakernel`."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias, TypeVar, final
 
 import pyarrow as pa
 from typing_extensions import Self
@@ -28,6 +28,9 @@ __all__ = [
     "typed_parameters",
     "with_native_markers",
 ]
+
+_T = TypeVar("_T")
+_Observer: TypeAlias = Callable[[Literal["waiting", "back", "done", "failed"], Statistics | None, int | None], object]
 
 __version__: Final[str]
 
@@ -274,7 +277,15 @@ class ResultStream:
 
     @property
     def statistics(self) -> Statistics:
-        """What fetching has cost up to the last call that received something."""
+        """What fetching has cost up to now, also by whoever the result was handed over to."""
+
+    @property
+    def state(self) -> Literal["Open", "Reading", "Read", "Failed", "HandedOver", "Cancelled", "Closed"]:
+        """Whether there is something to read. `Reading` while another thread does, `Read` after the last row."""
+
+    @property
+    def month_intervals(self) -> list[str]:
+        """Names of the columns that hold Arrow's month intervals, also nested: polars and pandas cannot read them."""
 
     def rows(self, max_rows: int | None = None) -> list[Row]:
         """Returns the next rows, tuples that know their columns.
@@ -312,6 +323,20 @@ class ResultStream:
             InterfaceError: the result is closed, handed over, or of the parent process.
         """
 
+    def take_as(self, convert: Callable[[ArrowTable], _T], max_rows: int | None = None) -> _T:
+        """Returns what `convert` makes of the next rows; where that raises, also on Ctrl-C, the rows stay here.
+
+        Args:
+            convert: Gets the rows as `take` returns them. It must not read this result, nor wait for any other: that
+                raises `InterfaceError`.
+            max_rows: Most rows; None for all that are left.
+
+        Raises:
+            DataLossError: rows are missing, surplus or unreadable.
+            OperationalError: the download failed after its retries, or was cancelled.
+            InterfaceError: the result is closed, handed over, or of the parent process.
+        """
+
     def next_batch(self) -> ArrowTable | None:
         """Returns the next rows as they came, one Arrow batch with at least one row; None after the last one.
 
@@ -329,6 +354,18 @@ class ResultStream:
 
     def peek(self) -> Row | None:
         """Returns the next row without moving on; None after the last one. Raises as `rows` does."""
+
+    def preview(self, max_rows: int, max_columns: int) -> tuple[int, list[list[Any] | None]]:
+        """Looks at the next rows that have arrived already; waits for nothing and moves nothing.
+
+        Args:
+            max_rows: Most rows to look at.
+            max_columns: Most columns to look at, from the first.
+
+        Returns:
+            The number of rows, and their values by column, None for a column with values that Python cannot hold. No
+            rows where another thread reads, and where the result was handed over or is closed.
+        """
 
     def __iter__(self) -> Self: ...
     def __next__(self) -> Row: ...
@@ -365,11 +402,22 @@ class Statement:
     def statement_id(self) -> str | None:
         """The server's id, None until the server has named it. Known after a failure too."""
 
-    def execute(self) -> ResultStream:
+    @property
+    def state(self) -> Literal["Pending", "Running", "Succeeded", "Failed", "Canceled", "Closed", "Unknown"] | None:
+        """The newest state that the server has told while `execute` waits; None before and after."""
+
+    def execute(self, observer: _Observer | None = None) -> ResultStream:
         """Runs the statement and waits until its first rows are here. Works once.
 
         Ctrl-C ends the wait, and the statement is cancelled on the server in the background. A statement whose answer
         was lost is never sent again.
+
+        Args:
+            observer: Called in the thread that waits, here and in calls of the result: with `"waiting"` five times a
+                second, with `"back"` as a call returns that it was told of, and with `"done"` after the last row or
+                `"failed"`. Once there are rows it also gets the statistics and, where known, the number of rows in
+                all. It may cancel; calls that wait raise `InterfaceError` in it. Its own failures go to
+                `sys.unraisablehook`.
 
         Raises:
             DatabaseError: by SQLSTATE class, where the statement failed.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -9,15 +11,19 @@ from seakernel import exceptions
 from seakernel._seakernel import Session, with_native_markers
 from seakernel.exceptions import InterfaceError, NotSupportedError, ProgrammingError
 from seakernel.executemany import batches
+from seakernel.preview import Preview
+from seakernel.progress import Observer
+from seakernel.results import ArrowReads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     import pyarrow as pa
     from typing_extensions import Self
 
     from seakernel._seakernel import Column, Metadata, ResultStream, Statement, Statistics
+    from seakernel.progress import ProgressOption
     from seakernel.row import Row
     from seakernel.types import (
         ArrowStreamExportable,
@@ -62,6 +68,7 @@ def connect(
     tls: TlsOptions | None = None,
     connect_timeout_s: float | None = None,
     read_timeout_s: float | None = None,
+    progress: ProgressOption = None,
     **connector_options: object,
 ) -> Connection:
     """Opens a session on a SQL warehouse.
@@ -95,6 +102,10 @@ def connect(
         connect_timeout_s: Seconds to establish a connection, TLS included. Default 30.
         read_timeout_s: Longest silence while an answer is read, in seconds. Default 900, for the server may hold an
             answer until a statement is done.
+        progress: A callable that gets a `Progress` five times a second while a cursor waits; or whether to show it, on the
+            terminal with rich or tqdm where one is installed, or as a line of text. By default it is shown, after a
+            second, where stderr is a terminal, and in notebooks. A callback that fails is reported once, through
+            `sys.unraisablehook`, and not called again.
         connector_options: Keywords of databricks-sql-connector. What this package has too is used; the others raise and
             say why, unless they ask for what this package does anyway.
 
@@ -110,7 +121,7 @@ def connect(
     arguments = locals()
     from seakernel.options import session_arguments
 
-    return Connection(Session(**session_arguments(**arguments)))
+    return Connection(Session(**session_arguments(**arguments)), progress=progress)
 
 
 class Connection:
@@ -135,9 +146,10 @@ class Connection:
     ProgrammingError = exceptions.ProgrammingError
     NotSupportedError = exceptions.NotSupportedError
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, progress: ProgressOption = None) -> None:
         self._session: Session | None = session
         self._session_id = session.session_id  # of the session it had last
+        self._progress: ProgressOption = progress
         self._cursors: weakref.WeakSet[Cursor] = weakref.WeakSet()
 
     @property
@@ -217,7 +229,7 @@ class Connection:
         return f"<Connection session_id={self.session_id} closed={self.closed}>"
 
 
-class Cursor:
+class Cursor(ArrowReads):
     """Runs statements and reads their results, as rows or as Arrow; both share one position and may be mixed.
 
     Made by `Connection.cursor`. Use a cursor from one thread at a time; only `cancel` may be called from another.
@@ -225,7 +237,8 @@ class Cursor:
     last complete one ended. Ctrl-C during `execute` cancels the statement on the server.
 
     It is itself an Arrow stream: `pyarrow.table(cursor)`, `polars.DataFrame(cursor)` and the like take over the rows not
-    yet fetched, once, without a copy.
+    yet fetched, once, without a copy. A look at it, as HTML in a notebook or by `repr`, tells rows, bytes and time; in
+    notebooks and interactive interpreters it shows the next ten rows, as far as they have arrived, and reads none.
 
     Attributes:
         arraysize: Rows that `fetchmany` returns when it is not told.
@@ -241,6 +254,8 @@ class Cursor:
         self._result: ResultStream | None = None
         self._executed = False
         self._rowcount = -1
+        # Seconds until the first rows were here.
+        self._elapsed_s = 0.0
 
     @property
     def connection(self) -> Connection:
@@ -305,6 +320,7 @@ class Cursor:
         row_limit: int | None = None,
         timeout: float | None = None,
         query_tags: Mapping[str, str | None] | None = None,
+        progress: ProgressOption = None,
     ) -> Cursor:
         """Runs one statement and waits until its first rows are here.
 
@@ -325,6 +341,7 @@ class Cursor:
                 result is not limited. On expiry the statement is cancelled on the server: at once where the server has
                 named it, which it does within ten seconds.
             query_tags: Tags of this statement for the warehouse's query history: keys with values, or with None.
+            progress: For this statement and its fetch, instead of the connection's; see `connect`.
 
         Returns:
             This cursor.
@@ -333,26 +350,20 @@ class Cursor:
             OperationalError: `timeout` is over (kind `Timeout`, SQLSTATE HYT00).
             Error: by SQLSTATE class where the statement failed; see `seakernel.exceptions`.
         """
-        if parameters is not None:
-            self._open_session()
-            operation = with_native_markers(operation, parameters)
-        return self._execute(operation, parameters, row_limit, timeout, query_tags)
-
-    def _execute(
-        self,
-        operation: str,
-        parameters: Parameters | None,
-        row_limit: int | None,
-        timeout: float | None,
-        query_tags: Mapping[str, str | None] | None,
-    ) -> Cursor:
         session = self._open_session()
         self._clear()
-        tags = None if query_tags is None else list(query_tags.items())
-        statement = session.statement(operation, parameters, row_limit, tags, timeout)
+        if parameters is not None:
+            operation = with_native_markers(operation, parameters)
+        statement = session.statement(operation, parameters, row_limit, _tags(query_tags), timeout)
+        return self._run(statement, operation, progress)
+
+    def _run(self, statement: Statement, operation: str, progress: ProgressOption = None) -> Cursor:
+        self._clear()
         self._statement = statement
+        observer = Observer.of(self._connection._progress if progress is None else progress, statement)  # noqa: SLF001
+        begin = time.perf_counter()
         try:
-            result = statement.execute()
+            result = statement.execute(observer)
         except exceptions.Error as error:
             from seakernel.hints import sql_excerpt
 
@@ -361,6 +372,7 @@ class Cursor:
         finally:
             self._statement_id = statement.statement_id
             self._statement = None
+        self._elapsed_s = time.perf_counter() - begin
         self._executed = True
         if result.columns:
             self._result = result
@@ -395,13 +407,15 @@ class Cursor:
         Raises:
             Error: as `execute` does; the message and `applied_sets` say how many sets were applied before.
         """
-        self._open_session()
+        session = self._open_session()
         self._clear()
+        tags = _tags(query_tags)
         total = applied = sent = 0
         try:
             for batch in batches(operation, seq_of_parameters):
                 sent += batch.set_count
-                self._execute(batch.operation, batch.parameters, None, timeout, query_tags)
+                statement = session.statement(batch.operation, batch.parameters, None, tags, timeout)
+                self._run(statement, batch.operation)
                 applied = sent
                 total = -1 if self._rowcount < 0 or total < 0 else total + self._rowcount
         except exceptions.Error as failure:
@@ -446,23 +460,6 @@ class Cursor:
         """Returns all remaining rows as a `pyarrow.Table`, without a copy."""
         return self._open_result().take_pyarrow()
 
-    def fetch_record_batch(self) -> pa.RecordBatchReader:
-        """Returns the remaining rows as a `pyarrow.RecordBatchReader` that downloads while it is read.
-
-        At most `memory_budget_bytes` are held at once. It reads through this cursor: errors are those of this package,
-        Ctrl-C works, and closing the cursor ends it. To give the rows away instead, hand over the cursor itself, as in
-        `pyarrow.RecordBatchReader.from_stream(cursor)`.
-        """
-        import pyarrow as pa
-
-        result = self._open_result()
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            while (table := result.next_batch()) is not None:
-                yield from pa.RecordBatchReader.from_stream(table)
-
-        return pa.RecordBatchReader.from_batches(pa.schema(result), batches())
-
     def close(self) -> None:
         """Closes the cursor and releases its result. Safe to call twice."""
         self._closed = True
@@ -481,6 +478,7 @@ class Cursor:
         self._executed = False
         self._statement_id = None
         self._rowcount = -1
+        self._read_by = None
         if result is not None:
             result.close()
 
@@ -504,12 +502,6 @@ class Cursor:
             )
         return rows
 
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        return self._open_result().__arrow_c_stream__(requested_schema)
-
-    def __arrow_c_schema__(self) -> object:
-        return self._open_result().__arrow_c_schema__()
-
     def __iter__(self) -> Self:
         return self
 
@@ -529,7 +521,21 @@ class Cursor:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Cursor statement_id={self.statement_id} closed={self._closed}>"
+        head = f"Cursor statement_id={self.statement_id}"
+        if self._result is None:
+            return f"<{head} closed={self._closed}>"
+        # Rows are for the person who looks: logs and tracebacks want a line, and rows may repeat parameters.
+        max_rows = 10 if hasattr(sys, "ps1") else 0
+        return Preview.of(self._result, self._elapsed_s, max_rows).text(head)
+
+    def _repr_html_(self) -> str | None:
+        if self._result is None:
+            return None
+        return Preview.of(self._result, self._elapsed_s).html(f"Cursor statement_id={self.statement_id}")
+
+
+def _tags(query_tags: Mapping[str, str | None] | None) -> list[tuple[str, str | None]] | None:
+    return None if query_tags is None else list(query_tags.items())
 
 
 def _type_code(column: Column) -> str:

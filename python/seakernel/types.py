@@ -57,7 +57,8 @@ class ResultOptions(TypedDict, total=False):
     strings, and times are in UTC, with a `Z` where the session's time zone is another one."""
     intervals: Literal["native", "text"]
     """How interval columns arrive: as Arrow's month intervals and durations, the default, or as text such as `2-6` and
-    `1 02:00:03.500000000`. pyarrow and polars cannot read values of month intervals. Rows have text for
+    `1 02:00:03.500000000`. pyarrow and polars cannot read values of month intervals. Within nested columns they stay as
+    they are; `complex_types` has a text for those. Rows have text for
     year-month and `timedelta` for day-time intervals by default."""
     geospatial: Literal["native", "text"]
     """How GEOMETRY and GEOGRAPHY arrive, also within nested columns: as EWKT text such as `SRID=4326;POINT(1 2)`, the

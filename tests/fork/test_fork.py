@@ -50,6 +50,8 @@ def test_a_parents_handles_raise_in_the_child(chunked: LocalWarehouse) -> None:
         assert session is not None
 
         def check() -> None:
+            assert ": open, 5,000 rows, 1 column" in repr(cursor)
+            assert "<td>" not in (cursor._repr_html_() or "")
             for call in (
                 cursor.fetchone,
                 cursor.fetchall,

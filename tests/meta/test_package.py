@@ -121,6 +121,7 @@ def test_signatures_are_readable() -> None:
     assert set(keywords) == set(inspect.signature(seakernel.connect).parameters) - {
         "warehouse_id",
         "profile",
+        "progress",
         "query_tags",
         "connector_options",
     }

@@ -1,7 +1,7 @@
 //! Statements on the server.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tracing::{debug, warn};
@@ -79,6 +79,8 @@ pub struct StatementCanceller {
 #[derive(Debug, Default)]
 struct Slot {
     statement_id: Option<String>,
+    /// The newest answer, while the statement is waited for.
+    latest: Weak<Mutex<Latest>>,
     cancel_requested: bool,
     abandoned: bool,
 }
@@ -107,6 +109,18 @@ impl StatementCanceller {
     /// Returns the id of the statement once the server has named it, also after a failure.
     pub fn statement_id(&self) -> Option<String> {
         self.slot().statement_id.clone()
+    }
+
+    /// Returns the newest state that the server has told while `execute` waits; `None` before and after.
+    pub fn state(&self) -> Option<StatementState> {
+        let latest = self.slot().latest.upgrade()?;
+        let state = latest.lock().unwrap_or_else(PoisonError::into_inner).state();
+        Some(state)
+    }
+
+    /// Has [`StatementCanceller::state`] follow `executed` as long as that exists.
+    pub(crate) fn follow(&self, executed: &ExecutedStatement) {
+        self.slot().latest = Arc::downgrade(&executed.latest);
     }
 
     /// Notes the id and sends what was asked for before it was known.
@@ -235,7 +249,7 @@ pub struct ExecutedStatement {
     statement: Arc<ServerStatement>,
     /// Whether the SQL is of a kind that changes rows; false where it is not known.
     changes_rows: bool,
-    latest: Mutex<Latest>,
+    latest: Arc<Mutex<Latest>>,
 }
 
 /// What is known of a statement.
@@ -248,8 +262,8 @@ struct Latest {
 }
 
 impl Latest {
-    fn of(response: StatementResponse) -> Mutex<Self> {
-        Mutex::new(Self { response: Some(response), taken: false })
+    fn of(response: StatementResponse) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { response: Some(response), taken: false }))
     }
 
     fn state(&self) -> StatementState {
@@ -281,7 +295,7 @@ impl ExecutedStatement {
     #[must_use]
     pub fn reader(&self) -> Self {
         let statement = ServerStatement::new(&self.statement.session, self.statement_id(), false);
-        Self { statement, changes_rows: self.changes_rows, latest: Mutex::default() }
+        Self { statement, changes_rows: self.changes_rows, latest: Arc::default() }
     }
 
     /// Returns the server's id of the statement.

@@ -58,7 +58,7 @@ pub use metadata::{Listing, Metadata, ParentTable};
 pub use multi_row::MultiRowInsert;
 pub use params::Parameter;
 pub use results::decode;
-pub use results::{ResultStream, Statistics};
+pub use results::{ResultStream, Statistics, StatisticsReader};
 pub use schema::Column;
 pub use session::Session;
 pub use statement::Statement;

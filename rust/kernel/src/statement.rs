@@ -129,6 +129,7 @@ impl Statement {
         })??;
         info!(statement_id = response.statement_id, state = response.status.state, "statement sent");
         let executed = ExecutedStatement::new(&session, response, changes_rows);
+        canceller.follow(&executed);
         abandoned.disarm();
         if wait == Wait::UntilDone {
             // Until now the canceller was in charge; from here on dropping `executed` closes the statement.

@@ -4,7 +4,7 @@
 //! exports its own and the consumer casts.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow_array::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
 use arrow_array::{RecordBatch, RecordBatchReader};
@@ -13,7 +13,7 @@ use arrow_schema::{ArrowError, SchemaRef};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
-use seakernel::{ResultStream, Statistics};
+use seakernel::ResultStream;
 
 use crate::error;
 use crate::runtime::{self, Home, Owned};
@@ -59,15 +59,12 @@ pub(crate) struct LiveReader {
     pub(crate) queue: VecDeque<RecordBatch>,
     /// Absent once the last batch was pulled.
     pub(crate) stream: Option<Box<Owned<ResultStream>>>,
-    pub(crate) statistics: Arc<Mutex<Statistics>>,
 }
 
 impl LiveReader {
     fn pull(&mut self, py: Python<'_>) -> PyResult<Option<RecordBatch>> {
         let Some(stream) = self.stream.as_mut().and_then(|stream| stream.get_mut()) else { return Ok(None) };
-        let batch = self.home.call(py, stream.next_batch())?;
-        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = stream.statistics();
-        Ok(batch)
+        self.home.call(py, stream.next_batch())
     }
 }
 

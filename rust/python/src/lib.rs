@@ -10,6 +10,7 @@ mod large_memory;
 mod local;
 mod logging;
 mod metadata;
+mod observer;
 mod params;
 mod results;
 #[expect(unsafe_code, reason = "instances of a subclass of `tuple`")]

@@ -1,19 +1,26 @@
 //! Results: rows, Arrow tables and the live stream, all at one position.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::mem;
+use std::ops::{Deref, DerefMut};
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use arrow_array::{RecordBatch, RecordBatchIterator};
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, IntervalUnit, Schema, SchemaRef};
+use pyo3::exceptions::PyException;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList, PyTuple};
-use seakernel::{Column, ResultStream, Statistics};
+use seakernel::{Column, ResultStream, Statistics, StatisticsReader};
 use tokio::sync::{MutexGuard, watch};
 
 use crate::capsule::{self, LiveReader};
 use crate::error;
+use crate::observer::{Event, Fetched, Watch};
 use crate::rows::RowConverter;
 use crate::runtime::{Home, Owned};
 
@@ -65,6 +72,26 @@ pub(crate) struct PyStatistics {
     trimmed_rows: u64,
     reader_wait_s: f64,
     memory_wait_s: f64,
+}
+
+impl From<Statistics> for PyStatistics {
+    fn from(statistics: Statistics) -> Self {
+        Self {
+            chunks: statistics.chunks,
+            rows: statistics.rows,
+            wire_bytes: statistics.wire_bytes,
+            decoded_bytes: statistics.decoded_bytes,
+            link_requests: statistics.link_requests,
+            renewals: statistics.renewals,
+            download_requests: statistics.download_requests,
+            range_requests: statistics.range_requests,
+            hedged_requests: statistics.hedged_requests,
+            retries: statistics.retries,
+            trimmed_rows: statistics.trimmed_rows,
+            reader_wait_s: statistics.reader_wait.as_secs_f64(),
+            memory_wait_s: statistics.memory_wait.as_secs_f64(),
+        }
+    }
 }
 
 #[pymethods]
@@ -170,6 +197,44 @@ struct State {
     /// Rows from `position` on that were made already, for row-by-row reading.
     ahead: VecDeque<Py<PyTuple>>,
     converter: Option<RowConverter>,
+    /// The download has failed for good.
+    failed: bool,
+    watch: Watch,
+}
+
+/// The right to read, for the length of one call.
+struct Reading<'a> {
+    result: &'a PyResultStream,
+    state: MutexGuard<'a, State>,
+    was_open: bool,
+}
+
+impl Deref for Reading<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Reading<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Reading<'_> {
+    /// Tells the observer that the call has ended.
+    fn drop(&mut self) {
+        let Some(observer) = &self.result.observer else { return };
+        let event = match self.state.source {
+            Source::Drained if self.was_open => Event::Done,
+            Source::Live(_) if self.was_open && self.state.failed => Event::Failed,
+            _ => Event::Back,
+        };
+        let fetched = Some(self.result.fetched());
+        Python::try_attach(|py| self.state.watch.end(py, &self.result.home, observer, fetched, event));
+    }
 }
 
 /// A place in the queue, ahead of what was handed over.
@@ -189,15 +254,21 @@ pub(crate) struct PyResultStream {
     total_row_count: Option<i64>,
     truncated: bool,
     modified_row_count: Option<i64>,
-    statistics: Arc<Mutex<Statistics>>,
+    statistics: StatisticsReader,
     fetched: Arc<AtomicU64>,
+    observer: Option<Py<PyAny>>,
     /// Set before the lock is asked for, so that a fetch waiting in another thread ends.
     ending: watch::Sender<Ending>,
     state: tokio::sync::Mutex<State>,
 }
 
 impl PyResultStream {
-    pub(crate) fn new(py: Python<'_>, home: &Home, stream: ResultStream) -> PyResult<Self> {
+    pub(crate) fn new(
+        py: Python<'_>,
+        home: &Home,
+        stream: ResultStream,
+        observer: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
         let columns = PyTuple::new(py, stream.columns().iter().map(PyColumn::from))?.unbind();
         let fetched = Arc::new(AtomicU64::new(0));
         Ok(Self {
@@ -208,8 +279,9 @@ impl PyResultStream {
             total_row_count: stream.total_row_count(),
             truncated: stream.truncated(),
             modified_row_count: stream.modified_row_count(),
-            statistics: Arc::new(Mutex::new(stream.statistics())),
+            statistics: stream.statistics_reader(),
             fetched: Arc::clone(&fetched),
+            observer,
             ending: watch::Sender::new(Ending::Open),
             state: tokio::sync::Mutex::new(State {
                 source: Source::Live(Box::new(Owned::new(home, stream))),
@@ -218,8 +290,22 @@ impl PyResultStream {
                 fetched,
                 ahead: VecDeque::new(),
                 converter: None,
+                failed: false,
+                watch: Watch::new(),
             }),
         })
+    }
+
+    /// Tells `observer` of this result that the statement's call has come back with it.
+    pub(crate) fn opened(&self, py: Python<'_>, watch: &Watch) {
+        let Some(observer) = &self.observer else { return };
+        let event = if self.schema.fields().is_empty() { Event::Done } else { Event::Back };
+        watch.end(py, &self.home, observer, Some(self.fetched()), event);
+    }
+
+    fn fetched(&self) -> Fetched {
+        // Where a limit cut the result, the total may be that of the uncut one.
+        (self.statistics(), self.total_row_count.filter(|_| !self.truncated))
     }
 
     /// Waits for other threads' calls without the GIL, then gives the result to the caller alone.
@@ -234,13 +320,17 @@ impl PyResultStream {
     }
 
     /// Like `lock`, for calls that read.
-    fn lock_for_reading(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
-        let state = self.lock(py)?;
+    fn lock_for_reading(&self, py: Python<'_>) -> PyResult<Reading<'_>> {
+        let mut state = self.lock(py)?;
         if matches!(state.source, Source::HandedOver) {
             let message = "the result was handed over as an Arrow stream, which can be done once; read that stream";
             return Err(error::raise(py, "InterfaceError", "Closed", message));
         }
-        Ok(state)
+        if self.observer.is_some() {
+            state.watch = Watch::new();
+        }
+        let was_open = matches!(state.source, Source::Live(_)) && !state.failed;
+        Ok(Reading { result: self, state, was_open })
     }
 
     fn ended(&self, py: Python<'_>, ending: Ending) -> PyResult<()> {
@@ -260,7 +350,7 @@ impl PyResultStream {
         let Some(stream) = stream.get_mut() else { return Ok(false) };
         py.check_signals()?;
         let mut ending = self.ending.subscribe();
-        let received = self.home.block_on(py, async {
+        let next = async {
             tokio::select! {
                 biased;
                 ending = ending.wait_for(|ending| *ending != Ending::Open) => {
@@ -268,13 +358,23 @@ impl PyResultStream {
                 }
                 batch = stream.next_batch() => Ok(batch),
             }
-        })?;
-        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = stream.statistics();
+        };
+        let watch = &mut state.watch;
+        let mut look = |py: Python<'_>| match &self.observer {
+            Some(observer) => watch.look(py, &self.home, observer, || Some(self.fetched())),
+            None => Ok(()),
+        };
+        let received = self.home.block_on_watched(py, next, &mut look)?;
+        let looked = look(py);
         match received {
             Err(ending) => self.ended(py, ending).map(|()| false),
-            Ok(Err(failure)) => Err(error::from_kernel(py, failure)),
+            Ok(Err(failure)) => {
+                state.failed = true;
+                Err(error::from_kernel(py, failure))
+            }
             Ok(Ok(Some(batch))) => {
                 state.queue.push_back(batch);
+                looked?;
                 // The batch may have come between two looks at the signals. Here it is safe in the queue; a handler that
                 // raised behind our return would lose it.
                 py.check_signals()?;
@@ -283,6 +383,22 @@ impl PyResultStream {
             Ok(Ok(None)) => {
                 state.source = Source::Drained;
                 Ok(false)
+            }
+        }
+    }
+
+    /// Puts into the queue what has arrived already, up to `max_rows` rows, without waiting. A failure stays in the stream,
+    /// which tells it again.
+    fn receive_arrived(&self, state: &mut State, max_rows: usize) {
+        let _runtime = self.home.enter();
+        while state.rows_in_queue() < max_rows
+            && let Source::Live(stream) = &mut state.source
+            && let Some(stream) = stream.get_mut()
+        {
+            let next = pin!(stream.next_batch());
+            match next.poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(Some(batch))) => state.queue.push_back(batch),
+                Poll::Ready(Ok(None) | Err(_)) | Poll::Pending => return,
             }
         }
     }
@@ -354,6 +470,10 @@ impl PyResultStream {
             }
             first
         });
+        if self.home.is_entered() {
+            // Asked for by the observer of the very call that ends now; what is left goes with this object.
+            return Ok(());
+        }
         let mut state = match self.state.try_lock() {
             Ok(state) => state,
             Err(_) => self.home.block_on(py, self.state.lock())?,
@@ -369,6 +489,19 @@ impl PyResultStream {
     }
 }
 
+/// Returns the columns that hold month intervals, nested ones included.
+fn month_intervals(schema: &Schema) -> Vec<&str> {
+    fn holds(data_type: &DataType) -> bool {
+        match data_type {
+            DataType::Interval(unit) => *unit == IntervalUnit::YearMonth,
+            DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) => holds(item.data_type()),
+            DataType::Struct(fields) => fields.iter().any(|field| holds(field.data_type())),
+            _ => false,
+        }
+    }
+    schema.fields().iter().filter(|field| holds(field.data_type())).map(|field| field.name().as_str()).collect()
+}
+
 /// Returns a `pyarrow.RecordBatchReader` over the table's own buffers.
 ///
 /// `pyarrow.table(table)` would do, but it imports pandas to ask whether this is one of its frames: 160 ms.
@@ -382,6 +515,40 @@ impl State {
             Some(converter) => Ok(converter),
             empty => Ok(empty.insert(RowConverter::new(py, schema)?)),
         }
+    }
+
+    /// Returns the next `rows` values of one column, all of them in the queue; `None` where Python cannot hold them.
+    fn preview_column<'py>(
+        &self,
+        py: Python<'py>,
+        schema: &Schema,
+        index: usize,
+        rows: usize,
+    ) -> PyResult<Option<Bound<'py, PyList>>> {
+        let Ok(schema) = schema.project(&[index]) else { return Ok(None) };
+        let mut values = Vec::with_capacity(rows);
+        let mut skip = self.position;
+        for batch in &self.queue {
+            let length = batch.num_rows().saturating_sub(skip).min(rows - values.len());
+            let slice = batch.slice(skip.min(batch.num_rows()), length);
+            skip = skip.saturating_sub(batch.num_rows());
+            let Ok(slice) = slice.project(&[index]) else { return Ok(None) };
+            match RowConverter::new(py, &schema).and_then(|mut converter| converter.convert(py, &slice, &mut values)) {
+                Ok(()) => {}
+                Err(raised) if raised.is_instance_of::<PyException>(py) => return Ok(None),
+                Err(raised) => return Err(raised),
+            }
+            if values.len() == rows {
+                break;
+            }
+        }
+        let values = values.iter().map(|row| row.get_item(0)).collect::<PyResult<Vec<_>>>()?;
+        PyList::new(py, values).map(Some)
+    }
+
+    /// Rows that are in memory and were not handed over.
+    fn rows_in_queue(&self) -> usize {
+        self.queue.iter().map(RecordBatch::num_rows).sum::<usize>().saturating_sub(self.position)
     }
 
     /// Marks `rows` more rows as handed over.
@@ -432,22 +599,29 @@ impl PyResultStream {
 
     #[getter]
     fn statistics(&self) -> PyStatistics {
-        let statistics = *self.statistics.lock().unwrap_or_else(PoisonError::into_inner);
-        PyStatistics {
-            chunks: statistics.chunks,
-            rows: statistics.rows,
-            wire_bytes: statistics.wire_bytes,
-            decoded_bytes: statistics.decoded_bytes,
-            link_requests: statistics.link_requests,
-            renewals: statistics.renewals,
-            download_requests: statistics.download_requests,
-            range_requests: statistics.range_requests,
-            hedged_requests: statistics.hedged_requests,
-            retries: statistics.retries,
-            trimmed_rows: statistics.trimmed_rows,
-            reader_wait_s: statistics.reader_wait.as_secs_f64(),
-            memory_wait_s: statistics.memory_wait.as_secs_f64(),
+        self.statistics.read().into()
+    }
+
+    #[getter]
+    fn state(&self) -> &'static str {
+        match *self.ending.borrow() {
+            Ending::Open => {}
+            Ending::Closed => return "Closed",
+            Ending::Cancelled => return "Cancelled",
         }
+        let Ok(state) = self.state.try_lock() else { return "Reading" };
+        match state.source {
+            Source::Live(_) if state.failed => "Failed",
+            Source::Drained if state.queue.is_empty() => "Read",
+            Source::Live(_) | Source::Drained => "Open",
+            Source::HandedOver => "HandedOver",
+            Source::Closed => "Closed",
+        }
+    }
+
+    #[getter]
+    fn month_intervals(&self) -> Vec<&str> {
+        month_intervals(&self.schema)
     }
 
     #[pyo3(signature = (max_rows=None))]
@@ -501,6 +675,49 @@ impl PyResultStream {
         Ok(Some(next))
     }
 
+    #[pyo3(signature = (convert, max_rows=None))]
+    fn take_as<'py>(
+        &self,
+        py: Python<'py>,
+        convert: &Bound<'py, PyAny>,
+        max_rows: Option<usize>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut state = self.lock_for_reading(py)?;
+        let table = self.gather(py, &mut state, max_rows)?;
+        let rows = table.num_rows();
+        let converted = {
+            // A conversion that reads this very result would wait for itself.
+            let _inside = self.home.enter();
+            convert.call1((table,))?
+        };
+        py.check_signals()?;
+        state.advance(rows);
+        Ok(converted)
+    }
+
+    fn preview<'py>(
+        &self,
+        py: Python<'py>,
+        max_rows: usize,
+        max_columns: usize,
+    ) -> PyResult<(usize, Vec<Option<Bound<'py, PyList>>>)> {
+        let nothing = (0, Vec::new());
+        if self.home.is_gone() || *self.ending.borrow() != Ending::Open {
+            return Ok(nothing);
+        }
+        let Ok(mut state) = self.state.try_lock() else { return Ok(nothing) };
+        if max_rows == 0 || matches!(state.source, Source::HandedOver | Source::Closed) {
+            return Ok(nothing);
+        }
+        self.receive_arrived(&mut state, max_rows);
+        let rows = state.rows_in_queue().min(max_rows);
+        let mut columns = Vec::new();
+        for index in 0..self.schema.fields().len().min(max_columns) {
+            columns.push(state.preview_column(py, &self.schema, index, rows)?);
+        }
+        Ok((rows, columns))
+    }
+
     fn peek(&self, py: Python<'_>) -> PyResult<Option<Py<PyTuple>>> {
         let mut state = self.lock_for_reading(py)?;
         self.read_ahead(py, &mut state)?;
@@ -537,18 +754,16 @@ impl PyResultStream {
             Source::Live(stream) => Some(stream),
             _ => None,
         };
-        let reader = LiveReader {
-            home: self.home.clone(),
-            schema: Arc::clone(&self.schema),
-            queue,
-            stream,
-            statistics: Arc::clone(&self.statistics),
-        };
+        let reader = LiveReader { home: self.home.clone(), schema: Arc::clone(&self.schema), queue, stream };
         capsule::stream_capsule(py, Box::new(reader))
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
         capsule::schema_capsule(py, &self.schema)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.observer)
     }
 
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::prelude::*;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, EnterGuard, Handle, Runtime};
 use tokio::task::JoinSet;
 use tokio::time;
 
@@ -113,16 +113,40 @@ impl Home {
         self.block_on(py, call)?.map_err(|failure| error::from_kernel(py, failure))
     }
 
+    /// Makes the runtime that of this thread, in which nothing may wait meanwhile.
+    pub(crate) fn enter(&self) -> EnterGuard<'_> {
+        self.handle.enter()
+    }
+
+    /// Tells whether this thread is one of the runtime's, or inside a call that waits for it.
+    pub(crate) fn is_entered(&self) -> bool {
+        Handle::try_current().is_ok_and(|current| current.id() == self.handle.id())
+    }
+
     /// Waits for `future` without the GIL. An exception raised by a signal handler drops the future, which cancels it.
     pub(crate) fn block_on<F>(&self, py: Python<'_>, future: F) -> PyResult<F::Output>
     where
         F: Future + Send,
         F::Output: Send,
     {
+        self.block_on_watched(py, future, |_| Ok(()))
+    }
+
+    /// Like [`Home::block_on`], with `look` called 20 times a second; its exceptions are those of a signal handler.
+    pub(crate) fn block_on_watched<F>(
+        &self,
+        py: Python<'_>,
+        future: F,
+        mut look: impl FnMut(Python<'_>) -> PyResult<()> + Send,
+    ) -> PyResult<F::Output>
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
         self.check(py)?;
-        if Handle::try_current().is_ok_and(|current| current.id() == self.handle.id()) {
-            let message = "called from an I/O thread, as a log handler is: it would wait for itself; \
-                           put a `logging.handlers.QueueHandler` in between";
+        if self.is_entered() {
+            let message = "called from a log handler in an I/O thread or from a progress callback: it would wait for \
+                           itself; put a `logging.handlers.QueueHandler` in between, or call from another thread";
             return Err(error::raise(py, "InterfaceError", "InvalidArgument", message));
         }
         let interruptible = async {
@@ -133,7 +157,7 @@ impl Home {
                     output = &mut future => return Ok(output),
                     () = time::sleep(SIGNAL_TICK) => {
                         // No interpreter any more: nobody is left to interrupt us.
-                        Python::try_attach(raise_pending).unwrap_or(Ok(()))?;
+                        Python::try_attach(|py| raise_pending(py).and_then(|()| look(py))).unwrap_or(Ok(()))?;
                     }
                 }
             }

@@ -7,6 +7,7 @@ use pyo3::types::PyDict;
 use seakernel::{Credentials, ExecutedStatement, SessionConfig, Statement, StatementCanceller, StatementState};
 
 use crate::metadata::PyMetadata;
+use crate::observer::{Event, Watch};
 use crate::results::PyResultStream;
 use crate::runtime::{self, Home, Owned};
 use crate::{config, error, logging, params};
@@ -124,7 +125,7 @@ impl PySession {
         parameters: Option<Bound<'_, PyAny>>,
         row_limit: Option<i64>,
     ) -> PyResult<PyResultStream> {
-        self.statement(py, sql, parameters, row_limit, None, None)?.execute(py)
+        self.statement(py, sql, parameters, row_limit, None, None)?.execute(py, None)
     }
 
     fn attach(&self, py: Python<'_>, statement_id: &str) -> PyResult<PyExecutedStatement> {
@@ -167,10 +168,29 @@ pub(crate) struct PyStatement {
 
 #[pymethods]
 impl PyStatement {
-    fn execute(&self, py: Python<'_>) -> PyResult<PyResultStream> {
+    #[pyo3(signature = (observer=None))]
+    fn execute(&self, py: Python<'_>, observer: Option<Py<PyAny>>) -> PyResult<PyResultStream> {
         let statement = self.take(py)?;
-        let stream = self.home.call(py, async move { statement.execute().await?.results().await })?;
-        PyResultStream::new(py, &self.home, stream)
+        let mut watch = Watch::new();
+        let look = |py: Python<'_>| match &observer {
+            Some(observer) => watch.look(py, &self.home, observer, || None),
+            None => Ok(()),
+        };
+        let executed = async move { statement.execute().await?.results().await };
+        let executed = self.home.block_on_watched(py, executed, look);
+        match executed.and_then(|stream| stream.map_err(|failure| error::from_kernel(py, failure))) {
+            Ok(stream) => {
+                let result = PyResultStream::new(py, &self.home, stream, observer)?;
+                result.opened(py, &watch);
+                Ok(result)
+            }
+            Err(raised) => {
+                if let Some(observer) = &observer {
+                    watch.end(py, &self.home, observer, None, Event::Failed);
+                }
+                Err(raised)
+            }
+        }
     }
 
     fn submit(&self, py: Python<'_>) -> PyResult<PyExecutedStatement> {
@@ -182,12 +202,23 @@ impl PyStatement {
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         self.home.check(py)?;
         let Some(canceller) = self.canceller.get() else { return Ok(()) };
+        if self.home.is_entered() {
+            // A progress callback of the very call that is to end.
+            let canceller = canceller.clone();
+            tokio::spawn(async move { canceller.cancel().await });
+            return Ok(());
+        }
         self.home.call(py, canceller.cancel())
     }
 
     #[getter]
     fn statement_id(&self) -> Option<String> {
         self.canceller.get().and_then(StatementCanceller::statement_id)
+    }
+
+    #[getter]
+    fn state(&self) -> Option<&'static str> {
+        self.canceller.get().and_then(StatementCanceller::state).map(StatementState::name)
     }
 }
 
@@ -237,7 +268,7 @@ impl PyExecutedStatement {
 
     fn results(&self, py: Python<'_>) -> PyResult<PyResultStream> {
         let stream = self.home.call(py, self.here(py)?.results())?;
-        PyResultStream::new(py, &self.home, stream)
+        PyResultStream::new(py, &self.home, stream, None)
     }
 
     fn reader(&self, py: Python<'_>) -> PyResult<Self> {

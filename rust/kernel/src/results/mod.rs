@@ -74,6 +74,17 @@ pub struct Statistics {
     pub memory_wait: Duration,
 }
 
+/// Reads the [`Statistics`] of a result while others read its rows, and after it has gone.
+#[derive(Clone, Debug)]
+pub struct StatisticsReader(Arc<Counters>);
+
+impl StatisticsReader {
+    /// Returns what fetching has cost so far.
+    pub fn read(&self) -> Statistics {
+        self.0.snapshot()
+    }
+}
+
 /// Running counts behind [`Statistics`], added to by every task of a result.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -371,6 +382,11 @@ impl ResultStream {
     /// Returns what fetching has cost so far.
     pub fn statistics(&self) -> Statistics {
         self.counters.snapshot()
+    }
+
+    /// Returns a handle that reads the statistics, now and later.
+    pub fn statistics_reader(&self) -> StatisticsReader {
+        StatisticsReader(Arc::clone(&self.counters))
     }
 
     /// Returns the next batch, never an empty one, or `None` after the last row was handed over and the total checked.

@@ -99,6 +99,28 @@ async fn submit_returns_at_once_and_polls_until_done() {
 }
 
 #[tokio::test]
+async fn the_canceller_tells_the_state_while_execute_waits() {
+    let warehouse = Warehouse::with(Switches { pending_answers: 2, running_answers: 2, ..Switches::default() });
+    let session = warehouse.session().await;
+    let statement = session.statement(NUMBERS);
+    let canceller = statement.canceller();
+    assert_eq!(canceller.state(), None);
+    let executing = tokio::spawn(async move { statement.execute().await?.results().await });
+    let mut seen = vec![];
+    while !executing.is_finished() {
+        let state = canceller.state();
+        if seen.last() != Some(&state) {
+            seen.push(state);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let told: Vec<_> = seen.into_iter().flatten().take(2).collect();
+    assert_eq!(told, [StatementState::Pending, StatementState::Running]);
+    drop(executing.await.unwrap().unwrap());
+    assert_eq!(canceller.state(), None);
+}
+
+#[tokio::test]
 async fn parameters_travel_typed_by_name_or_by_position() {
     let warehouse = Warehouse::start();
     let session = warehouse.session().await;

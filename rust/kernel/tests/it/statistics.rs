@@ -52,6 +52,21 @@ async fn refused_bodies_are_not_among_the_decoded_bytes() {
 
 /// Behaviour 12.
 #[tokio::test]
+async fn a_reader_of_statistics_follows_the_result_and_outlives_it() {
+    let warehouse = Warehouse::start();
+    let mut results = warehouse.results(NUMBERS).await.unwrap();
+    let reader = results.statistics_reader();
+    assert_eq!(reader.read().rows, 0);
+    results.next_batch().await.unwrap().unwrap();
+    assert!((1..10_000).contains(&reader.read().rows));
+    ids(&mut results).await.unwrap();
+    assert_eq!(reader.read(), results.statistics());
+    drop(results);
+    assert_eq!((reader.read().rows, reader.read().chunks), (10_000, 10));
+}
+
+/// Behaviour 12.
+#[tokio::test]
 async fn waits_of_the_reader_and_for_memory_are_told() {
     let slow = Warehouse::with(Switches { store_first_byte_ms: 200, ..Switches::default() });
     let mut results = slow.results(NUMBERS).await.unwrap();
