@@ -84,7 +84,8 @@ def hint(error: Error) -> str | None:
         return _BY_KIND_OF_CHUNK[error.kind]
     if error.kind == "NotFound" and error.statement_id is not None:
         return _GONE
-    if error.kind == "Timeout" and not error.attempts:
+    if error.kind == "Timeout" and (error.sql_state is not None or not error.attempts):
+        # The caller's own limit, for a statement or a wait.
         return None
     return _BY_KIND.get(error.kind)
 

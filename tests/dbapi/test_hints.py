@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -150,3 +150,54 @@ def test_a_hint_for_storage_that_is_out_of_reach(fault: object) -> None:
 def test_an_error_of_a_caller_of_the_class_has_no_hint() -> None:
     error = seakernel.OperationalError("mine")
     assert (error.hint, str(error), error.args) == (None, "mine", ("mine",))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"kind": "Unauthenticated"}, "Access tokens"),
+        ({"kind": "PermissionDenied"}, "CAN USE"),
+        ({"kind": "NotFound"}, "`http_path`"),
+        ({"kind": "NotFound", "statement_id": "01f"}, "an hour"),
+        ({"kind": "ResourceExhausted"}, "fewer"),
+        ({"kind": "Unavailable"}, "later"),
+        ({"kind": "Timeout", "attempts": 2}, "read_timeout_s"),
+        ({"kind": "Timeout", "attempts": 2, "chunk_index": 0}, "download_idle_timeout_s"),
+        ({"kind": "Network"}, "doctor"),
+        ({"kind": "Network", "chunk_index": 0}, "firewall"),
+        ({"kind": "LinkExpired", "chunk_index": 0}, "clock"),
+        ({"kind": "Protocol"}, "login page"),
+        ({"kind": "DataLoss", "chunk_index": 0}, "trust nothing"),
+        ({"kind": "Internal"}, "report"),
+        ({"kind": "Sql", "sql_state": "42501"}, "USE CATALOG"),
+        ({"kind": "Sql", "sql_state": "57014"}, "query history"),
+    ],
+)
+def test_each_kind_of_failure_has_its_hint(fields: dict[str, Any], words: str) -> None:
+    hint = seakernel.OperationalError("message", **fields).hint
+    assert hint is not None
+    assert words in hint
+    assert "\n" not in hint
+    assert not hint.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": "InvalidArgument"},
+        {"kind": "Cancelled"},
+        {"kind": "Closed"},
+        {"kind": "Timeout"},
+        {"kind": "Timeout", "sql_state": "HYT00", "attempts": 1},
+        {"kind": "Sql", "sql_state": "22012"},
+        {"kind": "Sql"},
+    ],
+)
+def test_a_message_that_says_it_all_has_no_hint(fields: dict[str, Any]) -> None:
+    assert seakernel.OperationalError("message", **fields).hint is None
+
+
+def test_the_most_exact_error_class_decides() -> None:
+    error = seakernel.ProgrammingError("[UNBOUND_SQL_PARAMETER.PART] x", kind="Sql", sql_state="42P01")
+    assert error.hint is not None
+    assert "every marker" in error.hint

@@ -176,5 +176,5 @@ def test_a_running_statement_is_cancelled(client: Any) -> None:
 @pytest.mark.parametrize("name", list(CLIENTS))
 def test_a_wrong_token_is_refused(served: LocalWarehouse, name: str) -> None:
     with pytest.raises((seakernel.Error, connector.Error, DatabricksError)) as refused:
-        CLIENTS[name](served, access_token="wrong").rows("SELECT 1")
-    assert "wrong" not in str(refused.value)
+        CLIENTS[name](served, access_token="canary-refused").rows("SELECT 1")
+    assert "canary" not in str(refused.value)

@@ -397,7 +397,7 @@ def test_other_failures_are_raised(
             kernels.our_table(name, **arguments)
         with pytest.raises(databricks_sql_kernel.KernelError) as official:
             kernels.official_table(name, **arguments)
-        assert str(ours.value) == str(official.value) == failure.message
+        assert ours.value.message == str(official.value) == failure.message
         assert ours.value.sql_state == official.value.sql_state == failure.sql_state
 
 

@@ -457,6 +457,8 @@ def test_an_unknown_form_is_refused(place: WireWarehouse, option: str, value: ob
         place.connect(results={option: value})
 
 
-def test_the_option_of_the_connector_names_ours(place: WireWarehouse) -> None:
-    with pytest.raises(seakernel.NotSupportedError, match=r"`results=\{\"complex_types\": \"json\"\}`"):
-        place.connect(_use_arrow_native_complex_types=False)
+def test_the_option_of_the_connector_is_ours(place: WireWarehouse) -> None:
+    statement = place.put("ARRAY<INT>", pa.array([[1, None]], pa.list_(pa.int32())))
+    for native, value in ((False, "[1,null]"), (True, [1, None])):
+        with place.connect(_use_arrow_native_complex_types=native) as connection:
+            assert connection.cursor().execute(statement).fetchall() == [(value,)]
