@@ -175,7 +175,7 @@ def table(runs: list[dict[str, Any]]) -> str:
             ratios = report.ratios(grouped[name, OURS], found, figure)
             line += [
                 f"{middle:.0f} MiB" if figure == "peak_growth_mib" else f"{middle:.3f} s",
-                f"{statistics.median(ratios):.2f}" if ratios and client != OURS else "",
+                f"{statistics.median(ratios):#.2g}" if ratios and client != OURS else "",
             ]
         lines.append([*line, "right" if all(run["correct"] for run in found) else "WRONG"])
     head = ["", "client", "wall", "ours / it", "CPU time", "ours / it", "memory growth", "ours / it", "result"]

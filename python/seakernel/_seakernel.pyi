@@ -95,8 +95,8 @@ class Parameter:
 
         Args:
             value: None for NULL, or a value of a type that inference knows; a str goes out as it is, so
-                `Parameter("2024-02-29", "DATE")` is a date.
-            sql_type: SQL type to which the server casts the value, such as `TINYINT` or `DECIMAL(10,2)`.
+                `Parameter("2024-02-29", "DATE")` is a date. A list, tuple or dict is of an ARRAY, MAP or STRUCT type.
+            sql_type: SQL type to which the server casts the value, such as `TINYINT`, `DECIMAL(10,2)` or `ARRAY<INT>`.
 
         Raises:
             ProgrammingError: `sql_type` is empty.

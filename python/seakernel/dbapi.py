@@ -334,8 +334,9 @@ class Cursor(ArrowReads):
                 int INT, BIGINT or DECIMAL(p,0); float DOUBLE; str and UUID STRING; bytes BINARY; Decimal DECIMAL(p,s);
                 date DATE; naive datetime TIMESTAMP_NTZ and aware datetime TIMESTAMP, both exact; timedelta INTERVAL DAY
                 TO SECOND; None VOID; scalars of NumPy like those of Python. `Parameter(value, sql_type)` names another
-                type, and so do databricks-sql-connector's `StringParameter` and the like. Lists and dicts are refused, as
-                by the server: pass JSON text and write `from_json(:name, 'ARRAY<INT>')`.
+                type, and so do databricks-sql-connector's `StringParameter` and the like. Lists and dicts need
+                theirs, as in `Parameter([1, 2], "ARRAY<INT>")`: the server takes no nested parameters, so they go out as
+                JSON text in a `from_json`. Nested are BOOLEAN, whole numbers, FLOAT, DOUBLE, DECIMAL, STRING and DATE.
             row_limit: Most rows the server returns; `truncated` tells whether it cut the result.
             timeout: Longest wait for the statement to succeed, in seconds; None waits for as long as it takes. Reading the
                 result is not limited. On expiry the statement is cancelled on the server: at once where the server has

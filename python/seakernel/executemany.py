@@ -24,6 +24,8 @@ __all__ = ["Batch", "batches"]
 
 MAX_PARAMETERS = 256  # of one statement
 
+# These go out as JSON text, around which the SQL is another.
+_NESTED = ("ARRAY", "MAP", "STRUCT")
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 
 
@@ -83,6 +85,8 @@ class _Group:
         if self.insert is None:
             return None
         typed = typed_parameters(parameters)
+        if any(sql_type.upper().lstrip().startswith(_NESTED) for _, sql_type, _ in typed):
+            return None
         if self.markers[0] is None:
             return [(sql_type, text) for _, sql_type, text in typed]
         by_name = {name: (sql_type, text) for name, sql_type, text in typed}

@@ -161,3 +161,63 @@ def test_scalars_of_numpy(cursor: Cursor) -> None:
 def test_a_uuid_is_text(cursor: Cursor) -> None:
     value = uuid.UUID(int=5)
     assert cursor.execute("SELECT ?, typeof(?)", [value, value]).fetchone() == (str(value), "string")
+
+
+@pytest.mark.parametrize(
+    ("value", "sql_type"),
+    [
+        ([1, None, 3], "ARRAY<INT>"),
+        ([], "ARRAY<STRING>"),
+        (["it's \\ \" ü\n", ""], "array<string>"),
+        ([[1.5], None], "ARRAY<ARRAY<DOUBLE>>"),
+        ([2**63 - 1, -(2**63)], "ARRAY<BIGINT>"),
+        ([Decimal("-0.05"), Decimal("99999999.99")], "ARRAY<DECIMAL(10,2)>"),
+        ({"k": 1, "l": None}, "MAP<STRING, INT>"),
+        ({"a": 1, "b": [{"c": True}]}, "STRUCT<a: INT, b: ARRAY<STRUCT<c: BOOLEAN>>>"),
+        ([dt.date(2024, 2, 29)], "ARRAY<DATE>"),
+    ],
+)
+def test_nested_values_with_their_type(cursor: Cursor, value: Any, sql_type: str) -> None:
+    parameter = Parameter(value, sql_type)
+    for sql, parameters in [
+        ("SELECT :p, typeof(:p)", {"p": parameter}),
+        ("SELECT %(p)s, typeof(%(p)s)", {"p": parameter}),
+        ("SELECT ?, typeof(?)", [parameter, parameter]),
+    ]:
+        row = cursor.execute(sql, parameters).fetchone()
+        assert row is not None
+        assert row[0] == value
+        assert row[1] == sql_type.lower().replace(": ", ":").replace(", ", ",")
+
+
+@pytest.mark.parametrize(
+    ("value", "sql_type", "message"),
+    [
+        ([2**31], "ARRAY<INT>", "no exact Int32"),
+        ([1.5], "ARRAY<INT>", "`float` that is no exact"),
+        ([True], "ARRAY<INT>", "`bool` that is no exact"),
+        (["1"], "ARRAY<INT>", "`str` that is no exact"),
+        ([float("nan")], "ARRAY<DOUBLE>", "no exact"),
+        ([Decimal("1.005")], "ARRAY<DECIMAL(10,2)>", "no exact"),
+        ([10**9], "ARRAY<DECIMAL(10,2)>", "no exact"),
+        ([b"x"], "ARRAY<BINARY>", "no exact"),
+        ({"a": 1, "z": 2}, "STRUCT<a: INT>", "a key that its STRUCT has not"),
+        ({1: 2}, "MAP<INT, INT>", "keys are no STRING"),
+        ("[1]", "ARRAY<INT>", "no list, tuple or dict"),
+        ([1], "INT", "is no ARRAY, MAP or STRUCT"),
+        ([1], "ARRAY<INT", "is no ARRAY, MAP or STRUCT"),
+        ([1], "ARRAY<STRUCT<a: INT COMMENT 'x'>>", "no exact|quotes"),
+        ({"a": 1}, "STRUCT<a: INT COMMENT 'x'>", "quotes"),
+    ],
+)
+def test_nested_values_that_are_not_of_their_type(cursor: Cursor, value: Any, sql_type: str, message: str) -> None:
+    with pytest.raises((seakernel.DataError, seakernel.ProgrammingError), match=message):
+        cursor.execute("SELECT :p", {"p": Parameter(value, sql_type)})
+
+
+def test_nested_values_in_many_sets(cursor: Cursor) -> None:
+    cursor.execute("CREATE OR REPLACE TABLE main.default.nested (id INT, items ARRAY<INT>)")
+    sets = [(number, Parameter([number, None], "ARRAY<INT>")) for number in range(3)]
+    cursor.executemany("INSERT INTO main.default.nested VALUES (?, ?)", sets)
+    rows = cursor.execute("SELECT * FROM main.default.nested ORDER BY id").fetchall()
+    assert rows == [(number, [number, None]) for number in range(3)]

@@ -146,3 +146,10 @@ def test_pandas_takes_the_names(cursor: Cursor) -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(cursor.execute("SELECT id, 'x' AS name FROM range(2)").fetchall())
     assert list(frame.columns) == ["id", "name"]
+
+
+def test_classes_of_rows_do_not_pile_up(cursor: Cursor) -> None:
+    for number in range(400):
+        cursor.execute(f"SELECT {number} AS column_{number}").fetchall()
+    gc.collect()
+    assert len([found for found in gc.get_objects() if isinstance(found, type) and issubclass(found, Row)]) < 300

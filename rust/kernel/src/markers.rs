@@ -261,6 +261,62 @@ pub fn with_native_markers<'a>(sql: &'a str, given: Given<'_>) -> Result<Cow<'a,
     if style == Style::Native { Ok(Cow::Borrowed(sql)) } else { found.rewritten().map(Cow::Owned) }
 }
 
+/// A parameter that goes out as JSON text, for the server takes none of ARRAY, MAP and STRUCT.
+#[derive(Clone, Debug)]
+pub struct JsonParameter {
+    /// Its place among the parameters, from 0.
+    pub place: usize,
+    /// Its name, for `:name` markers.
+    pub name: Option<String>,
+    /// The nested type that is meant.
+    pub sql_type: String,
+}
+
+/// Returns `sql` with `from_json(marker, 'type', ...)` in place of the markers of `json`.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`] where a marker is not found for certain, and for a type that cannot be quoted.
+pub fn with_json_markers(sql: &str, json: &[JsonParameter]) -> Result<String> {
+    let mut rewritten = String::with_capacity(sql.len());
+    let (mut copied, mut questions, mut found) = (0, 0, vec![false; json.len()]);
+    for (token, place) in Tokens::new(sql) {
+        let matching = match token {
+            Token::Question { is_certain: false } => {
+                return Err(invalid(
+                    "beside `?::`, an ARRAY, MAP or STRUCT parameter needs a `:name` marker".to_owned(),
+                ));
+            }
+            Token::Question { is_certain: true } => {
+                questions += 1;
+                json.iter().position(|parameter| parameter.name.is_none() && parameter.place + 1 == questions)
+            }
+            Token::Colon { name, is_certain: true } => {
+                json.iter().position(|parameter| parameter.name.as_deref() == Some(name))
+            }
+            _ => None,
+        };
+        let Some((parameter, found)) = matching.and_then(|index| json.get(index).zip(found.get_mut(index))) else {
+            continue;
+        };
+        if parameter.sql_type.contains(['\'', '"', '\\']) {
+            return Err(invalid("the type of a parameter holds quotes or a backslash; leave comments out".to_owned()));
+        }
+        *found = true;
+        rewritten.push_str(sql.get(copied..place.start).unwrap_or_default());
+        let marker = sql.get(place.clone()).unwrap_or_default();
+        // Without the mode, what does not fit would be NULL.
+        rewritten.extend(["from_json(", marker, ", '", &parameter.sql_type, "', map('mode', 'FAILFAST'))"]);
+        copied = place.end;
+    }
+    if let Some((parameter, _)) = json.iter().zip(&found).find(|(_, found)| !**found) {
+        let which =
+            parameter.name.as_ref().map_or(format!("number {}", parameter.place + 1), |name| format!("`:{name}`"));
+        return Err(invalid(format!("the parameter {which} of type `{}` has no marker", parameter.sql_type)));
+    }
+    rewritten.push_str(sql.get(copied..).unwrap_or_default());
+    Ok(rewritten)
+}
+
 /// Tells whether the markers of `sql` are `:name` or `%(name)s`.
 pub fn has_named_markers(sql: &str) -> bool {
     let named = Found::new(sql).named();
@@ -512,6 +568,30 @@ mod tests {
         assert!(
             has_named_markers("SELECT :a") && has_named_markers("SELECT %(a)s") && !has_named_markers("SELECT a:b, ?")
         );
+    }
+
+    #[test]
+    fn markers_of_json_are_wrapped() {
+        let json = |place, name: Option<&str>| JsonParameter {
+            place,
+            name: name.map(str::to_owned),
+            sql_type: "ARRAY<INT>".to_owned(),
+        };
+        let wrapped =
+            |sql: &str, json: JsonParameter| with_json_markers(sql, &[json]).map_err(|error| error.to_string());
+        assert_eq!(
+            wrapped("SELECT ?, '?', ? -- ?", json(1, None)).as_deref(),
+            Ok("SELECT ?, '?', from_json(?, 'ARRAY<INT>', map('mode', 'FAILFAST')) -- ?")
+        );
+        assert_eq!(
+            wrapped("SELECT :b, c:a, size(:a)", json(0, Some("a"))).as_deref(),
+            Ok("SELECT :b, c:a, size(from_json(:a, 'ARRAY<INT>', map('mode', 'FAILFAST')))")
+        );
+        assert!(wrapped("SELECT c:a", json(0, Some("a"))).unwrap_err().contains("`:a` of type"));
+        assert!(wrapped("SELECT ?", json(1, None)).unwrap_err().contains("number 2"));
+        assert!(wrapped("SELECT c?::INT, ?", json(0, None)).is_err());
+        let hostile = JsonParameter { sql_type: "ARRAY<INT>') --".to_owned(), ..json(0, None) };
+        assert!(wrapped("SELECT ?", hostile).unwrap_err().contains("quotes"));
     }
 
     #[test]

@@ -133,7 +133,9 @@ fn item(sql: &str, rest: &mut Rest<'_, '_>) -> Option<Item> {
             *rest = rest.get(1..)?;
             return Some(marker);
         }
-        (Token::Number | Token::Text(_), _) => 1,
+        // A doubled quote parts a text in two tokens.
+        (Token::Text(_), _) => rest.iter().take_while(|(token, _)| matches!(token, Token::Text(_))).count(),
+        (Token::Number, _) => 1,
         (Token::Word(word), _) if is_one_of(&CONSTANTS, word) => 1,
         (Token::Word(word), Some(Token::Text(_))) if is_one_of(&TYPED, word) => 2,
         (Token::Symbol('-' | '+'), Some(Token::Number)) => 2,

@@ -52,6 +52,12 @@ impl SqlType {
     }
 }
 
+/// Returns the Arrow type of an ARRAY, MAP or STRUCT as its text says it; `None` for every other text.
+pub fn nested_type(type_text: &str) -> Option<DataType> {
+    let data_type = SqlType::parse(type_text)?.wire_type(&Arc::from("UTC"));
+    data_type.is_nested().then_some(data_type)
+}
+
 /// The field of the values of a list.
 pub(crate) fn element_field(element: DataType) -> Field {
     Field::new("element", element, true)

@@ -4,6 +4,7 @@ mod arrow_parameters;
 mod capsule;
 mod config;
 mod error;
+mod json_text;
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "an allocator")]
 mod large_memory;

@@ -2,12 +2,12 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyByteArray, PyBytes, PyDate, PyDateTime, PyDelta, PyDict, PyFloat, PyInt, PyMapping, PyMemoryView,
+    PyBool, PyByteArray, PyBytes, PyDate, PyDateTime, PyDelta, PyDict, PyFloat, PyInt, PyList, PyMapping, PyMemoryView,
     PySequence, PyString, PyTuple,
 };
-use seakernel::{Given, MultiRowInsert, Parameter};
+use seakernel::{Given, JsonParameter, MultiRowInsert, Parameter};
 
-use crate::error;
+use crate::{error, json_text};
 
 /// A value with its SQL type named, where inference would choose another.
 #[pyclass(frozen, name = "Parameter", module = "seakernel._seakernel")]
@@ -39,6 +39,29 @@ impl PyParameter {
     /// Shows the type only: the value may be personal data.
     fn __repr__(&self) -> String {
         format!("Parameter(..., sql_type='{}')", self.sql_type)
+    }
+}
+
+/// Returns the parameters as they are sent, with the SQL that reads those of nested types from JSON text.
+pub(crate) fn bound(sql: &str, given: Option<&Bound<'_, PyAny>>) -> PyResult<(String, Vec<Parameter>)> {
+    let mut parameters = parameters(given)?;
+    let mut json = Vec::new();
+    for (place, parameter) in parameters.iter_mut().enumerate() {
+        if parameter.value().is_some() && seakernel::nested_type(parameter.sql_type()).is_some() {
+            let (name, sql_type) = (parameter.name().map(str::to_owned), parameter.sql_type().to_owned());
+            *parameter = match &name {
+                Some(name) => Parameter::named(name, "STRING", parameter.value()),
+                None => Parameter::positional("STRING", parameter.value()),
+            };
+            json.push(JsonParameter { place, name, sql_type });
+        }
+    }
+    match given {
+        Some(given) if !json.is_empty() => {
+            let sql = seakernel::with_json_markers(sql, &json);
+            Ok((sql.map_err(|failure| error::from_kernel(given.py(), failure))?, parameters))
+        }
+        _ => Ok((sql.to_owned(), parameters)),
     }
 }
 
@@ -101,9 +124,9 @@ impl PyMultiRowInsert {
 }
 
 /// A value as the server takes it: SQL type and text, `None` for NULL.
-struct Typed {
-    sql_type: String,
-    text: Option<String>,
+pub(crate) struct Typed {
+    pub(crate) sql_type: String,
+    pub(crate) text: Option<String>,
 }
 
 impl Typed {
@@ -170,7 +193,17 @@ fn typed(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
     };
     let parameter = parameter.get();
     let inner = parameter.value.bind(value.py());
+    if is_container(inner) {
+        return Ok(Typed {
+            sql_type: parameter.sql_type.clone(),
+            text: Some(json_text::nested(inner, &parameter.sql_type, which)?),
+        });
+    }
     let text = if inner.is_none() { None } else { inferred(inner, which)?.text };
+    if text.is_some() && seakernel::nested_type(&parameter.sql_type).is_some() {
+        let message = format!("parameter {which} is of type `{}` and no list, tuple or dict", parameter.sql_type);
+        return Err(error::invalid_argument(value.py(), &message));
+    }
     Ok(Typed { sql_type: parameter.sql_type.clone(), text })
 }
 
@@ -217,16 +250,20 @@ fn numpy_scalar<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Py
     Ok(is_same_kind.then_some(item))
 }
 
+fn is_container(value: &Bound<'_, PyAny>) -> bool {
+    value.is_instance_of::<PyDict>() || value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>()
+}
+
 fn no_container(value: &Bound<'_, PyAny>, which: &str) -> PyResult<PyErr> {
     let given = value.get_type().name()?;
     let message = format!(
         "parameter {which} is a `{given}`: the server takes no ARRAY, MAP or STRUCT parameters; pass JSON text and write \
-         `from_json(marker, 'ARRAY<INT>')` with its type in the SQL"
+         `from_json(marker, 'ARRAY<INT>')` in the SQL, or name its type with `Parameter(value, 'ARRAY<INT>')`"
     );
     Ok(error::raise(value.py(), "NotSupportedError", "InvalidArgument", &message))
 }
 
-fn inferred(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
+pub(crate) fn inferred(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
     let py = value.py();
     if value.is_none() {
         // VOID, not STRING: it can be cast to every type, STRING not to ARRAY or BINARY columns.
@@ -272,8 +309,7 @@ fn inferred(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
     if value.get_type().fully_qualified_name()?.to_cow()? == "uuid.UUID" {
         return Ok(Typed::new("STRING", value.str()?.to_cow()?));
     }
-    let is_container = value.is_instance_of::<PyDict>() || value.cast::<PySequence>().is_ok();
-    if is_container {
+    if value.is_instance_of::<PyDict>() || value.cast::<PySequence>().is_ok() {
         return Err(no_container(value, which)?);
     }
     let given = value.get_type().name()?;
@@ -300,7 +336,7 @@ fn integer(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
     Ok(Typed::new(format!("DECIMAL({digits},0)"), text))
 }
 
-fn double_text(value: f64) -> String {
+pub(crate) fn double_text(value: f64) -> String {
     if value.is_nan() {
         "NaN".to_owned()
     } else if value.is_infinite() {
@@ -358,6 +394,6 @@ fn interval(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
     Ok(Typed::new("INTERVAL DAY TO SECOND", text))
 }
 
-fn refused(py: Python<'_>, which: &str, why: &str) -> PyErr {
+pub(crate) fn refused(py: Python<'_>, which: &str, why: &str) -> PyErr {
     error::raise(py, "DataError", "InvalidArgument", &format!("parameter {which} {why}"))
 }

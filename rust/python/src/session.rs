@@ -95,8 +95,8 @@ impl PySession {
         timeout_s: Option<Bound<'_, PyAny>>,
     ) -> PyResult<PyStatement> {
         let session = self.here(py)?;
-        let parameters = params::parameters(parameters.as_ref())?;
-        let mut statement = parameters.into_iter().fold(session.statement(sql), Statement::bind);
+        let (sql, parameters) = params::bound(sql, parameters.as_ref())?;
+        let mut statement = parameters.into_iter().fold(session.statement(&sql), Statement::bind);
         if let Some(row_limit) = row_limit {
             if row_limit < 1 {
                 let message = format!("`row_limit` is {row_limit}; expected a positive integer or None");

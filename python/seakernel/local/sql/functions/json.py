@@ -56,12 +56,14 @@ def _options(arguments: list[Typed], name: str) -> dict[str, str]:
 @scalar("from_json", least=2, most=3)
 def from_json(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     """JSON text as a struct, array or map."""
-    _options(arguments[2:], "from_json")
+    mode = {"mode": "PERMISSIVE"} if len(arguments) < 3 else arguments[2].constant
+    if mode not in ({"mode": "PERMISSIVE"}, {"mode": "FAILFAST"}):
+        raise unsupported("from_json with other options than its mode")
     if not isinstance(arguments[1].constant, str):
         raise unsupported("from_json with a schema that is not a constant")
     kind = schema(arguments[1].constant)
     text = translator.caster.implicit(arguments[0], S)
-    return Typed(json_text.from_json(translator.python, text.sql, kind, fail_fast=False), kind)
+    return Typed(json_text.from_json(translator.python, text.sql, kind, fail_fast=mode["mode"] == "FAILFAST"), kind)
 
 
 @scalar("to_json", least=1, most=2)

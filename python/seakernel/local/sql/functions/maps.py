@@ -45,9 +45,13 @@ def make_map(translator: ExpressionTranslator, arguments: list[Typed]) -> Typed:
     if key.kind == "VOID":
         raise failure("NULL_MAP_KEY", "2200E", "Cannot use null as map key.")
     kind = types.map_of(key, value)
-    return _checked(
+    made = _checked(
         "[" + ", ".join(one.sql for one in keys) + "]", "[" + ", ".join(one.sql for one in values) + "]", kind
     )
+    if all(isinstance(one.constant, str) for one in arguments):
+        # The options of `from_json`.
+        made.constant = {keys[i].constant: values[i].constant for i in range(len(keys))}
+    return made
 
 
 @scalar("map_from_arrays", least=2)
