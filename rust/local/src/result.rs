@@ -73,6 +73,8 @@ pub(crate) struct StatementResult {
     pub(crate) truncated: bool,
     pub(crate) row_count: u64,
     pub(crate) chunks: Vec<Chunk>,
+    /// Whether the one row tells the client which file to transfer.
+    pub(crate) volume_operation: bool,
 }
 
 /// One encoded chunk.
@@ -135,6 +137,7 @@ pub(crate) fn encode(
         truncated: rows.truncated,
         row_count: rows.row_count,
         chunks,
+        volume_operation: false,
     })
 }
 

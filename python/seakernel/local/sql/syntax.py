@@ -274,6 +274,13 @@ class TableName:
 
 
 @dataclass(slots=True)
+class FilesRelation:
+    """Parquet files on disk."""
+
+    files: list[str]
+
+
+@dataclass(slots=True)
 class IdentifierClause:
     """`IDENTIFIER(expression)` where a name is expected."""
 
