@@ -46,6 +46,7 @@ mod session;
 mod simulation;
 mod sql_type;
 mod statement;
+mod volumes;
 
 pub use auth::{Credentials, Secret, TokenSource};
 pub use config::{RequestConfig, ResultConfig, RetryConfig, SessionConfig, TlsConfig, ValueForm};
@@ -58,3 +59,4 @@ pub use results::{ResultStream, Statistics};
 pub use schema::Column;
 pub use session::Session;
 pub use statement::Statement;
+pub use volumes::{DownloadSink, VolumeAction, VolumeOperation, VolumeProgress};

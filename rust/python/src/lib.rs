@@ -14,6 +14,7 @@ mod results;
 mod rows;
 mod runtime;
 mod session;
+mod volumes;
 
 use pyo3::prelude::*;
 
@@ -34,6 +35,7 @@ fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<session::PyExecutedStatement>()?;
     module.add_class::<session::PySession>()?;
     module.add_class::<session::PyStatement>()?;
+    module.add_class::<volumes::PyVolumeOperation>()?;
     // Not with `add_function`, which would export it.
     module.setattr("_alive_tasks", wrap_pyfunction!(runtime::_alive_tasks, module)?)?;
     module.add_function(wrap_pyfunction!(logging::forget_log_levels, module)?)?;
