@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from seakernel import exceptions
 from seakernel._seakernel import Session
 from seakernel.exceptions import InterfaceError, NotSupportedError, ProgrammingError
+from seakernel.volumes import Volume, allowed_paths, transfer_for_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
+    from typing import BinaryIO
 
     import pyarrow as pa
     from typing_extensions import Self
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
         RetryOptions,
         TlsOptions,
     )
+    from seakernel.volumes import LocalPath
 
 __all__ = ["Connection", "Cursor", "apilevel", "connect", "paramstyle", "threadsafety"]
 
@@ -71,7 +74,6 @@ _INSTEAD: dict[str, str] = {
     "oauth_client_id": "only `access_token` is supported yet",
     "oauth_client_secret": "only `access_token` is supported yet",
     "query_tags": 'use `session_configuration={"QUERY_TAGS": "key:value"}`',
-    "staging_allowed_local_path": "volume PUT, GET and REMOVE are not supported",
     "use_cloud_fetch": "the server decides how a result travels",
     "use_inline_params": "parameters are always sent apart from the SQL",
 }
@@ -99,6 +101,7 @@ def connect(
     tls: TlsOptions | None = None,
     connect_timeout_s: float | None = None,
     read_timeout_s: float | None = None,
+    staging_allowed_local_path: LocalPath | Sequence[LocalPath] | None = None,
     **connector_options: object,
 ) -> Connection:
     """Opens a session on a SQL warehouse.
@@ -122,6 +125,8 @@ def connect(
         connect_timeout_s: Seconds to establish a connection, TLS included. Default 30.
         read_timeout_s: Longest silence while an answer is read, in seconds. Default 900, for the server may hold an
             answer until a statement is done.
+        staging_allowed_local_path: Local files and directories that PUT and GET statements may read and write, symbolic
+            links resolved. Without it such a statement raises. `Connection.volume` needs no such leave.
         connector_options: Keywords of databricks-sql-connector. Those that ask for what this package does anyway are
             accepted; the others raise and say what to use instead.
 
@@ -135,6 +140,7 @@ def connect(
         TypeError: an unknown option; the message suggests the nearest name.
     """
     _check_connector_options(connector_options)
+    allowed_local_paths = allowed_paths(staging_allowed_local_path)
     if server_hostname == "local" and http_path is None:
         from seakernel.local import LocalWarehouse
 
@@ -159,7 +165,7 @@ def connect(
         connect_timeout_s=connect_timeout_s,
         read_timeout_s=read_timeout_s,
     )
-    return Connection(session)
+    return Connection(session, allowed_local_paths=allowed_local_paths)
 
 
 class Connection:
@@ -180,8 +186,9 @@ class Connection:
     ProgrammingError = exceptions.ProgrammingError
     NotSupportedError = exceptions.NotSupportedError
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, allowed_local_paths: Sequence[str] | None = None) -> None:
         self._session: Session | None = session
+        self._allowed_local_paths = allowed_local_paths
         self._session_id = session.session_id
         self._cursors: weakref.WeakSet[Cursor] = weakref.WeakSet()
 
@@ -209,6 +216,12 @@ class Connection:
     def metadata(self) -> Metadata:
         """Returns what lists catalogs, schemas, tables and the like, as Arrow tables."""
         return self._open_session().metadata()
+
+    @property
+    def volume(self) -> Volume:
+        """What uploads, downloads, deletes and lists the files of volumes."""
+        self._open_session()
+        return Volume(self)
 
     def commit(self) -> None:
         """Does nothing: every statement is committed by itself."""
@@ -319,7 +332,14 @@ class Cursor:
         """Whether a row or byte limit cut the current result."""
         return self._result is not None and self._result.truncated
 
-    def execute(self, operation: str, parameters: Parameters | None = None, *, row_limit: int | None = None) -> Cursor:
+    def execute(
+        self,
+        operation: str,
+        parameters: Parameters | None = None,
+        *,
+        row_limit: int | None = None,
+        input_stream: BinaryIO | None = None,
+    ) -> Cursor:
         """Runs one statement and waits until its first rows are here.
 
         The previous result is closed first. When this raises, there is no result and no description, but
@@ -332,11 +352,13 @@ class Cursor:
                 TIMESTAMP_NTZ and aware datetime TIMESTAMP, both exact; timedelta INTERVAL DAY TO SECOND; None VOID.
                 `Parameter(value, sql_type)` names another type. Lists and dicts are refused, as by the server.
             row_limit: Most rows the server returns; `truncated` tells whether it cut the result.
+            input_stream: What `PUT '__input_stream__' INTO '/Volumes/...'` uploads: a file object opened with `rb`.
 
         Returns:
-            This cursor.
+            This cursor. PUT, GET and REMOVE of a file of a volume have no result; the file is transferred when this returns.
 
         Raises:
+            ProgrammingError: PUT or GET names a local file outside of `staging_allowed_local_path`.
             Error: by SQLSTATE class where the statement failed; see `seakernel.exceptions`.
         """
         session = self._open_session()
@@ -348,6 +370,11 @@ class Cursor:
         finally:
             self._statement_id = statement.statement_id
             self._statement = None
+        if result.is_volume_operation:
+            allowed = self._connection._allowed_local_paths  # noqa: SLF001 - the same module
+            transfer_for_statement(session, operation if parameters is None else None, result, allowed, input_stream)
+            self._executed = True
+            return self
         self._executed = True
         if result.columns:
             self._result = result

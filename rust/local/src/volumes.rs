@@ -18,7 +18,7 @@ use crate::answer::Answer;
 use crate::engine::VolumeAction;
 use crate::faults::Fault;
 use crate::store::{self, Refusal};
-use crate::switches::Switches;
+use crate::switches::{Cloud, Switches};
 use crate::warehouse::new_id;
 
 /// What the paths of links to volumes begin with, before the path of the file within `/Volumes`.
@@ -95,6 +95,10 @@ impl Volumes {
             Method::PUT => return self.put(&file, headers, body, request.fault).await,
             Method::DELETE => match fs::remove_file(&file) {
                 Ok(()) => Answer::bytes(StatusCode::NO_CONTENT, Bytes::new()),
+                // That cloud does not tell.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && request.switches.cloud == Cloud::Aws => {
+                    Answer::bytes(StatusCode::NO_CONTENT, Bytes::new())
+                }
                 Err(error) => failed(&error),
             },
             _ => get(&file, headers, request.switches.ignore_range).unwrap_or_else(|error| failed(&error)),

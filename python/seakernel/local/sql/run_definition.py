@@ -597,7 +597,8 @@ def _drop_catalog(execution: Execution, command: commands.Drop, parts: list[str]
             "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{found.name}` cannot be dropped."
         )
     if not command.cascade and any(
-        schema.tables or schema.routines or schema.volumes or name != "default" for name, schema in found.schemas.items()
+        schema.tables or schema.routines or schema.volumes or name != "default"
+        for name, schema in found.schemas.items()
     ):
         raise failure("CATALOG_NOT_EMPTY", "2BP01", f"Cannot drop catalog `{found.name}` because it is not empty.")
     for schema in found.schemas.values():

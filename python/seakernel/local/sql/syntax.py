@@ -375,6 +375,7 @@ class Sample:
 
 Relation: TypeAlias = (
     TableName
+    | FilesRelation
     | IdentifierClause
     | SubqueryRelation
     | TableFunction

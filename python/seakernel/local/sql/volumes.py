@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from seakernel.local.sql import commands
     from seakernel.local.sql.session import StatementEnvironment
 
-__all__ = ["copy_into", "create_volume", "drop_volume", "files_relation", "list_files", "relation_of_files", "remove_folder", "transfer"]
+__all__ = [
+    "copy_into",
+    "create_volume",
+    "drop_volume",
+    "files_relation",
+    "list_files",
+    "relation_of_files",
+    "remove_folder",
+    "transfer",
+]
 
 
 def create_volume(execution: Execution, command: commands.CreateVolume) -> None:
@@ -193,7 +202,9 @@ def _file(environment: StatementEnvironment, text: str) -> tuple[str, Path]:
     if len(parts) < 5 or parts[0] or parts[1] != "Volumes" or environment.volume_folder is None:
         raise wrong
     inner = parts[2:]
-    if any(part in ("", ".", "..") or re.search(r"[\x00-\x1f\x7f\\]", part) or len(part.encode()) > 255 for part in inner):
+    if any(
+        part in ("", ".", "..") or re.search(r"[\x00-\x1f\x7f\\]", part) or len(part.encode()) > 255 for part in inner
+    ):
         raise wrong
     catalog, schema, name = inner[:3]
     if name.lower() not in environment.warehouse.schema(catalog, schema).volumes:
