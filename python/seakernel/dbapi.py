@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from seakernel import exceptions
 from seakernel._seakernel import Session
 from seakernel.exceptions import InterfaceError, NotSupportedError, ProgrammingError
+from seakernel.ingest import ingest
 from seakernel.volumes import Volume, allowed_paths, transfer_for_statement
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from seakernel._seakernel import Column, Metadata, ResultStream, Statement, Statistics
+    from seakernel.ingest import IngestMode
     from seakernel.types import (
+        ArrowStreamExportable,
         DescriptionColumn,
         Parameters,
         RequestOptions,
@@ -222,6 +225,44 @@ class Connection:
         """What uploads, downloads, deletes and lists the files of volumes."""
         self._open_session()
         return Volume(self)
+
+    def ingest(self, table: str, data: ArrowStreamExportable, *, volume: str, mode: IngestMode = "append") -> int:
+        """Loads Arrow data into a table and waits until it is there.
+
+        The data is written as Parquet files of about 128 MiB, each uploaded while the next is written, into a directory of
+        its own in `volume`; one statement then loads them all, and they are deleted, also after a failure. That statement is
+        all or nothing: the table is changed completely or not at all. Needs `pyarrow`.
+
+        Held at a time: about 64 MiB of rows in memory, besides what `data` holds itself, and up to four files in the
+        system's temporary directory.
+
+        Types become: integers TINYINT to BIGINT, unsigned ones the next larger type and uint64 DECIMAL(20,0); float16 and
+        float32 FLOAT; timestamps with a zone TIMESTAMP and others TIMESTAMP_NTZ, in microseconds; dictionaries the type of
+        their values; lists ARRAY, structs STRUCT, maps MAP. Times of day, durations, intervals and untyped NULLs are refused.
+
+        Args:
+            table: Name of the table, `catalog.schema.table`, parts with special characters in backticks.
+            data: Whatever exports an Arrow stream: a `pyarrow.Table` or reader, a polars or pandas data frame, a DuckDB
+                relation, a cursor.
+            volume: Volume or directory in one for the files, `/Volumes/{catalog}/{schema}/{volume}`, where you may write.
+            mode: `append` adds rows to a table that exists, with columns matched by name (COPY INTO). `create` makes the
+                table and fails if it exists; `replace` puts it in the place of the one that there is, if there is one.
+
+        Returns:
+            The rows added, as counted by the server and equal to those in `data`.
+
+        Raises:
+            NotSupportedError: no SQL type holds a column exactly; the message names it. Nothing was sent.
+            DataError: a timestamp has nanoseconds that are no whole microseconds. Nothing was loaded.
+            ProgrammingError: the table exists or does not, or lacks a column, or `volume` is none.
+            DataLossError: the server counted other rows than were sent. The table has changed.
+            OperationalError: the connection failed. If that was while the statement ran, it may still be done.
+
+        Example:
+            >>> connection.ingest("main.default.numbers", table, volume="/Volumes/main/default/files", mode="create")
+            3
+        """
+        return ingest(self, table, data, mode=mode, volume=volume)
 
     def commit(self) -> None:
         """Does nothing: every statement is committed by itself."""

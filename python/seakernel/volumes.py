@@ -95,7 +95,7 @@ class Volume:
             >>> connection.volume.put(b"1,2,3", "/Volumes/main/default/files/numbers.csv")
             5
         """
-        _check_path(path)
+        check_path(path)
         keyword = " OVERWRITE" if overwrite else ""
         readable = _readable(source)
         if isinstance(readable, str):
@@ -152,7 +152,7 @@ class Volume:
             >>> connection.volume.get("/Volumes/main/default/files/numbers.csv")
             b'1,2,3'
         """
-        _check_path(path)
+        check_path(path)
         statement = f"GET {_literal(path)} TO '{_INPUT_STREAM}'"
         if destination is None:
             content: bytes = self._ask("GET", statement).get(None, progress)
@@ -177,7 +177,7 @@ class Volume:
         Example:
             >>> connection.volume.remove("/Volumes/main/default/files/numbers.csv")
         """
-        _check_path(path)
+        check_path(path)
         self._ask("REMOVE", f"REMOVE {_literal(path)}").remove()
 
     def list(self, path: str) -> _VolumeFiles:
@@ -193,7 +193,7 @@ class Volume:
             >>> [file.name for file in connection.volume.list("/Volumes/main/default/files")]
             ['numbers.csv']
         """
-        _check_path(path, directory=True)
+        check_path(path, directory=True)
         with self._connection.cursor() as cursor:
             cursor.execute(f"LIST {_literal(path)}")
             names = [column[0].lower() for column in cursor.description or ()]
@@ -270,7 +270,9 @@ def allowed_paths(option: LocalPath | Iterable[LocalPath] | None) -> list[str] |
     """
     if option is None:
         return None
-    paths = [option] if isinstance(option, (str, bytes, os.PathLike)) or not isinstance(option, Iterable) else list(option)
+    paths = (
+        [option] if isinstance(option, (str, bytes, os.PathLike)) or not isinstance(option, Iterable) else list(option)
+    )
     if not all(isinstance(path, (str, os.PathLike)) and os.fspath(path) for path in paths):
         message = "`staging_allowed_local_path` is neither a path nor a list of paths"
         raise ProgrammingError(message, kind="InvalidArgument")
@@ -337,7 +339,8 @@ def _rename_new(part: Path, target: Path) -> None:
         part.rename(target)
 
 
-def _check_path(path: str, *, directory: bool = False) -> None:
+def check_path(path: str, *, directory: bool = False) -> None:
+    """Fails unless `path` is that of a file in a volume, or of a directory or volume."""
     parts = path.removesuffix("/").split("/") if directory else path.split("/")
     wrong = len(parts) < (5 if directory else 6) or parts[:2] != ["", "Volumes"]
     if wrong or any(part in ("", ".", "..") for part in parts[2:]) or not path.isprintable():

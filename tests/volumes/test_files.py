@@ -140,7 +140,7 @@ def test_a_removal_tells_of_a_missing_file_where_the_store_does(
     [
         "",
         "files/a",
-        "/tmp/a",  # noqa: S108
+        "/tmp/a",
         "/Volumes/main/default/files",
         "/Volumes/main/default/files/",
         "/Volumes/main/default/files//a",
@@ -337,7 +337,7 @@ def test_a_link_that_is_refused_again_is_an_error(warehouse: LocalWarehouse, con
     assert error.retryable is False
     assert "warehouse-volumes/main/default/files" in str(error)
     assert "?" not in str(error)
-    assert pickle.loads(pickle.dumps(error)).http_status == 403  # noqa: S301
+    assert pickle.loads(pickle.dumps(error)).http_status == 403
     assert len(stored(warehouse, "volume_put")) == 2
 
 

@@ -112,7 +112,7 @@ def test_without_the_option_nothing_is_transferred(warehouse: LocalWarehouse, fo
         assert transfers(warehouse) == 1
 
 
-@pytest.mark.parametrize("option", ["", [""], [None], 5, b"/tmp", [b"/tmp"]])  # noqa: S108
+@pytest.mark.parametrize("option", ["", [""], [None], 5, b"/tmp", [b"/tmp"]])
 def test_an_option_that_is_no_path_is_refused(warehouse: LocalWarehouse, option: Any) -> None:
     before = len(warehouse.requests())
     with pytest.raises(seakernel.ProgrammingError, match="neither a path nor a list of paths"):
