@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pyarrow as pa
+    from typing_extensions import Self
 
     from seakernel.dbapi import Connection, Cursor
     from seakernel.types import ArrowStreamExportable
@@ -85,7 +86,7 @@ class _Uploads:
         self._pending: set[Future[None]] = set()
         self._stopped = Event()
 
-    def __enter__(self) -> _Uploads:
+    def __enter__(self) -> Self:
         self._local = tempfile.TemporaryDirectory(prefix="seakernel-ingest-")
         self.folder = Path(self._local.name)
         self._threads = ThreadPoolExecutor(_UPLOADS, thread_name_prefix="seakernel-ingest")
@@ -135,7 +136,7 @@ class _Uploads:
         for remote in self._remote:
             try:
                 self._connection.volume.remove(remote)
-            except ProgrammingError as error:
+            except ProgrammingError as error:  # noqa: PERF203 - each file by itself
                 if error.kind != "NotFound":
                     _LOG.warning("%s stays in the volume: %s", remote, error)
             except Exception as error:  # noqa: BLE001 - what goes on, or failed before, must be told
@@ -208,7 +209,7 @@ def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for column, field in zip(table.columns, schema, strict=True):
         try:
             columns.append(column.cast(field.type, safe=True))
-        except pa.ArrowInvalid:
+        except pa.ArrowInvalid:  # noqa: PERF203 - names the column
             # Its text quotes the value.
             message = f"column `{field.name}` has a value of type {column.type} that {field.type} does not hold exactly"
             raise DataError(message, kind="OutOfRange") from None

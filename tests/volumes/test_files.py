@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import random
 import threading
@@ -391,11 +390,12 @@ def test_what_a_callback_raises_ends_the_transfer(
         assert done < len(content)
         raise KeyError("enough")
 
+    calls: dict[str, Any] = {
+        "put": lambda: connection.volume.put(content, FILE, progress=stop),
+        "get": lambda: connection.volume.get(FILE, progress=stop),
+    }
     with pytest.raises(KeyError, match="enough"):
-        if operation == "get":
-            connection.volume.get(FILE, progress=stop)
-        else:
-            connection.volume.put(content, FILE, progress=stop)
+        calls[operation]()
     if operation == "put":
         with pytest.raises(seakernel.ProgrammingError, match="no such file"):
             connection.volume.get(FILE)
@@ -449,7 +449,7 @@ def test_the_files_are_gone_when_the_warehouse_is_closed() -> None:
         connection.cursor().execute("CREATE VOLUME files")
         connection.volume.put(b"1", FILE)
         folder = warehouse._volume_folder
-        assert os.path.exists(folder / "main" / "default" / "files")
+        assert (folder / "main" / "default" / "files").exists()
     assert not folder.exists()
 
 

@@ -327,7 +327,7 @@ def test_a_count_that_differs_is_data_loss(
     # A directory whose files were loaded before is skipped by COPY INTO without a word.
     monkeypatch.setattr("seakernel.ingest.uuid.uuid4", lambda: type("Uuid", (), {"hex": "same"}))
     assert ingest(pa.table({"a": [1, 2]}), "append") == 2
-    with pytest.raises(seakernel.DataLossError, match="3 rows were sent .* added 0 rows") as raised:
+    with pytest.raises(seakernel.DataLossError, match=r"3 rows were sent .* added 0 rows") as raised:
         ingest(pa.table({"a": [1, 2, 3]}), "append")
     assert raised.value.statement_id is not None
     assert left_behind(connection) == []

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import seakernel
-from seakernel.local import LocalWarehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from seakernel.local import LocalWarehouse
 
 FILE = "/Volumes/main/default/files/a.bin"
 

@@ -291,7 +291,8 @@ impl VolumeOperation {
         loop {
             let (url, headers) = (self.request.url.expose(), self.request.headers.clone());
             let limit = http.config().results.download_idle_timeout;
-            let answer = http.storage_write(RequestClass::RemoveFile, Method::DELETE, url, headers, reqwest::Body::from(""));
+            let answer =
+                http.storage_write(RequestClass::RemoveFile, Method::DELETE, url, headers, reqwest::Body::from(""));
             match timeout(limit, answer).await.unwrap_or_else(|_| Err(self.silent(limit))) {
                 Ok(_) => break attempts.succeeded(),
                 // The attempt before may have done it.
@@ -354,7 +355,7 @@ impl VolumeOperation {
             let room = tokio::select! {
                 biased;
                 // Before everything was sent it can only be a refusal.
-                response = &mut answer => return self.answered(response?, sent, length),
+                response = &mut answer => return self.answered(&response?, sent, length),
                 room = timeout(http.config().results.download_idle_timeout, sender.reserve()) => room,
             };
             let Ok(room) = room else { return Err(self.silent(http.config().results.download_idle_timeout).into()) };
@@ -368,17 +369,15 @@ impl VolumeOperation {
         drop(sender);
         let limit = http.config().read_timeout;
         match timeout(limit, answer).await {
-            Ok(response) => self.answered(response?, sent, length),
+            Ok(response) => self.answered(&response?, sent, length),
             Err(_) => Err(self.silent(limit).into()),
         }
     }
 
-    fn answered(&self, response: Response, sent: u64, length: u64) -> Result<u16, TransferFailure> {
+    fn answered(&self, response: &Response, sent: u64, length: u64) -> Result<u16, TransferFailure> {
         let status = response.status();
-        let stored = matches!(
-            status,
-            StatusCode::OK | StatusCode::CREATED | StatusCode::ACCEPTED | StatusCode::NO_CONTENT
-        );
+        let stored =
+            matches!(status, StatusCode::OK | StatusCode::CREATED | StatusCode::ACCEPTED | StatusCode::NO_CONTENT);
         if stored && sent == length {
             if status == StatusCode::ACCEPTED {
                 debug!(statement_id = self.statement_id(), "the store has accepted the file and may still refuse it");
@@ -445,7 +444,9 @@ impl VolumeOperation {
         let mut response = http.storage_get(self.request.url.expose(), headers, arrived.resumed).await?;
         let total = match response.status() {
             StatusCode::PARTIAL_CONTENT if arrived.resumed => match rest_of(response.headers()) {
-                Some((first, length)) if first == arrived.bytes && arrived.length.is_none_or(|known| known == length) => {
+                Some((first, length))
+                    if first == arrived.bytes && arrived.length.is_none_or(|known| known == length) =>
+                {
                     Some(length)
                 }
                 _ => return Err(self.unusable_range(http)),
@@ -699,10 +700,16 @@ mod tests {
         for none in [None, Some(""), Some("null"), Some("{}")] {
             assert!(json(none).unwrap().is_empty(), "{none:?}");
         }
-        let read = json(Some(r#"{"x-ms-blob-type":"BlockBlob","Content-Length":"3","Range":"bytes=1-","n":1}"#)).unwrap();
-        assert_eq!((read.len(), read["x-ms-blob-type"].to_str().unwrap(), read["n"].to_str().unwrap()), (2, "BlockBlob", "1"));
+        let read =
+            json(Some(r#"{"x-ms-blob-type":"BlockBlob","Content-Length":"3","Range":"bytes=1-","n":1}"#)).unwrap();
+        assert_eq!(
+            (read.len(), read["x-ms-blob-type"].to_str().unwrap(), read["n"].to_str().unwrap()),
+            (2, "BlockBlob", "1")
+        );
         assert!(!format!("{read:?}").contains("BlockBlob"));
-        for bad in ["[1]", "{canary", r#"{"a b":"canary"}"#, r#"{"a":"canary\r\nb: c"}"#, r#"{"authorization":"canary"}"#] {
+        for bad in
+            ["[1]", "{canary", r#"{"a b":"canary"}"#, r#"{"a":"canary\r\nb: c"}"#, r#"{"authorization":"canary"}"#]
+        {
             let error = json(Some(bad)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Protocol, "{bad}");
             assert!(!format!("{error} {error:?}").contains("canary"));

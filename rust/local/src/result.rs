@@ -64,6 +64,7 @@ pub(crate) struct ResultPlan {
 
 /// A finished result: its columns and its bodies, ready to be sent any number of times.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts that the manifest tells")]
 pub(crate) struct StatementResult {
     pub(crate) columns: Vec<ColumnInfo>,
     pub(crate) format: Format,

@@ -192,8 +192,9 @@ pub(crate) fn refused(refusal: Refusal, cloud: Cloud) -> Answer {
 
 /// The answer to a request without one of the headers that its link came with.
 pub(crate) fn missing_header(headers: &HeaderMap, wanted: &BTreeMap<String, String>) -> Option<Answer> {
-    let (name, _) =
-        wanted.iter().find(|(name, value)| headers.get(*name).is_none_or(|sent| sent.as_bytes() != value.as_bytes()))?;
+    let (name, _) = wanted
+        .iter()
+        .find(|(name, value)| headers.get(*name).is_none_or(|sent| sent.as_bytes() != value.as_bytes()))?;
     let text = format!("The header `{name}` of the link is missing.");
     Some(Answer::xml(StatusCode::FORBIDDEN, "AccessDenied", &text))
 }
@@ -311,27 +312,26 @@ pub(crate) fn wanted_range(headers: &HeaderMap, etag: &str) -> Option<WantedRang
     (range != (None, None)).then_some(range)
 }
 
-/// The first byte of a range and the one behind its last, or the answer that there is no such range.
-pub(crate) fn bounds(length: u64, range: Option<WantedRange>) -> Result<(u64, u64), Answer> {
+/// The first byte of a range and the one behind its last, unless there is no such range.
+pub(crate) fn bounds(length: u64, range: Option<WantedRange>) -> Option<(u64, u64)> {
     let (first, end) = match range {
-        None => return Ok((0, length)),
+        None => return Some((0, length)),
         Some((Some(first), last)) => (first, last.map_or(length, |last| last.saturating_add(1).min(length))),
         Some((None, last)) => (length.saturating_sub(last.unwrap_or_default()), length),
     };
-    if first < end {
-        return Ok((first, end));
-    }
+    (first < end).then_some((first, end))
+}
+
+/// The answer that there is no such range.
+pub(crate) fn unsatisfiable(length: u64) -> Answer {
     let mut answer = Answer::xml(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", "The range is not satisfiable.");
     answer.insert(CONTENT_RANGE, &format!("bytes */{length}"));
-    Err(answer)
+    answer
 }
 
 fn ranged(body: Bytes, range: Option<WantedRange>) -> Answer {
     let length = body.len() as u64;
-    let (first, end) = match bounds(length, range) {
-        Ok(bounds) => bounds,
-        Err(refused) => return refused,
-    };
+    let Some((first, end)) = bounds(length, range) else { return unsatisfiable(length) };
     if range.is_none() {
         return Answer::bytes(StatusCode::OK, body);
     }

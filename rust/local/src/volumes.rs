@@ -1,7 +1,8 @@
 //! The files of volumes: a folder on disk, and what presigned links do to it.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write as _};
 use std::num::NonZeroU32;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -68,7 +69,8 @@ impl Volumes {
                 if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
                     escaped.push(char::from(byte));
                 } else {
-                    escaped.push_str(&format!("%{byte:02X}"));
+                    // Writing to a text cannot fail.
+                    let _ = write!(escaped, "%{byte:02X}");
                 }
             }
         }
@@ -204,8 +206,8 @@ fn get(file: &Path, headers: &HeaderMap, ignore_range: bool) -> io::Result<Answe
     let (length, etag) = (metadata.len(), entity_tag(&metadata)?);
     let wanted = if ignore_range { None } else { store::wanted_range(headers, &etag) };
     let mut answer = match store::bounds(length, wanted) {
-        Err(refused) => refused,
-        Ok((first, end)) => {
+        None => store::unsatisfiable(length),
+        Some((first, end)) => {
             content.seek(SeekFrom::Start(first))?;
             let mut bytes = Vec::new();
             content.take(end - first).read_to_end(&mut bytes)?;
@@ -227,10 +229,12 @@ fn get(file: &Path, headers: &HeaderMap, ignore_range: bool) -> io::Result<Answe
 
 fn failed(error: &io::Error) -> Answer {
     match error.kind() {
-        io::ErrorKind::NotFound => {
-            Answer::xml(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist.")
-        }
-        _ => Answer::xml(StatusCode::CONFLICT, "OperationAborted", "The path is that of a folder, or leads through a file."),
+        io::ErrorKind::NotFound => Answer::xml(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist."),
+        _ => Answer::xml(
+            StatusCode::CONFLICT,
+            "OperationAborted",
+            "The path is that of a folder, or leads through a file.",
+        ),
     }
 }
 

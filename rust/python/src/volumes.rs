@@ -220,10 +220,16 @@ impl Read for PythonFile {
         self.call(|file| {
             let read = file.call_method1("read", (buffer.len(),))?;
             let bytes: PyBackedBytes = read.extract().map_err(|_| {
-                error::invalid_argument(file.py(), "`read` of the file object did not return bytes; open it with mode `rb`")
+                error::invalid_argument(
+                    file.py(),
+                    "`read` of the file object did not return bytes; open it with mode `rb`",
+                )
             })?;
             let Some(room) = buffer.get_mut(..bytes.len()) else {
-                return Err(error::invalid_argument(file.py(), "`read` of the file object returned more than was asked for"));
+                return Err(error::invalid_argument(
+                    file.py(),
+                    "`read` of the file object returned more than was asked for",
+                ));
             };
             room.copy_from_slice(&bytes);
             Ok(bytes.len())
@@ -246,9 +252,10 @@ impl Write for PythonFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.start.is_none() {
             // A pipe has no position, and cannot start again.
-            self.start = Python::try_attach(|py| self.file.bind(py).call_method0("tell")?.extract().map_err(PyErr::from))
-                .and_then(Result::ok)
-                .or(Some(u64::MAX));
+            self.start =
+                Python::try_attach(|py| self.file.bind(py).call_method0("tell")?.extract())
+                    .and_then(Result::ok)
+                    .or(Some(u64::MAX));
         }
         self.call(|file| {
             let written = file.call_method1("write", (PyBytes::new(file.py(), bytes),))?;

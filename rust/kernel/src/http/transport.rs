@@ -9,7 +9,7 @@ use reqwest::{Body, Method, StatusCode, Url};
 
 use super::clients;
 use crate::config::SessionConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 #[cfg(test)]
 use crate::simulation::network;
 
@@ -52,7 +52,11 @@ impl Transport {
         if let Some(network) = network::current() {
             return Ok(Self::Simulated(network::Client::new(network, config, api_headers)));
         }
-        Ok(Self::Clients { api: clients::api(config, api_headers)?, storage: clients::storage(config)?, storage_writes: OnceLock::new() })
+        Ok(Self::Clients {
+            api: clients::api(config, api_headers)?,
+            storage: clients::storage(config)?,
+            storage_writes: OnceLock::new(),
+        })
     }
 
     /// Sends a request to the API.
@@ -98,13 +102,15 @@ impl Transport {
     ) -> Result<Response, TransportError> {
         match self {
             Self::Clients { storage_writes, .. } => {
-                let client = match storage_writes.get() {
-                    Some(client) => client,
-                    None => {
-                        let made = clients::storage_writes(config);
-                        let made = made.map_err(|error| TransportError { sent: false, timed_out: false, cause: error.into() })?;
-                        storage_writes.get_or_init(|| made)
-                    }
+                let client = if let Some(client) = storage_writes.get() {
+                    client
+                } else {
+                    let made = clients::storage_writes(config);
+                    let failed = |error: Error| TransportError { sent: false, timed_out: false, cause: error.into() };
+                    storage_writes.get_or_init({
+                        let made = made.map_err(failed)?;
+                        || made
+                    })
                 };
                 Ok(Response::Received(client.request(method, url).headers(headers).body(body).send().await?))
             }
