@@ -366,6 +366,31 @@ def test_the_stores_refusal_is_told_without_its_words(warehouse: LocalWarehouse,
     assert (raised.value.http_status, raised.value.attempts) == (400, 1)
 
 
+@pytest.mark.parametrize("rows", [0, 2])
+def test_an_answer_without_exactly_one_row_is_refused(
+    warehouse: LocalWarehouse, connection: Connection, rows: int
+) -> None:
+    warehouse.switches(volume_rows=rows)
+    with pytest.raises(seakernel.OperationalError, match="has not exactly one row") as raised:
+        connection.volume.put(b"1", FILE)
+    assert (raised.value.kind, raised.value.retryable) == ("Protocol", False)
+    assert stored(warehouse, "volume_put") == []
+
+
+def test_a_statement_that_transfers_nothing_is_refused(connection: Connection) -> None:
+    session = connection._session
+    assert session is not None
+    with pytest.raises(seakernel.ProgrammingError, match="none that transfers a file") as raised:
+        session.volume_operation("SELECT 1")
+    assert raised.value.statement_id is not None
+    operation = session.volume_operation(f"REMOVE '{FILE}'")
+    assert (operation.operation, operation.local_file) == ("REMOVE", None)
+    with pytest.raises(seakernel.ProgrammingError, match="asks for REMOVE, not for PUT"):
+        operation.put(b"1")
+    with pytest.raises(seakernel.InterfaceError, match="transferred before"):
+        operation.remove()
+
+
 def test_progress(connection: Connection) -> None:
     seen: list[tuple[int, int | None]] = []
     connection.volume.put(CONTENT, FILE, progress=lambda done, total: seen.append((done, total)))

@@ -26,6 +26,7 @@ use crate::settings::{self, SettingsError};
 /// | `link_headers` | `{}` | `http_headers` of links, demanded by the store |
 /// | `volume_headers` | `{"x-ms-blob-type": "BlockBlob"}` | `headers` of `PUT`, `GET` and `REMOVE`, demanded by the store |
 /// | `volume_headers_form` | `"json"`, `"map"` | that column is text or a map |
+/// | `volume_rows` | `1` | rows of the answer to `PUT`, `GET` and `REMOVE` |
 /// | `strict_row_offset` | `false` | a chunk call without `row_offset` is 400 (a wrong one always is) |
 /// | `hybrid_supported` | `true` | false: `INLINE_OR_EXTERNAL_LINKS` is 400 |
 /// | `close_with_result` | `false` | a complete inline result comes with state `CLOSED` and is gone |
@@ -71,6 +72,8 @@ pub struct Switches {
     pub volume_headers: BTreeMap<String, String>,
     /// The form in which a statement about a file tells them.
     pub volume_headers_form: VolumeHeaders,
+    /// Rows of the answer to a statement about a file; a client must insist on one.
+    pub volume_rows: usize,
     /// A chunk call must carry `row_offset`.
     pub strict_row_offset: bool,
     /// `INLINE_OR_EXTERNAL_LINKS` is accepted.
@@ -136,6 +139,7 @@ impl Default for Switches {
             link_headers: BTreeMap::new(),
             volume_headers: BTreeMap::from([("x-ms-blob-type".to_owned(), "BlockBlob".to_owned())]),
             volume_headers_form: VolumeHeaders::Json,
+            volume_rows: 1,
             strict_row_offset: false,
             hybrid_supported: true,
             close_with_result: false,

@@ -209,18 +209,21 @@ impl Warehouse {
         let (switches, now) = (self.switches(), OffsetDateTime::now_utc());
         let path = Volumes::link_path(&volume.path);
         let link = self.signer.sign(&path, &volume.action.method(), now, switches.link_lifetime_seconds);
-        let text = |text: String| Arc::new(StringArray::from(vec![text])) as ArrayRef;
+        let rows = switches.volume_rows.min(10);
+        let text = |text: String| Arc::new(StringArray::from(vec![text; rows])) as ArrayRef;
         let (form, headers): (_, ArrayRef) = match switches.volume_headers_form {
             VolumeHeaders::Json => {
                 ("STRING", text(serde_json::to_string(&switches.volume_headers).unwrap_or_default()))
             }
             VolumeHeaders::Map => {
                 let mut map = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
-                for (name, value) in &switches.volume_headers {
-                    map.keys().append_value(name);
-                    map.values().append_value(value);
+                for _ in 0..rows {
+                    for (name, value) in &switches.volume_headers {
+                        map.keys().append_value(name);
+                        map.values().append_value(value);
+                    }
+                    map.append(true)?;
                 }
-                map.append(true)?;
                 ("MAP<STRING, STRING>", Arc::new(map.finish()))
             }
         };

@@ -252,10 +252,9 @@ impl Write for PythonFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.start.is_none() {
             // A pipe has no position, and cannot start again.
-            self.start =
-                Python::try_attach(|py| self.file.bind(py).call_method0("tell")?.extract())
-                    .and_then(Result::ok)
-                    .or(Some(u64::MAX));
+            self.start = Python::try_attach(|py| self.file.bind(py).call_method0("tell")?.extract())
+                .and_then(Result::ok)
+                .or(Some(u64::MAX));
         }
         self.call(|file| {
             let written = file.call_method1("write", (PyBytes::new(file.py(), bytes),))?;

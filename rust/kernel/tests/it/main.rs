@@ -28,4 +28,5 @@ mod secrets;
 mod statements;
 mod statistics;
 mod tokens;
+mod volumes;
 mod warehouse;
