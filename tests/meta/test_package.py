@@ -119,7 +119,7 @@ def test_signatures_are_readable() -> None:
     assert list(keywords)[:3] == ["server_hostname", "http_path", "access_token"]
     assert set(keywords) - {"server_hostname", "http_path", "access_token"} == set(
         inspect.signature(seakernel.connect).parameters
-    ) - {"server_hostname", "http_path", "access_token", "connector_options"}
+    ) - {"server_hostname", "http_path", "access_token", "staging_allowed_local_path", "connector_options"}
 
 
 def test_the_example_of_the_readme_runs() -> None:

@@ -383,7 +383,7 @@ def test_a_statement_that_transfers_nothing_is_refused(connection: Connection) -
     with pytest.raises(seakernel.ProgrammingError, match="none that transfers a file") as raised:
         session.volume_operation("SELECT 1")
     assert raised.value.statement_id is not None
-    operation = session.volume_operation(f"REMOVE '{FILE}'")
+    operation = session.volume_operation(f"REMOVE '{FILES}/a'")
     assert (operation.operation, operation.local_file) == ("REMOVE", None)
     with pytest.raises(seakernel.ProgrammingError, match="asks for REMOVE, not for PUT"):
         operation.put(b"1")

@@ -197,9 +197,12 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _file(environment: StatementEnvironment, text: str) -> tuple[str, Path]:
     """The path within a volume that exists, in its one spelling, and where it lies on disk."""
+    folder = environment.volume_folder
+    if folder is None:
+        raise unsupported("A volume without a folder for its files")
     wrong = failure("INVALID_PARAMETER_VALUE", "22023", f"The path '{text}' is not that of a file in a volume.")
     parts = re.sub("^dbfs:", "", text).removesuffix("/").split("/")
-    if len(parts) < 5 or parts[0] or parts[1] != "Volumes" or environment.volume_folder is None:
+    if len(parts) < 5 or parts[0] or parts[1] != "Volumes":
         raise wrong
     inner = parts[2:]
     if any(
@@ -210,7 +213,7 @@ def _file(environment: StatementEnvironment, text: str) -> tuple[str, Path]:
     if name.lower() not in environment.warehouse.schema(catalog, schema).volumes:
         raise _no_volume(catalog, schema, name)
     inner[:3] = [part.lower() for part in inner[:3]]
-    return "/Volumes/" + "/".join(inner), environment.volume_folder.joinpath(*inner)
+    return "/Volumes/" + "/".join(inner), folder.joinpath(*inner)
 
 
 def _no_volume(catalog: str, schema: str, name: str) -> Exception:

@@ -203,7 +203,7 @@ async fn an_expired_link_is_renewed_by_the_statement() {
 #[tokio::test]
 async fn a_dropped_transfer_ends_and_stores_nothing() {
     let volume = Volume::start();
-    let slow = Fault::Slow { bytes_per_second: 1_000_000.try_into().unwrap() };
+    let slow = Fault::Slow { bytes_per_second: 5_000_000.try_into().unwrap() };
     volume.server().set_faults(vec![FaultRule::new(Operation::VolumePut, slow)]);
     let content = content(30_000_000);
     let (session, asked) = volume.ask(PUT).await;
