@@ -81,7 +81,8 @@ class Volume:
                 stands. One that cannot seek is copied to a temporary file first, for storage hosts want to know the length.
             path: Where the file goes. Directories are made as needed.
             overwrite: Whether an existing file is replaced.
-            progress: Called about ten times a second with the bytes sent and the bytes in all. What it raises ends the call.
+            progress: Called about ten times a second with the bytes sent, which become fewer where an upload is repeated, and
+                the bytes in all. What it raises ends the call. It cannot use this package itself.
 
         Returns:
             The bytes uploaded.
@@ -135,10 +136,11 @@ class Volume:
 
         Args:
             path: The file in the volume.
-            destination: Path of a local file, or a file object opened with `wb`; without one the content is returned.
+            destination: Path of a local file, or a file object opened with `wb`; without one the content is returned, which
+                takes twice its size in memory.
             overwrite: Whether an existing local file is replaced.
-            progress: Called about ten times a second with the bytes received and the bytes in all. What it raises ends the
-                call.
+            progress: Called about ten times a second with the bytes received and the bytes in all, None while they are not
+                known. What it raises ends the call. It cannot use this package itself.
 
         Returns:
             The content, or the bytes written to `destination`.

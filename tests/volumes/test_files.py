@@ -248,6 +248,17 @@ def test_a_broken_download_goes_on(
         assert ranges == [None] * 3
 
 
+def test_a_long_transfer_leaves_time_to_go_on(warehouse: LocalWarehouse) -> None:
+    """The time for failures is not the time that a file takes."""
+    warehouse.faults([{"on": "volume_get", "do": {"truncate": {"bytes": 2_000_000}}}])
+    retry: Any = {"min_wait_s": 0.01, "max_elapsed_s": 1}
+    warehouse.switches(store_bytes_per_second=1_500_000)
+    with warehouse.connect(retry=retry) as connection:
+        connection.volume.put(CONTENT, FILE)
+        assert connection.volume.get(FILE) == CONTENT
+    assert [request["range"] for request in stored(warehouse, "volume_get")] == [None, "bytes=2000000-"]
+
+
 def test_a_file_that_has_changed_is_fetched_anew(warehouse: LocalWarehouse, connection: Connection) -> None:
     other = random.Random(8).randbytes(1_500_000)
     connection.volume.put(CONTENT, FILE)

@@ -22,7 +22,7 @@ use reqwest::header::{
 };
 use reqwest::{Method, StatusCode};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
 use crate::config::is_internal;
@@ -115,6 +115,8 @@ impl DownloadSink for std::fs::File {
 
 /// A transfer that a statement has asked for.
 ///
+/// The attempts and the time that [`crate::RetryConfig`] allows are for what fails: time in which a file travels does not count.
+///
 /// Dropping the future of a transfer ends it. A store keeps an upload only if it has arrived whole.
 #[derive(Debug)]
 pub struct VolumeOperation {
@@ -206,6 +208,7 @@ impl VolumeOperation {
         let mut renewals = Renewals::default();
         loop {
             self.progress.set(0, Some(length));
+            let begun = Instant::now();
             match self.upload(http, source, length).await {
                 Ok(status) => {
                     attempts.succeeded();
@@ -218,6 +221,8 @@ impl VolumeOperation {
                 }
                 Err(TransferFailure::Attempt(attempt)) => {
                     renewals.progressed();
+                    // A large file may take longer than there is time for failures.
+                    attempts.paused(begun.elapsed());
                     let wait = attempts.failed(attempt).map_err(|error| self.failure(error))?;
                     tokio::time::sleep(wait).await;
                 }
@@ -242,7 +247,7 @@ impl VolumeOperation {
         let mut renewals = Renewals::default();
         let mut arrived = Arrived::default();
         loop {
-            let before = arrived.bytes;
+            let (before, begun) = (arrived.bytes, Instant::now());
             let outcome = self.download(http, sink, &mut arrived).await;
             let gained = arrived.bytes.saturating_sub(before);
             match outcome {
@@ -268,6 +273,7 @@ impl VolumeOperation {
                     }
                     if gained >= PROGRESS_BYTES {
                         attempts.progressed();
+                        attempts.paused(begun.elapsed());
                     }
                     let wait = attempts.failed(attempt).map_err(|error| self.failure(error))?;
                     tokio::time::sleep(wait).await;

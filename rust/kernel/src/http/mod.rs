@@ -249,7 +249,7 @@ impl Attempts<'_> {
         self.refund();
     }
 
-    /// Takes a wait for the reader out of the time that the request has.
+    /// Takes a wait for the reader, or the time in which a file travelled, out of the time that the request has.
     pub(crate) fn paused(&mut self, wait: Duration) {
         self.started += wait;
     }
