@@ -395,6 +395,9 @@ class VolumeOperation:
             OperationalError: the connection failed, or the storage host refused.
         """
 
+    def cancel(self) -> None:
+        """Ends a transfer that waits in another thread, or the coming one; it raises `OperationalError`."""
+
 @final
 class ExecutedStatement:
     """A statement that the server has taken, running or done.

@@ -10,7 +10,7 @@ from seakernel import exceptions
 from seakernel._seakernel import Session
 from seakernel.exceptions import InterfaceError, NotSupportedError, ProgrammingError
 from seakernel.ingest import ingest
-from seakernel.volumes import Volume, allowed_paths, transfer_for_statement
+from seakernel.volumes import Volume, allowed_paths, transfer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Self
 
-    from seakernel._seakernel import Column, Metadata, ResultStream, Statement, Statistics
+    from seakernel._seakernel import Column, Metadata, ResultStream, Statement, Statistics, VolumeOperation
     from seakernel.ingest import IngestMode
     from seakernel.types import (
         ArrowStreamExportable,
@@ -324,6 +324,8 @@ class Cursor:
         self._statement_id: str | None = None
         # Absent also after statements without columns: there is nothing to read.
         self._result: ResultStream | None = None
+        # Of a file of a volume, while it is under way.
+        self._transfer: VolumeOperation | None = None
         self._executed = False
         self._rowcount = -1
 
@@ -413,7 +415,11 @@ class Cursor:
             self._statement = None
         if result.is_volume_operation:
             allowed = self._connection._allowed_local_paths  # noqa: SLF001 - the same module
-            transfer_for_statement(session, operation if parameters is None else None, result, allowed, input_stream)
+            self._transfer = session.volume_operation(operation if parameters is None else None, result)
+            try:
+                transfer(self._transfer, allowed, input_stream)
+            finally:
+                self._transfer = None
             self._executed = True
             return self
         self._executed = True
@@ -442,11 +448,13 @@ class Cursor:
 
         A waiting `execute` raises `OperationalError` with kind `Cancelled` as soon as the server has ended the
         statement; a cancel that comes before the server has named the statement is sent as soon as it has. A waiting
-        fetch raises the same at once, and the result is gone.
+        fetch raises the same at once, and the result is gone; so does a waiting transfer of a file.
         """
-        statement, result = self._statement, self._result
+        statement, transferring, result = self._statement, self._transfer, self._result
         if statement is not None:
             statement.cancel()
+        elif transferring is not None:
+            transferring.cancel()
         elif result is not None:
             result.cancel()
 

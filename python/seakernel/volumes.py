@@ -5,18 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias, overload
 
 from seakernel.exceptions import OperationalError, ProgrammingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from seakernel._seakernel import ResultStream, Session, VolumeOperation
+    from seakernel._seakernel import VolumeOperation
     from seakernel.dbapi import Connection
 
 __all__ = ["Progress", "Volume", "VolumeFile"]
@@ -98,17 +100,10 @@ class Volume:
         """
         check_path(path)
         keyword = " OVERWRITE" if overwrite else ""
-        readable = _readable(source)
-        if isinstance(readable, str):
-            # Before the statement, so that a wrong path costs nothing.
-            with Path(readable).open("rb"):
-                pass
-        try:
+        # Before the statement, so that a wrong path costs nothing.
+        with _readable(source) as readable:
             operation = self._ask("PUT", f"PUT '{_INPUT_STREAM}' INTO {_literal(path)}{keyword}")
             return operation.put(readable, progress)
-        finally:
-            if isinstance(readable, tempfile.SpooledTemporaryFile):
-                readable.close()
 
     @overload
     def get(self, path: str, destination: None = None, *, progress: Progress | None = None) -> bytes: ...
@@ -213,26 +208,17 @@ class Volume:
         return asked
 
 
-def transfer_for_statement(
-    session: Session,
-    statement: str | None,
-    result: ResultStream,
-    allowed: Sequence[str] | None,
-    stream: BinaryIO | None,
-) -> None:
-    """Does what a PUT, GET or REMOVE statement that was executed asks for.
+def transfer(operation: VolumeOperation, allowed: Sequence[str] | None, stream: BinaryIO | None) -> None:
+    """Does what a PUT, GET or REMOVE statement of a cursor asks for.
 
     Args:
-        session: Where it was executed.
-        statement: Its text, to renew an expired link; None where it has parameters.
-        result: Its result.
+        operation: What it asks for.
         allowed: Real paths of the local files and directories that may be read and written; None where that was not said.
         stream: What `__input_stream__` stands for.
 
     Raises:
         ProgrammingError: the local file is not among those allowed, or there is no stream.
     """
-    operation = session.volume_operation(statement, result)
     if operation.operation == "REMOVE":
         operation.remove()
         return
@@ -242,10 +228,8 @@ def transfer_for_statement(
     if operation.operation == "PUT" and operation.local_file == _INPUT_STREAM:
         if stream is None:
             raise ProgrammingError(f"`{_INPUT_STREAM}` needs the argument `input_stream` of `execute`", **refused)
-        readable = _readable(stream)
-        operation.put(readable)
-        if isinstance(readable, tempfile.SpooledTemporaryFile):
-            readable.close()
+        with _readable(stream) as readable:
+            operation.put(readable)
         return
     if allowed is None:
         message = (
@@ -258,7 +242,8 @@ def transfer_for_statement(
         message = f"the local file `{operation.local_file}` is outside of `staging_allowed_local_path`"
         raise ProgrammingError(message, **refused)
     if operation.operation == "PUT":
-        operation.put(str(local))
+        with _readable(local) as readable:
+            operation.put(readable)
     else:
         _check_destination(local, overwrite=True)
         _download(operation, local, None, overwrite=True)
@@ -287,25 +272,27 @@ def _contains(base: str, path: str) -> bool:
     return Path(path).is_relative_to(base)
 
 
-def _readable(source: object) -> Any:
-    """What the kernel can read: bytes, the path of a file, or a file object with a position."""
+@contextmanager
+def _readable(source: object) -> Iterator[Any]:
+    """Gives what the kernel can read: bytes, the path of a file, or a file object with a position."""
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return bytes(source)
-    if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)
-    if not hasattr(source, "read"):
+        yield bytes(source)
+    elif isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        # Looked at first: to open a named pipe would wait for its writer.
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise ProgrammingError(f"`{path}` is not a file with a length", kind="InvalidArgument")
+        yield path
+    elif not hasattr(source, "read"):
         message = f"`{type(source).__name__}` is neither a path, nor bytes, nor a file object"
         raise ProgrammingError(message, kind="InvalidArgument")
-    if getattr(source, "seekable", lambda: False)():
-        return source
-    spooled = tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES)  # noqa: SIM115 - closed by the caller
-    try:
-        shutil.copyfileobj(source, spooled)
-    except BaseException:
-        spooled.close()
-        raise
-    spooled.seek(0)
-    return spooled
+    elif getattr(source, "seekable", lambda: False)():
+        yield source
+    else:
+        with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as spooled:
+            shutil.copyfileobj(source, spooled)
+            spooled.seek(0)
+            yield spooled
 
 
 def _check_destination(target: Path, *, overwrite: bool) -> None:

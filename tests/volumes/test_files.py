@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import random
 import threading
@@ -169,6 +170,10 @@ def test_what_cannot_be_read_is_refused_before_anything_is_sent(
     before = len(warehouse.requests())
     with pytest.raises(FileNotFoundError):
         connection.volume.put(tmp_path / "missing", FILE)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(seakernel.ProgrammingError, match="not a file with a length"):
+            connection.volume.put(path, FILE)
     with pytest.raises(seakernel.ProgrammingError, match="neither a path"):
         connection.volume.put(5, FILE)  # type: ignore[arg-type]
     assert len(warehouse.requests()) == before
@@ -471,6 +476,8 @@ def test_volumes_come_and_go_with_their_files(connection: Connection) -> None:
         cursor.execute("CREATE VOLUME other COMMENT 'mine'")
         connection.volume.put(b"1", "/Volumes/main/default/other/a")
         assert cursor.execute("SHOW VOLUMES IN main.default").fetchall() == [("default", "files"), ("default", "other")]
+        known = "SELECT volume_name, volume_type, comment FROM information_schema.volumes ORDER BY 1"
+        assert cursor.execute(known).fetchall() == [("files", "MANAGED", None), ("other", "MANAGED", "mine")]
         with pytest.raises(seakernel.Error, match="VOLUME_ALREADY_EXISTS"):
             cursor.execute("CREATE VOLUME other")
         cursor.execute("DROP VOLUME other")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -129,6 +131,32 @@ def test_an_input_stream(warehouse: LocalWarehouse) -> None:
         assert transfers(warehouse) == 0
         cursor.execute(sql, input_stream=io.BytesIO(b"streamed"))
         assert connection.volume.get(FILE) == b"streamed"
+
+
+@pytest.mark.parametrize("operation", ["put", "get"])
+def test_cancel_from_another_thread(warehouse: LocalWarehouse, folder: Path, operation: str) -> None:
+    large = folder / "in" / "large"
+    large.write_bytes(bytes(30_000_000))
+    with warehouse.connect(staging_allowed_local_path=folder) as connection, connection.cursor() as cursor:
+        connection.volume.put(large, FILE)
+        slow = {"slow": {"bytes_per_second": 1_000_000}}
+        warehouse.faults([{"on": f"volume_{operation}", "do": slow}])
+        before = transfers(warehouse)
+
+        def cancel() -> None:
+            deadline = time.monotonic() + 20
+            while transfers(warehouse) == before and time.monotonic() < deadline:
+                time.sleep(0.01)
+            cursor.cancel()
+
+        canceller = threading.Thread(target=cancel)
+        canceller.start()
+        sql = {"put": f"PUT '{large}' INTO '{FILE}.2'", "get": f"GET '{FILE}' TO '{large}'"}[operation]
+        with pytest.raises(seakernel.OperationalError, match="was cancelled") as raised:
+            cursor.execute(sql)
+        canceller.join()
+        assert raised.value.kind == "Cancelled"
+        assert cursor.execute("SELECT 1").fetchall() == [(1,)]
 
 
 def test_missing_local_files_and_wrong_statements(warehouse: LocalWarehouse, folder: Path) -> None:

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyString};
 use seakernel::{DownloadSink, VolumeAction, VolumeOperation, VolumeProgress};
+use tokio::sync::watch;
 use tokio::time;
 
 use crate::error;
@@ -28,6 +29,7 @@ pub(crate) struct PyVolumeOperation {
     statement_id: String,
     /// Taken by the transfer.
     operation: Mutex<Option<Owned<VolumeOperation>>>,
+    cancelled: watch::Sender<bool>,
 }
 
 impl PyVolumeOperation {
@@ -38,6 +40,7 @@ impl PyVolumeOperation {
             local_file: operation.local_file().map(str::to_owned),
             statement_id: operation.statement_id().to_owned(),
             operation: Mutex::new(Some(Owned::new(home, operation))),
+            cancelled: watch::Sender::new(false),
         }
     }
 
@@ -61,7 +64,8 @@ impl PyVolumeOperation {
             Some(report) => Python::try_attach(|py| report.call1(py, (progress.done(), progress.total())).map(drop)),
             None => None,
         };
-        self.home.block_on(py, async {
+        let mut cancelled = self.cancelled.subscribe();
+        let outcome: PyResult<Option<_>> = self.home.block_on(py, async {
             tokio::pin!(transfer);
             loop {
                 tokio::select! {
@@ -70,12 +74,17 @@ impl PyVolumeOperation {
                         if outcome.is_ok() {
                             tell().transpose()?;
                         }
-                        return Ok(outcome);
+                        return Ok(Some(outcome));
                     }
+                    _ = cancelled.wait_for(|cancelled| *cancelled) => return Ok(None),
                     () = time::sleep(REPORT_INTERVAL), if report.is_some() => drop(tell().transpose()?),
                 }
             }
-        })?
+        })?;
+        outcome?.ok_or_else(|| {
+            let message = format!("the transfer of statement {} was cancelled", self.statement_id);
+            error::raise(py, "OperationalError", "Cancelled", &message)
+        })
     }
 
     fn upload<S: Read + Seek + Send>(
@@ -176,7 +185,13 @@ impl PyVolumeOperation {
 
     fn remove(&self, py: Python<'_>) -> PyResult<()> {
         let mut operation = self.take(py)?;
-        self.home.call(py, async move { operation.remove().await })
+        let progress = operation.progress();
+        let removed = self.run(py, &progress, None, async move { operation.remove().await })?;
+        removed.map_err(|failure| error::from_kernel(py, failure))
+    }
+
+    fn cancel(&self) {
+        self.cancelled.send_replace(true);
     }
 
     fn __repr__(&self) -> String {

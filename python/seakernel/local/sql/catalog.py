@@ -144,6 +144,7 @@ class Volume:
     name: str
     comment: str | None = None
     owner: str = ""
+    created: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.timezone.utc))
 
 
 @dataclass
