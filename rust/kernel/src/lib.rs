@@ -59,4 +59,4 @@ pub use results::{ResultStream, Statistics};
 pub use schema::Column;
 pub use session::Session;
 pub use statement::Statement;
-pub use volumes::{DownloadSink, VolumeAction, VolumeOperation, VolumeProgress};
+pub use volumes::{DownloadSink, UploadSource, VolumeAction, VolumeOperation, VolumeProgress};

@@ -90,6 +90,11 @@ impl VolumeProgress {
     }
 }
 
+/// Where an upload comes from. Not a type parameter, for the code of a transfer would be there once per source.
+pub trait UploadSource: Read + Seek + Send {}
+
+impl<S: Read + Seek + Send> UploadSource for S {}
+
 /// Where a download goes.
 pub trait DownloadSink: Write + Send {
     /// Throws away what was written, for the file has changed meanwhile or cannot be fetched from the middle.
@@ -199,7 +204,7 @@ impl VolumeOperation {
     /// # Errors
     /// [`ErrorKind::LinkExpired`] where the store refuses even a fresh link, [`ErrorKind::InvalidArgument`] where the source
     /// fails or has fewer bytes, and those of the connection.
-    pub async fn put<S: Read + Seek + Send>(&mut self, source: &mut S, length: u64) -> Result<u64> {
+    pub async fn put(&mut self, source: &mut dyn UploadSource, length: u64) -> Result<u64> {
         self.expect(VolumeAction::Put)?;
         let session = self.session.clone();
         let http = session.client()?.http();
@@ -239,7 +244,7 @@ impl VolumeOperation {
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is no such file, [`ErrorKind::LinkExpired`] where the store refuses even a fresh
     /// link, [`ErrorKind::InvalidArgument`] where the sink fails, and those of the connection.
-    pub async fn get<S: DownloadSink>(&mut self, sink: &mut S) -> Result<u64> {
+    pub async fn get(&mut self, sink: &mut dyn DownloadSink) -> Result<u64> {
         self.expect(VolumeAction::Get)?;
         let session = self.session.clone();
         let http = session.client()?.http();
@@ -339,10 +344,10 @@ impl VolumeOperation {
     }
 
     /// One attempt of an upload; returns the status of the store.
-    async fn upload<S: Read + Send>(
+    async fn upload(
         &self,
         http: &HttpClient,
-        source: &mut S,
+        source: &mut dyn UploadSource,
         length: u64,
     ) -> Result<u16, TransferFailure> {
         let (sender, receiver) = mpsc::channel::<Bytes>(1);
@@ -409,7 +414,7 @@ impl VolumeOperation {
         Attempt { failure: Failure::Broken, error: Error::new(ErrorKind::Timeout, text) }
     }
 
-    fn read_piece<S: Read>(&self, source: &mut S, left: u64) -> Result<Bytes, TransferFailure> {
+    fn read_piece(&self, source: &mut dyn UploadSource, left: u64) -> Result<Bytes, TransferFailure> {
         let mut piece = vec![0; PIECE_BYTES.min(usize::try_from(left).unwrap_or(PIECE_BYTES))];
         let mut filled = 0;
         while let Some(room) = piece.get_mut(filled..).filter(|room| !room.is_empty()) {
@@ -430,10 +435,10 @@ impl VolumeOperation {
     }
 
     /// One attempt of a download, from where the last one broke off.
-    async fn download<S: DownloadSink>(
+    async fn download(
         &self,
         http: &HttpClient,
-        sink: &mut S,
+        sink: &mut dyn DownloadSink,
         arrived: &mut Arrived,
     ) -> Result<(), TransferFailure> {
         let mut headers = self.request.headers.clone();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyString};
-use seakernel::{DownloadSink, VolumeAction, VolumeOperation, VolumeProgress};
+use seakernel::{DownloadSink, UploadSource, VolumeAction, VolumeOperation, VolumeProgress};
 use tokio::sync::watch;
 use tokio::time;
 
@@ -87,27 +87,27 @@ impl PyVolumeOperation {
         })
     }
 
-    fn upload<S: Read + Seek + Send>(
+    fn upload(
         &self,
         py: Python<'_>,
-        mut source: S,
+        source: &mut dyn UploadSource,
         length: u64,
         report: Option<&Py<PyAny>>,
     ) -> PyResult<seakernel::Result<u64>> {
         let mut operation = self.take(py)?;
         let progress = operation.progress();
-        self.run(py, &progress, report, async move { operation.put(&mut source, length).await })
+        self.run(py, &progress, report, async move { operation.put(source, length).await })
     }
 
-    fn download<S: DownloadSink>(
+    fn download(
         &self,
         py: Python<'_>,
-        mut sink: S,
+        sink: &mut dyn DownloadSink,
         report: Option<&Py<PyAny>>,
-    ) -> PyResult<seakernel::Result<(u64, S)>> {
+    ) -> PyResult<seakernel::Result<u64>> {
         let mut operation = self.take(py)?;
         let progress = operation.progress();
-        self.run(py, &progress, report, async move { operation.get(&mut sink).await.map(|length| (length, sink)) })
+        self.run(py, &progress, report, async move { operation.get(sink).await })
     }
 }
 
@@ -134,21 +134,21 @@ impl PyVolumeOperation {
         let outcome = if source.is_instance_of::<PyBytes>() {
             let bytes: PyBackedBytes = source.extract()?;
             let length = bytes.len() as u64;
-            self.upload(py, Cursor::new(bytes), length, report)?
+            self.upload(py, &mut Cursor::new(bytes), length, report)?
         } else if source.is_instance_of::<PyString>() {
-            let file = File::open(source.extract::<PathBuf>()?)?;
+            let mut file = File::open(source.extract::<PathBuf>()?)?;
             let about = file.metadata()?;
             if !about.is_file() {
                 return Err(error::invalid_argument(py, "the path to upload from is not that of a file"));
             }
-            self.upload(py, file, about.len(), report)?
+            self.upload(py, &mut file, about.len(), report)?
         } else {
             let start: u64 = source.call_method0("tell")?.extract()?;
             let end: u64 = source.call_method1("seek", (0, 2))?.extract()?;
             source.call_method1("seek", (start,))?;
-            let file = PythonFile::new(source.unbind());
+            let mut file = PythonFile::new(source.unbind());
             let failure = Arc::clone(&file.failure);
-            let outcome = self.upload(py, file, end.saturating_sub(start), report)?;
+            let outcome = self.upload(py, &mut file, end.saturating_sub(start), report)?;
             raised(&failure)?;
             outcome
         };
@@ -165,20 +165,21 @@ impl PyVolumeOperation {
         let report = progress.as_ref();
         let from_kernel = |failure| error::from_kernel(py, failure);
         let Some(sink) = sink else {
-            let (_, bytes) = self.download(py, Vec::new(), report)?.map_err(from_kernel)?;
+            let mut bytes = Vec::new();
+            self.download(py, &mut bytes, report)?.map_err(from_kernel)?;
             return Ok(PyBytes::new(py, &bytes).into_any());
         };
         let length = if sink.is_instance_of::<PyString>() {
-            let file = File::create_new(sink.extract::<PathBuf>()?)?;
-            let (length, file) = self.download(py, file, report)?.map_err(from_kernel)?;
+            let mut file = File::create_new(sink.extract::<PathBuf>()?)?;
+            let length = self.download(py, &mut file, report)?.map_err(from_kernel)?;
             py.detach(|| file.sync_all())?;
             length
         } else {
-            let file = PythonFile::new(sink.unbind());
+            let mut file = PythonFile::new(sink.unbind());
             let failure = Arc::clone(&file.failure);
-            let outcome = self.download(py, file, report)?;
+            let outcome = self.download(py, &mut file, report)?;
             raised(&failure)?;
-            outcome.map_err(from_kernel)?.0
+            outcome.map_err(from_kernel)?
         };
         Ok(length.into_pyobject(py)?.into_any())
     }
