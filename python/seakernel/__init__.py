@@ -19,6 +19,7 @@ from seakernel._seakernel import (
     Session,
     Statement,
     Statistics,
+    VolumeOperation,
     __version__,
     forget_log_levels,
 )
@@ -60,6 +61,7 @@ from seakernel.types import (
     TlsOptions,
     TypeObject,
 )
+from seakernel.volumes import Volume, VolumeFile
 
 __all__ = [
     "BINARY",
@@ -105,6 +107,9 @@ __all__ = [
     "TimestampFromTicks",
     "TlsOptions",
     "TypeObject",
+    "Volume",
+    "VolumeFile",
+    "VolumeOperation",
     "Warning",
     "__version__",
     "apilevel",

@@ -1,7 +1,7 @@
 """The extension module. Everything public of it is re-exported by `seakernel`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, TypeVar, final
+from typing import Any, BinaryIO, Final, Literal, TypeAlias, TypeVar, final
 
 import pyarrow as pa
 from typing_extensions import Self
@@ -22,6 +22,7 @@ __all__ = [
     "Session",
     "Statement",
     "Statistics",
+    "VolumeOperation",
     "__version__",
     "forget_log_levels",
     "has_named_markers",
@@ -265,6 +266,10 @@ class ResultStream:
         """Rows handed over so far, in any form; those of a stream taken over by another library are not counted."""
 
     @property
+    def is_volume_operation(self) -> bool:
+        """Whether the statement asks for the transfer of a file: the result is for `Session.volume_operation`."""
+
+    @property
     def truncated(self) -> bool:
         """Whether a row or byte limit cut the result."""
 
@@ -440,6 +445,64 @@ class Statement:
         """
 
 @final
+class VolumeOperation:
+    """A transfer of a file of a volume that a PUT, GET or REMOVE statement has asked for. It is done once.
+
+    Made by `Session.volume_operation`. Waiting calls release the GIL and end within a fraction of a second on Ctrl-C.
+    """
+
+    @property
+    def operation(self) -> Literal["PUT", "GET", "REMOVE"]:
+        """What is to be done."""
+
+    @property
+    def local_file(self) -> str | None:
+        """The client's own file, as the statement names it; None where it names none."""
+
+    @property
+    def statement_id(self) -> str:
+        """The server's id of the statement."""
+
+    def put(self, source: bytes | str | BinaryIO, progress: Callable[[int, int | None], object] | None = None) -> int:
+        """Uploads a file and returns its bytes; a broken upload is repeated from the first byte.
+
+        Args:
+            source: The content, the path of a file, or a file object that can seek.
+            progress: Called with the bytes sent and the bytes in all, on this thread. What it raises ends the call.
+
+        Raises:
+            OperationalError: the connection failed, or the storage host refused the file.
+            OSError: the file cannot be read.
+        """
+
+    def get(
+        self, sink: str | BinaryIO | None = None, progress: Callable[[int, int | None], object] | None = None
+    ) -> Any:
+        """Downloads a file and returns its content, or the bytes written; a broken download goes on where it stopped.
+
+        Args:
+            sink: Path of a file that does not exist yet, or a file object; None to return the content. After a failure it
+                has a part of the file.
+            progress: Called with the bytes received and the bytes in all, on this thread. What it raises ends the call.
+
+        Raises:
+            ProgrammingError: there is no such file (kind `NotFound`).
+            OperationalError: the connection failed, or the storage host refused.
+            OSError: the local file exists or cannot be written.
+        """
+
+    def remove(self) -> None:
+        """Deletes the file.
+
+        Raises:
+            ProgrammingError: there is no such file (kind `NotFound`), if the storage host tells.
+            OperationalError: the connection failed, or the storage host refused.
+        """
+
+    def cancel(self) -> None:
+        """Ends a transfer that waits in another thread, or the coming one; it raises `OperationalError`."""
+
+@final
 class ExecutedStatement:
     """A statement that the server has taken, running or done.
 
@@ -564,6 +627,19 @@ class Session:
         Raises:
             ProgrammingError: the server does not know the id, or knows it no more (kind `NotFound`).
             OperationalError: the connection failed.
+        """
+
+    def volume_operation(self, sql: str | None, result: ResultStream | None = None) -> VolumeOperation:
+        """Runs a PUT, GET or REMOVE statement of a file of a volume, and returns the transfer it asks for.
+
+        Args:
+            sql: The statement. It is run again when its link has expired meanwhile, which is safe: it only hands out links.
+            result: Its result, where it was run before; nothing of it may have been read. `sql` may then be None, and an
+                expired link is an error.
+
+        Raises:
+            ProgrammingError: the statement asks for no transfer.
+            DatabaseError: by SQLSTATE class, where it failed.
         """
 
     def metadata(self) -> Metadata:

@@ -11,18 +11,22 @@ from seakernel import exceptions
 from seakernel._seakernel import Session, with_native_markers
 from seakernel.exceptions import InterfaceError, NotSupportedError, ProgrammingError
 from seakernel.executemany import batches
+from seakernel.ingest import ingest
 from seakernel.preview import Preview
 from seakernel.progress import Observer
 from seakernel.results import ArrowReads
+from seakernel.volumes import Volume, allowed_paths, transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
+    from typing import BinaryIO
 
     import pyarrow as pa
     from typing_extensions import Self
 
-    from seakernel._seakernel import Column, Metadata, ResultStream, Statement, Statistics
+    from seakernel._seakernel import Column, Metadata, ResultStream, Statement, Statistics, VolumeOperation
+    from seakernel.ingest import IngestMode
     from seakernel.progress import ProgressOption
     from seakernel.row import Row
     from seakernel.types import (
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
         RetryOptions,
         TlsOptions,
     )
+    from seakernel.volumes import LocalPath
 
 __all__ = ["Connection", "Cursor", "apilevel", "connect", "paramstyle", "threadsafety"]
 
@@ -69,6 +74,7 @@ def connect(
     connect_timeout_s: float | None = None,
     read_timeout_s: float | None = None,
     progress: ProgressOption = None,
+    staging_allowed_local_path: LocalPath | Sequence[LocalPath] | None = None,
     **connector_options: object,
 ) -> Connection:
     """Opens a session on a SQL warehouse.
@@ -102,6 +108,8 @@ def connect(
         connect_timeout_s: Seconds to establish a connection, TLS included. Default 30.
         read_timeout_s: Longest silence while an answer is read, in seconds. Default 900, for the server may hold an
             answer until a statement is done.
+        staging_allowed_local_path: Local files and directories that PUT and GET statements may read and write, symbolic
+            links resolved. Without it such a statement raises. `Connection.volume` needs no such leave.
         progress: A callable that gets a `Progress` five times a second while a cursor waits; or whether to show it, on the
             terminal with rich or tqdm where one is installed, or as a line of text. By default it is shown, after a
             second, where stderr is a terminal, and in notebooks. A callback that fails is reported once, through
@@ -121,7 +129,9 @@ def connect(
     arguments = locals()
     from seakernel.options import session_arguments
 
-    return Connection(Session(**session_arguments(**arguments)), progress=progress)
+    allowed_local_paths = allowed_paths(staging_allowed_local_path)
+    session = Session(**session_arguments(**arguments))
+    return Connection(session, allowed_local_paths=allowed_local_paths, progress=progress)
 
 
 class Connection:
@@ -146,10 +156,17 @@ class Connection:
     ProgrammingError = exceptions.ProgrammingError
     NotSupportedError = exceptions.NotSupportedError
 
-    def __init__(self, session: Session, *, progress: ProgressOption = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        allowed_local_paths: Sequence[str] | None = None,
+        progress: ProgressOption = None,
+    ) -> None:
         self._session: Session | None = session
-        self._session_id = session.session_id  # of the session it had last
+        self._allowed_local_paths = allowed_local_paths
         self._progress: ProgressOption = progress
+        self._session_id = session.session_id  # of the session it had last
         self._cursors: weakref.WeakSet[Cursor] = weakref.WeakSet()
 
     @property
@@ -189,6 +206,50 @@ class Connection:
         self._open_session()
         if value is not True:
             raise NotSupportedError("there are no transactions; `autocommit` can only be True", kind="InvalidArgument")
+
+    @property
+    def volume(self) -> Volume:
+        """What uploads, downloads, deletes and lists the files of volumes."""
+        self._open_session()
+        return Volume(self)
+
+    def ingest(self, table: str, data: ArrowStreamExportable, *, volume: str, mode: IngestMode = "append") -> int:
+        """Loads Arrow data into a table and waits until it is there.
+
+        The data is written as Parquet files of about 128 MiB, each uploaded while the next is written, into a directory of
+        its own in `volume`; one statement then loads them all, and they are deleted, also after a failure. That statement is
+        all or nothing: the table is changed completely or not at all. Needs `pyarrow`.
+
+        Held at a time: about 64 MiB of rows in memory, besides what `data` holds itself, and up to four files in the
+        system's temporary directory.
+
+        Types become: integers TINYINT to BIGINT, unsigned ones the next larger type and uint64 DECIMAL(20,0); float16 and
+        float32 FLOAT; timestamps with a zone TIMESTAMP and others TIMESTAMP_NTZ, in microseconds; dictionaries the type of
+        their values; lists ARRAY, structs STRUCT, maps MAP. Times of day, durations, intervals and untyped NULLs are refused.
+
+        Args:
+            table: Name of the table, `catalog.schema.table`, parts with special characters in backticks.
+            data: Whatever exports an Arrow stream: a `pyarrow.Table` or reader, a polars or pandas data frame, a DuckDB
+                relation, a cursor.
+            volume: Volume or directory in one for the files, `/Volumes/{catalog}/{schema}/{volume}`, where you may write.
+            mode: `append` adds rows to a table that exists, with columns matched by name (COPY INTO). `create` makes the
+                table and fails if it exists; `replace` puts it in the place of the one that there is, if there is one.
+
+        Returns:
+            The rows added, as counted by the server and equal to those in `data`.
+
+        Raises:
+            NotSupportedError: no SQL type holds a column exactly; the message names it. Nothing was sent.
+            DataError: a timestamp has nanoseconds that are no whole microseconds. Nothing was loaded.
+            ProgrammingError: the table exists or does not, or lacks a column, or `volume` is none.
+            DataLossError: the server counted other rows than were sent. The table has changed.
+            OperationalError: the connection failed. If that was while the statement ran, it may still be done.
+
+        Example:
+            >>> connection.ingest("main.default.numbers", table, volume="/Volumes/main/default/files", mode="create")
+            3
+        """
+        return ingest(self, table, data, mode=mode, volume=volume)
 
     def commit(self) -> None:
         """Does nothing: every statement is committed by itself."""
@@ -252,6 +313,8 @@ class Cursor(ArrowReads):
         self._statement_id: str | None = None
         # Absent also after statements without columns: there is nothing to read.
         self._result: ResultStream | None = None
+        # Of a file of a volume, while it is under way.
+        self._transfer: VolumeOperation | None = None
         self._executed = False
         self._rowcount = -1
         # Seconds until the first rows were here.
@@ -321,6 +384,7 @@ class Cursor(ArrowReads):
         timeout: float | None = None,
         query_tags: Mapping[str, str | None] | None = None,
         progress: ProgressOption = None,
+        input_stream: BinaryIO | None = None,
     ) -> Cursor:
         """Runs one statement and waits until its first rows are here.
 
@@ -343,12 +407,14 @@ class Cursor(ArrowReads):
                 named it, which it does within ten seconds.
             query_tags: Tags of this statement for the warehouse's query history: keys with values, or with None.
             progress: For this statement and its fetch, instead of the connection's; see `connect`.
+            input_stream: What `PUT '__input_stream__' INTO '/Volumes/...'` uploads: a file object opened with `rb`.
 
         Returns:
-            This cursor.
+            This cursor. PUT, GET and REMOVE of a file of a volume have no result; the file is transferred when this returns.
 
         Raises:
             OperationalError: `timeout` is over (kind `Timeout`, SQLSTATE HYT00).
+            ProgrammingError: PUT or GET names a local file outside of `staging_allowed_local_path`.
             Error: by SQLSTATE class where the statement failed; see `seakernel.exceptions`.
         """
         session = self._open_session()
@@ -356,9 +422,19 @@ class Cursor(ArrowReads):
         if parameters is not None:
             operation = with_native_markers(operation, parameters)
         statement = session.statement(operation, parameters, row_limit, _tags(query_tags), timeout)
-        return self._run(statement, operation, progress)
+        renewed_by = operation if parameters is None else None
+        return self._run(statement, operation, progress, renewed_by=renewed_by, input_stream=input_stream)
 
-    def _run(self, statement: Statement, operation: str, progress: ProgressOption = None) -> Cursor:
+    def _run(
+        self,
+        statement: Statement,
+        operation: str,
+        progress: ProgressOption = None,
+        *,
+        renewed_by: str | None = None,
+        input_stream: BinaryIO | None = None,
+    ) -> Cursor:
+        session = self._open_session()
         self._clear()
         self._statement = statement
         observer = Observer.of(self._connection._progress if progress is None else progress, statement)  # noqa: SLF001
@@ -374,6 +450,14 @@ class Cursor(ArrowReads):
             self._statement_id = statement.statement_id
             self._statement = None
         self._elapsed_s = time.perf_counter() - begin
+        if result.is_volume_operation:
+            self._transfer = session.volume_operation(renewed_by, result)
+            try:
+                transfer(self._transfer, self._connection._allowed_local_paths, input_stream)  # noqa: SLF001
+            finally:
+                self._transfer = None
+            self._executed = True
+            return self
         self._executed = True
         if result.columns:
             self._result = result
@@ -430,11 +514,13 @@ class Cursor(ArrowReads):
 
         A waiting `execute` raises `OperationalError` with kind `Cancelled` as soon as the server has ended the
         statement; a cancel that comes before the server has named the statement is sent as soon as it has. A waiting
-        fetch raises the same at once, and the result is gone.
+        fetch raises the same at once, and the result is gone; so does a waiting transfer of a file.
         """
-        statement, result = self._statement, self._result
+        statement, transferring, result = self._statement, self._transfer, self._result
         if statement is not None:
             statement.cancel()
+        elif transferring is not None:
+            transferring.cancel()
         elif result is not None:
             result.cancel()
 

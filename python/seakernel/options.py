@@ -169,7 +169,6 @@ CONNECTOR_OPTIONS: dict[str, ConnectorOption] = {
     "oauth_token_cache_enabled": ConnectorOption(_ONLY_TOKENS, (False,)),
     "password": ConnectorOption(_ONLY_TOKENS),
     "pool_maxsize": ConnectorOption("the connector tells it to its telemetry only", accepts_anything=True),
-    "staging_allowed_local_path": ConnectorOption("volume PUT, GET and REMOVE are not supported"),
     "telemetry_batch_size": ConnectorOption(_NO_TELEMETRY, accepts_anything=True),
     "token_url": ConnectorOption(_ONLY_TOKENS),
     "use_cloud_fetch": ConnectorOption("", place=("results", "cloud_fetch"), convert=_truth),

@@ -123,6 +123,7 @@ def test_signatures_are_readable() -> None:
         "profile",
         "progress",
         "query_tags",
+        "staging_allowed_local_path",
         "connector_options",
     }
 

@@ -28,6 +28,7 @@ from seakernel.local.sql.types import quoted, text_literal
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from seakernel.local.sql.python_functions import PythonFunction
     from seakernel.local.sql.typed import QuerySql
@@ -45,13 +46,22 @@ class Result:
 
     columns: list[tuple[str, str]]
     stream: Any
+    #: The operation, the path and the client's own file, for a statement that has the client transfer a file of a volume.
+    transfer: tuple[str, str, str | None] | None = None
 
 
 class DuckDbEngine:
     """Runs Databricks SQL statements, from several threads at once: each statement has a DuckDB cursor of its own."""
 
-    def __init__(self, *, catalogs: Iterable[str] = ("main",), user: str = "local@example.com") -> None:
-        """Starts with the given catalogs, each with an empty schema `default`, in memory."""
+    def __init__(
+        self,
+        *,
+        catalogs: Iterable[str] = ("main",),
+        user: str = "local@example.com",
+        volume_folder: Path | None = None,
+    ) -> None:
+        """Starts with the given catalogs, each with an empty schema `default`, in memory; volumes need a folder."""
+        self._volume_folder = volume_folder
         self._connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
         self._connection.execute("SET TimeZone = 'Etc/UTC'")
         self._connection.execute("CREATE TABLE seakernel_moment (nothing INTEGER)")
@@ -215,7 +225,15 @@ class DuckDbEngine:
             cursor.execute("SELECT nothing FROM seakernel_moment").fetchall()
         try:
             environment = StatementEnvironment(seen, session, self._python, parameters, cursor)
+            environment.volume_folder = self._volume_folder
             execution = Execution(seen, session, environment, cursor)
+            if isinstance(parsed, commands.TransferFile):
+                from seakernel.local.sql.volumes import transfer
+
+                result = Result([], None, transfer(execution, parsed))
+                running.finish()
+                cursor.execute("ROLLBACK")
+                return result
             made = execution.translator().query(parsed) if isinstance(parsed, Query) else run(execution, parsed)
             running.check()
             result = Result([], None)
@@ -254,7 +272,7 @@ class DuckDbEngine:
         reader = f"read_parquet({listed})" if file_format == "parquet" else f"read_csv({listed})"
         cursor = self._connection.cursor()
         described = cursor.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()
-        columns = [(str(row[0]), _from_engine(str(row[1]))) for row in described]
+        columns = [(str(row[0]), from_engine_type(str(row[1]))) for row in described]
         self._add_files(catalog, schema, table, columns, lambda: reader)
 
     def create_lazy_view(
@@ -375,6 +393,8 @@ _WRITING = (
     commands.CreateView,
     commands.CreateFunction,
     commands.CreateSchema,
+    commands.CreateVolume,
+    commands.CopyInto,
     commands.Drop,
     commands.Comment,
     commands.AlterTable,
@@ -387,13 +407,16 @@ _WRITING = (
 
 def run(execution: Execution, command: commands.Command) -> QuerySql | None:
     """Runs a statement that is not a query."""
-    from seakernel.local.sql import run_alter, run_definition, run_describe, run_rows, run_session, run_show
+    from seakernel.local.sql import run_alter, run_definition, run_describe, run_rows, run_session, run_show, volumes
 
     handlers: dict[type[commands.Command], Callable[..., QuerySql | None]] = {
         commands.CreateTable: run_definition.create_table,
         commands.CreateView: run_definition.create_view,
         commands.CreateFunction: run_definition.create_function,
         commands.CreateSchema: run_definition.create_schema,
+        commands.CreateVolume: volumes.create_volume,
+        commands.CopyInto: volumes.copy_into,
+        commands.ListFiles: volumes.list_files,
         commands.Drop: run_definition.drop,
         commands.Comment: run_definition.comment,
         commands.Maintenance: run_definition.maintain,
@@ -445,11 +468,11 @@ _ENGINE_TYPES = {
 }
 
 
-def _from_engine(text: str) -> types.DataType:
+def from_engine_type(text: str) -> types.DataType:
     """The Databricks type for the DuckDB type of a file's column."""
     plain = text.strip()
     if plain.endswith("[]"):
-        return types.array_of(_from_engine(plain[:-2]))
+        return types.array_of(from_engine_type(plain[:-2]))
     if plain in _ENGINE_TYPES:
         return _ENGINE_TYPES[plain]
     found = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", plain)
@@ -461,7 +484,7 @@ def _from_engine(text: str) -> types.DataType:
     found = re.fullmatch(r"MAP\((.*)\)", plain, re.DOTALL)
     if found:
         key, value = _split(found[1])
-        return types.map_of(_from_engine(key), _from_engine(value))
+        return types.map_of(from_engine_type(key), from_engine_type(value))
     raise ValueError(f"a column of type `{plain}` has no Databricks type")
 
 
@@ -469,7 +492,7 @@ def _field(text: str) -> tuple[str, types.DataType]:
     found = re.match(r'\s*(?:"((?:[^"]|"")*)"|(\w+))\s+(.*)', text, re.DOTALL)
     if not found:
         raise ValueError(f"`{text}` is no field of a struct")
-    return (found[1].replace('""', '"') if found[1] is not None else found[2]), _from_engine(found[3])
+    return (found[1].replace('""', '"') if found[1] is not None else found[2]), from_engine_type(found[3])
 
 
 def _split(text: str) -> list[str]:

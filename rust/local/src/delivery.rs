@@ -58,6 +58,7 @@ impl<'result> Delivery<'result> {
                 .then_some(total_bytes),
             truncated: result.truncated,
             result_compression: result.compressed.then_some("LZ4_FRAME"),
+            is_volume_operation: result.volume_operation.then_some(true),
         }
     }
 

@@ -95,13 +95,53 @@ pub struct EngineOutput {
     pub columns: Vec<EngineColumn>,
     /// The rows.
     pub batches: Box<dyn RecordBatchReader + Send>,
+    /// The transfer that the client is to make; then columns and rows are the server's to say.
+    pub volume: Option<VolumeTransfer>,
+}
+
+/// The answer to `PUT`, `GET` and `REMOVE`: what the client is to do, for which the server signs a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeTransfer {
+    /// What is to be done.
+    pub action: VolumeAction,
+    /// The file, such as `/Volumes/main/default/files/a.parquet`.
+    pub path: String,
+    /// The client's file, as the statement names it; none for `REMOVE`.
+    pub local_file: Option<String>,
+}
+
+/// What a statement about a file of a volume does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VolumeAction {
+    /// Upload a file.
+    Put,
+    /// Download a file.
+    Get,
+    /// Delete a file.
+    Remove,
+}
+
+impl VolumeAction {
+    /// The word of the statement.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Put => "PUT",
+            Self::Get => "GET",
+            Self::Remove => "REMOVE",
+        }
+    }
 }
 
 impl EngineOutput {
     /// A result whose batches are all there.
     pub fn from_batches(columns: Vec<EngineColumn>, schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
         let batches = batches.into_iter().map(Ok::<_, ArrowError>);
-        Self { columns, batches: Box::new(RecordBatchIterator::new(batches, schema)) }
+        Self { columns, batches: Box::new(RecordBatchIterator::new(batches, schema)), volume: None }
+    }
+
+    /// The outcome of a statement that has the client transfer a file.
+    pub fn transfer(volume: VolumeTransfer) -> Self {
+        Self { volume: Some(volume), ..Self::without_result() }
     }
 
     /// The outcome of a statement that returns no result.

@@ -18,10 +18,11 @@ use tokio::time::sleep;
 use crate::answer::{Answer, AnswerBody};
 use crate::api::{self, ApiRequest, query_value};
 use crate::faults::{Fault, NumberOrText, Operation, Target};
-use crate::request_log::{Arrival, LogEntry, Origin, loggable};
+use crate::request_log::{Arrival, LogEntry, Origin, loggable, unescaped};
 use crate::route::Route;
 use crate::statement::Progress;
 use crate::store::{self, Refusal, StoreRequest, linked_file};
+use crate::volumes::{self, VolumeRequest};
 use crate::warehouse::{Warehouse, new_id};
 
 /// A statement of 16 MiB and the JSON around it.
@@ -55,6 +56,10 @@ pub(crate) async fn exchange(
         query: head.uri.query(),
         headers: &head.headers,
     });
+    if origin == Origin::Storage && head.uri.path().starts_with(volumes::FOLDER) {
+        let answer = to_volume(&warehouse, &head, body, &entry).await?;
+        return Ok(finished(answer, &entry));
+    }
     let answered = match Limited::new(body, MAX_BODY_BYTES).collect().await {
         Ok(body) => {
             let body = body.to_bytes();
@@ -69,10 +74,13 @@ pub(crate) async fn exchange(
             "the body is longer than 17 MiB or did not arrive whole",
         )),
     };
-    let mut answer = answered?;
+    Ok(finished(answered?, &entry))
+}
+
+fn finished(mut answer: Answer, entry: &LogEntry) -> Response<AnswerBody> {
     answer.insert(HeaderName::from_static("x-request-id"), &new_id());
     entry.finish(answer.status.as_u16(), answer.body.len() as u64);
-    Ok(answer.into_response())
+    answer.into_response()
 }
 
 async fn to_api(
@@ -156,6 +164,41 @@ async fn to_store(
         switches: &switches,
         fault: fault.as_ref(),
     });
+    answer.bytes_per_second = switches.store_bytes_per_second;
+    disturbed(answer, fault.as_ref()).await
+}
+
+async fn to_volume(
+    warehouse: &Arc<Warehouse>,
+    head: &hyper::http::request::Parts,
+    body: Incoming,
+    entry: &LogEntry,
+) -> Result<Answer, Dropped> {
+    let operation = match head.method {
+        Method::PUT => Operation::VolumePut,
+        Method::DELETE => Operation::VolumeRemove,
+        _ => Operation::VolumeGet,
+    };
+    let fault = warehouse.faults.choose(&Target { operation, chunk_index: None, sql: None });
+    entry.update(|record| {
+        record.operation = Some(operation);
+        record.fault = fault.as_ref().map(Fault::name);
+    });
+    let switches = warehouse.switches();
+    sleep_ms(switches.store_first_byte_ms).await;
+    if let Some(answer) = fault.as_ref().and_then(|fault| instead(fault, Origin::Storage, warehouse)) {
+        return Ok(answer);
+    }
+    let (path, query) = (head.uri.path(), head.uri.query());
+    let opened = warehouse.signer.check(path, query, &head.method, OffsetDateTime::now_utc());
+    let path = opened.map(|()| unescaped(path.strip_prefix(volumes::FOLDER).unwrap_or(path).trim_start_matches('/')));
+    let request = VolumeRequest { head, path, switches: &switches, fault: fault.as_ref() };
+    let mut answer = warehouse.volumes.serve(request, body).await.ok_or(Dropped)?;
+    if operation == Operation::VolumePut {
+        // Both have disturbed the upload.
+        let rest = fault.filter(|fault| !matches!(fault, Fault::Truncate { .. } | Fault::Slow { .. }));
+        return disturbed(answer, rest.as_ref()).await;
+    }
     answer.bytes_per_second = switches.store_bytes_per_second;
     disturbed(answer, fault.as_ref()).await
 }

@@ -121,6 +121,13 @@ pub enum Operation {
     Chunk,
     /// A request to the store.
     Download,
+    /// The upload of a file to a volume. `truncate` drops the connection after that many bytes of it have come, and `slow`
+    /// reads it slowly.
+    VolumePut,
+    /// The download of a file of a volume.
+    VolumeGet,
+    /// The deletion of a file of a volume.
+    VolumeRemove,
     /// `POST /oidc/v1/token`.
     Token,
 }

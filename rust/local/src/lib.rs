@@ -36,11 +36,14 @@ mod store;
 mod submission;
 mod switches;
 mod type_text;
+mod volumes;
 mod warehouse;
 mod wire;
 
 pub use canned::{CannedEngine, OpenedSession};
-pub use engine::{Engine, EngineColumn, EngineOutput, EngineStatement, SqlError, StatementParameter};
+pub use engine::{
+    Engine, EngineColumn, EngineOutput, EngineStatement, SqlError, StatementParameter, VolumeAction, VolumeTransfer,
+};
 pub use faults::{Fault, FaultRule, NumberOrText, Operation, Times};
 pub use options::{OauthClient, ServerOptions};
 pub use request_log::{Origin, RequestRecord};
@@ -48,6 +51,6 @@ pub use server::LocalServer;
 pub use settings::SettingsError;
 pub use switches::{
     Announced, ByteCount, Cloud, EmptyResult, LinkCount, Lz4Framing, ManifestChunks, NextChunkIndex, SqlStatePlace,
-    Switches, WarehouseState,
+    Switches, VolumeHeaders, WarehouseState,
 };
 pub use warehouse::Counters;

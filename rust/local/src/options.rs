@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -44,6 +45,10 @@ pub struct ServerOptions {
     pub retained_statements: usize,
     /// Bytes of finished results kept; the oldest go first, the newest always stays. Default 4 GiB.
     pub retained_bytes: u64,
+    /// The folder with the files of volumes, as `catalog/schema/volume/...`; without one there are none.
+    pub volume_folder: Option<PathBuf>,
+    /// Bytes of all files in it; an upload beyond them is refused. Default 16 GiB.
+    pub volume_bytes: u64,
     /// Requests the log keeps; the oldest go first. Default 100000.
     pub logged_requests: usize,
     /// The switches to start with.
@@ -95,6 +100,8 @@ impl Default for ServerOptions {
             encoder_threads: 2,
             retained_statements: 1000,
             retained_bytes: 4 << 30,
+            volume_folder: None,
+            volume_bytes: 16 << 30,
             logged_requests: 100_000,
             switches: Switches::default(),
             faults: Vec::new(),

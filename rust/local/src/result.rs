@@ -64,6 +64,7 @@ pub(crate) struct ResultPlan {
 
 /// A finished result: its columns and its bodies, ready to be sent any number of times.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts that the manifest tells")]
 pub(crate) struct StatementResult {
     pub(crate) columns: Vec<ColumnInfo>,
     pub(crate) format: Format,
@@ -73,6 +74,8 @@ pub(crate) struct StatementResult {
     pub(crate) truncated: bool,
     pub(crate) row_count: u64,
     pub(crate) chunks: Vec<Chunk>,
+    /// Whether the one row tells the client which file to transfer.
+    pub(crate) volume_operation: bool,
 }
 
 /// One encoded chunk.
@@ -135,6 +138,7 @@ pub(crate) fn encode(
         truncated: rows.truncated,
         row_count: rows.row_count,
         chunks,
+        volume_operation: false,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The storage origin: presigned links and the files behind them.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,12 +63,17 @@ impl LinkSigner {
         now: OffsetDateTime,
         lifetime_seconds: f64,
     ) -> String {
+        let path = format!("/{FOLDER}/{}/{statement_id}/results_{chunk_index}{FILE_SUFFIX}", escaped_stamp(now));
+        self.sign(&path, &Method::GET, now, lifetime_seconds)
+    }
+
+    /// The path with the query that makes it a link, good for one method.
+    pub(crate) fn sign(&self, path: &str, method: &Method, now: OffsetDateTime, lifetime_seconds: f64) -> String {
         let lifetime_ms = (lifetime_seconds.clamp(0.0, 1e9) * 1000.0) as i128;
         let deadline = now.unix_timestamp_nanos() / 1_000_000 + lifetime_ms;
         let signed = format!(
-            "/{FOLDER}/{}/{statement_id}/results_{chunk_index}{FILE_SUFFIX}?X-Amz-Algorithm=LOCAL-SIPHASH&X-Amz-Date={}\
-             &X-Amz-Expires={}&X-Amz-SignedHeaders=host&X-Local-Serial={}&X-Local-Deadline={deadline}",
-            escaped_stamp(now),
+            "{path}?X-Amz-Algorithm=LOCAL-SIPHASH&X-Amz-Date={}&X-Amz-Expires={}&X-Amz-SignedHeaders=host\
+             &X-Local-Serial={}&X-Local-Method={method}&X-Local-Deadline={deadline}",
             basic_stamp(now),
             lifetime_ms / 1000,
             self.signed.fetch_add(1, Ordering::Relaxed),
@@ -83,6 +89,18 @@ impl LinkSigner {
         query: Option<&str>,
         now: OffsetDateTime,
     ) -> Result<LinkedFile<'path>, Refusal> {
+        self.check(path, query, &Method::GET, now)?;
+        linked_file(path).ok_or(Refusal::BadSignature)
+    }
+
+    /// Checks the signature of a link, its method and its end.
+    pub(crate) fn check(
+        &self,
+        path: &str,
+        query: Option<&str>,
+        method: &Method,
+        now: OffsetDateTime,
+    ) -> Result<(), Refusal> {
         let query = query.unwrap_or_default();
         let (signed_query, signature) = query.rsplit_once('&').ok_or(Refusal::BadSignature)?;
         let expected = self.signature(&format!("{path}?{signed_query}"));
@@ -93,7 +111,10 @@ impl LinkSigner {
         if deadline.is_none_or(|deadline| now.unix_timestamp_nanos() / 1_000_000 >= deadline) {
             return Err(Refusal::Expired);
         }
-        linked_file(path).ok_or(Refusal::BadSignature)
+        if !signed_query.contains(&format!("&X-Local-Method={method}&")) {
+            return Err(Refusal::BadSignature);
+        }
+        Ok(())
     }
 
     fn signature(&self, signed: &str) -> String {
@@ -135,23 +156,10 @@ pub(crate) fn serve(request: &StoreRequest<'_>) -> Answer {
     }
     let file = match request.file {
         Ok(file) => file,
-        Err(Refusal::Expired) => return expired(cloud),
-        Err(Refusal::BadSignature) => {
-            return Answer::xml(
-                StatusCode::FORBIDDEN,
-                "SignatureDoesNotMatch",
-                "The request signature we calculated does not match the signature you provided.",
-            );
-        }
+        Err(refusal) => return refused(refusal, cloud),
     };
-    for (name, value) in &request.switches.link_headers {
-        if request.headers.get(name).is_none_or(|sent| sent.as_bytes() != value.as_bytes()) {
-            return Answer::xml(
-                StatusCode::FORBIDDEN,
-                "AccessDenied",
-                &format!("The header `{name}` of the link is missing."),
-            );
-        }
+    if let Some(answer) = missing_header(request.headers, &request.switches.link_headers) {
+        return answer;
     }
     let missing = || Answer::xml(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist.");
     let Some(result) = request.result.as_deref().filter(|result| !result.inline) else { return missing() };
@@ -170,6 +178,27 @@ pub(crate) fn serve(request: &StoreRequest<'_>) -> Answer {
     answer
 }
 
+/// The answer to a link that does not open.
+pub(crate) fn refused(refusal: Refusal, cloud: Cloud) -> Answer {
+    match refusal {
+        Refusal::Expired => expired(cloud),
+        Refusal::BadSignature => Answer::xml(
+            StatusCode::FORBIDDEN,
+            "SignatureDoesNotMatch",
+            "The request signature we calculated does not match the signature you provided.",
+        ),
+    }
+}
+
+/// The answer to a request without one of the headers that its link came with.
+pub(crate) fn missing_header(headers: &HeaderMap, wanted: &BTreeMap<String, String>) -> Option<Answer> {
+    let (name, _) = wanted
+        .iter()
+        .find(|(name, value)| headers.get(*name).is_none_or(|sent| sent.as_bytes() != value.as_bytes()))?;
+    let text = format!("The header `{name}` of the link is missing.");
+    Some(Answer::xml(StatusCode::FORBIDDEN, "AccessDenied", &text))
+}
+
 /// The answer to an expired link, in the words of each cloud.
 pub(crate) fn expired(cloud: Cloud) -> Answer {
     match cloud {
@@ -185,7 +214,7 @@ pub(crate) fn expired(cloud: Cloud) -> Answer {
     }
 }
 
-fn authorization_refused(cloud: Cloud) -> Answer {
+pub(crate) fn authorization_refused(cloud: Cloud) -> Answer {
     match cloud {
         Cloud::Azure => Answer::xml(
             StatusCode::FORBIDDEN,
@@ -271,9 +300,9 @@ fn json_with_rows(body: &[u8], wanted: impl Fn(u64) -> u64) -> Option<Bytes> {
 }
 
 /// First and last byte asked for; both ends open. Several ranges count as none.
-type WantedRange = (Option<u64>, Option<u64>);
+pub(crate) type WantedRange = (Option<u64>, Option<u64>);
 
-fn wanted_range(headers: &HeaderMap, etag: &str) -> Option<WantedRange> {
+pub(crate) fn wanted_range(headers: &HeaderMap, etag: &str) -> Option<WantedRange> {
     if headers.get(IF_RANGE).is_some_and(|value| value.as_bytes() != etag.as_bytes()) {
         return None;
     }
@@ -283,18 +312,28 @@ fn wanted_range(headers: &HeaderMap, etag: &str) -> Option<WantedRange> {
     (range != (None, None)).then_some(range)
 }
 
+/// The first byte of a range and the one behind its last, unless there is no such range.
+pub(crate) fn bounds(length: u64, range: Option<WantedRange>) -> Option<(u64, u64)> {
+    let (first, end) = match range {
+        None => return Some((0, length)),
+        Some((Some(first), last)) => (first, last.map_or(length, |last| last.saturating_add(1).min(length))),
+        Some((None, last)) => (length.saturating_sub(last.unwrap_or_default()), length),
+    };
+    (first < end).then_some((first, end))
+}
+
+/// The answer that there is no such range.
+pub(crate) fn unsatisfiable(length: u64) -> Answer {
+    let mut answer = Answer::xml(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", "The range is not satisfiable.");
+    answer.insert(CONTENT_RANGE, &format!("bytes */{length}"));
+    answer
+}
+
 fn ranged(body: Bytes, range: Option<WantedRange>) -> Answer {
     let length = body.len() as u64;
-    let Some(range) = range else { return Answer::bytes(StatusCode::OK, body) };
-    let (first, end) = match range {
-        (Some(first), last) => (first, last.map_or(length, |last| last.saturating_add(1).min(length))),
-        (None, last) => (length.saturating_sub(last.unwrap_or_default()), length),
-    };
-    if first >= end {
-        let mut answer =
-            Answer::xml(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", "The range is not satisfiable.");
-        answer.insert(CONTENT_RANGE, &format!("bytes */{length}"));
-        return answer;
+    let Some((first, end)) = bounds(length, range) else { return unsatisfiable(length) };
+    if range.is_none() {
+        return Answer::bytes(StatusCode::OK, body);
     }
     let part = body.slice(usize::try_from(first).unwrap_or_default()..usize::try_from(end).unwrap_or_default());
     let mut answer = Answer::bytes(StatusCode::PARTIAL_CONTENT, part);

@@ -24,6 +24,9 @@ use crate::settings::{self, SettingsError};
 /// | `byte_count` | `"compressed"`, `"uncompressed"`, `"absent"`, `"wrong"` | of links; the manifest's are always uncompressed |
 /// | `link_lifetime_seconds` | `899`, fractions allowed | when links expire |
 /// | `link_headers` | `{}` | `http_headers` of links, demanded by the store |
+/// | `volume_headers` | `{"x-ms-blob-type": "BlockBlob"}` | `headers` of `PUT`, `GET` and `REMOVE`, demanded by the store |
+/// | `volume_headers_form` | `"json"`, `"map"` | that column is text or a map |
+/// | `volume_rows` | `1` | rows of the answer to `PUT`, `GET` and `REMOVE` |
 /// | `strict_row_offset` | `false` | a chunk call without `row_offset` is 400 (a wrong one always is) |
 /// | `hybrid_supported` | `true` | false: `INLINE_OR_EXTERNAL_LINKS` is 400 |
 /// | `close_with_result` | `false` | a complete inline result comes with state `CLOSED` and is gone |
@@ -66,6 +69,12 @@ pub struct Switches {
     pub link_lifetime_seconds: f64,
     /// Headers that links carry and the store demands.
     pub link_headers: BTreeMap<String, String>,
+    /// Headers that links to files of volumes carry and the store demands.
+    pub volume_headers: BTreeMap<String, String>,
+    /// The form in which a statement about a file tells them.
+    pub volume_headers_form: VolumeHeaders,
+    /// Rows of the answer to a statement about a file; a client must insist on one.
+    pub volume_rows: usize,
     /// A chunk call must carry `row_offset`.
     pub strict_row_offset: bool,
     /// `INLINE_OR_EXTERNAL_LINKS` is accepted.
@@ -131,6 +140,9 @@ impl Default for Switches {
             byte_count: ByteCount::Compressed,
             link_lifetime_seconds: 899.0,
             link_headers: BTreeMap::new(),
+            volume_headers: BTreeMap::from([("x-ms-blob-type".to_owned(), "BlockBlob".to_owned())]),
+            volume_headers_form: VolumeHeaders::Json,
+            volume_rows: 1,
             strict_row_offset: false,
             hybrid_supported: true,
             close_with_result: false,
@@ -321,6 +333,16 @@ pub enum Cloud {
     Azure,
     /// Expired is 400 `ExpiredToken`.
     Gcp,
+}
+
+/// How a statement about a file tells the headers of its link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VolumeHeaders {
+    /// As the text of a JSON object.
+    Json,
+    /// As a map.
+    Map,
 }
 
 #[cfg(test)]

@@ -5,14 +5,18 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use arrow_array::builder::{MapBuilder, StringBuilder};
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_schema::ArrowError;
 use serde::Serialize;
+use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::arrow_body::Lz4;
 use crate::bearer::BearerTokens;
 use crate::chunking::ChunkLimits;
-use crate::engine::{Engine, EngineStatement, SqlError};
+use crate::engine::{Engine, EngineColumn, EngineOutput, EngineStatement, SqlError, VolumeTransfer};
 use crate::faults::FaultTable;
 use crate::options::ServerOptions;
 use crate::request_log::RequestLog;
@@ -22,7 +26,8 @@ use crate::session::{Session, Sessions};
 use crate::statement::{Progress, Retention, Statement, Statements};
 use crate::store::LinkSigner;
 use crate::submission::{Refused, Submission};
-use crate::switches::{EmptyResult, Switches};
+use crate::switches::{EmptyResult, Switches, VolumeHeaders};
+use crate::volumes::Volumes;
 
 /// Everything the two origins share.
 pub(crate) struct Warehouse {
@@ -32,6 +37,7 @@ pub(crate) struct Warehouse {
     pub(crate) statements: Statements,
     pub(crate) sessions: Sessions,
     pub(crate) signer: LinkSigner,
+    pub(crate) volumes: Volumes,
     pub(crate) tokens: BearerTokens,
     pub(crate) api_address: String,
     pub(crate) storage_address: String,
@@ -77,6 +83,7 @@ impl Warehouse {
             statements: Statements::new(retention),
             sessions: Sessions::default(),
             signer: LinkSigner::default(),
+            volumes: Volumes::new(options.volume_folder.clone(), options.volume_bytes),
             tokens: BearerTokens::new(&options),
             api_address,
             storage_address,
@@ -197,6 +204,40 @@ impl Warehouse {
         }
     }
 
+    /// The one row that tells a client which file to transfer, and where.
+    fn volume_row(&self, volume: &VolumeTransfer) -> Result<EngineOutput, ArrowError> {
+        let (switches, now) = (self.switches(), OffsetDateTime::now_utc());
+        let path = Volumes::link_path(&volume.path);
+        let link = self.signer.sign(&path, &volume.action.method(), now, switches.link_lifetime_seconds);
+        let rows = switches.volume_rows.min(10);
+        let text = |text: String| Arc::new(StringArray::from(vec![text; rows])) as ArrayRef;
+        let (form, headers): (_, ArrayRef) = match switches.volume_headers_form {
+            VolumeHeaders::Json => {
+                ("STRING", text(serde_json::to_string(&switches.volume_headers).unwrap_or_default()))
+            }
+            VolumeHeaders::Map => {
+                let mut map = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+                for _ in 0..rows {
+                    for (name, value) in &switches.volume_headers {
+                        map.keys().append_value(name);
+                        map.values().append_value(value);
+                    }
+                    map.append(true)?;
+                }
+                ("MAP<STRING, STRING>", Arc::new(map.finish()))
+            }
+        };
+        let mut columns = vec![
+            ("operation", "STRING", text(volume.action.name().to_owned())),
+            ("presignedUrl", "STRING", text(format!("{}{link}", self.storage_address))),
+            ("headers", form, headers),
+        ];
+        columns.extend(volume.local_file.clone().map(|file| ("localFile", "STRING", text(file))));
+        let batch = RecordBatch::try_from_iter(columns.iter().map(|(name, _, array)| (*name, Arc::clone(array))))?;
+        let declared = columns.iter().map(|(name, kind, _)| EngineColumn::new(*name, *kind)).collect();
+        Ok(EngineOutput::from_batches(declared, batch.schema(), vec![batch]))
+    }
+
     fn plan(&self, submission: &Submission, session: Option<&Session>, switches: &Switches) -> ResultPlan {
         let lz4 = Lz4 { framing: switches.lz4_framing, checksums: switches.lz4_checksums };
         ResultPlan {
@@ -291,7 +332,13 @@ impl Run {
             catalog: submission.catalog,
             schema: submission.schema,
         })?;
-        result::encode(output, &self.plan, &self.statement.cancelled).map(Arc::new)
+        let Some(volume) = &output.volume else {
+            return result::encode(output, &self.plan, &self.statement.cancelled).map(Arc::new);
+        };
+        let row = self.warehouse.volume_row(volume).map_err(result::internal)?;
+        let mut encoded = result::encode(row, &self.plan, &self.statement.cancelled)?;
+        encoded.volume_operation = true;
+        Ok(Arc::new(encoded))
     }
 }
 

@@ -100,6 +100,8 @@ pub(crate) struct Manifest<'result> {
     pub(crate) truncated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) result_compression: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) is_volume_operation: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]

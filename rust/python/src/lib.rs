@@ -19,6 +19,7 @@ mod row_class;
 mod rows;
 mod runtime;
 mod session;
+mod volumes;
 
 use pyo3::prelude::*;
 
@@ -41,6 +42,7 @@ fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<session::PyExecutedStatement>()?;
     module.add_class::<session::PySession>()?;
     module.add_class::<session::PyStatement>()?;
+    module.add_class::<volumes::PyVolumeOperation>()?;
     // Not with `add_function`, which would export it.
     module.setattr("_alive_tasks", wrap_pyfunction!(runtime::_alive_tasks, module)?)?;
     module.add_function(wrap_pyfunction!(params::has_named_markers, module)?)?;

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use seakernel_local::{
     Engine, EngineColumn, EngineOutput, EngineStatement, FaultRule, ServerOptions, SqlError, StatementParameter,
-    Switches,
+    Switches, VolumeAction, VolumeTransfer,
 };
 
 use crate::capsule;
@@ -232,15 +232,24 @@ fn parameter_list<'py>(py: Python<'py>, parameters: &[StatementParameter]) -> Py
     Ok(list)
 }
 
-/// Reads `columns` and `stream` of the engine's result.
+/// Reads `columns`, `stream` and `transfer` of the engine's result.
 fn output(result: &Bound<'_, PyAny>) -> PyResult<EngineOutput> {
     let columns: Vec<(String, String)> = result.getattr("columns")?.extract()?;
     let stream = result.getattr("stream")?;
+    if let Some((action, path, local_file)) = result.getattr("transfer")?.extract::<Option<(String, _, _)>>()? {
+        let action = match action.as_str() {
+            "PUT" => VolumeAction::Put,
+            "GET" => VolumeAction::Get,
+            "REMOVE" => VolumeAction::Remove,
+            other => return Err(PyValueError::new_err(format!("the engine asks for the transfer `{other}`"))),
+        };
+        return Ok(EngineOutput::transfer(VolumeTransfer { action, path, local_file }));
+    }
     if stream.is_none() {
         return Ok(EngineOutput::without_result());
     }
     let columns = columns.into_iter().map(EngineColumn::from).collect();
-    Ok(EngineOutput { columns, batches: capsule::import_stream(&stream)? })
+    Ok(EngineOutput { columns, batches: capsule::import_stream(&stream)?, volume: None })
 }
 
 /// The engine's own exceptions say what the client is to see; any other names its type and text.

@@ -253,6 +253,7 @@ pub(crate) struct PyResultStream {
     statement_id: String,
     total_row_count: Option<i64>,
     truncated: bool,
+    volume_operation: bool,
     modified_row_count: Option<i64>,
     statistics: StatisticsReader,
     fetched: Arc<AtomicU64>,
@@ -278,6 +279,7 @@ impl PyResultStream {
             statement_id: stream.statement_id().to_owned(),
             total_row_count: stream.total_row_count(),
             truncated: stream.truncated(),
+            volume_operation: stream.is_volume_operation(),
             modified_row_count: stream.modified_row_count(),
             statistics: stream.statistics_reader(),
             fetched: Arc::clone(&fetched),
@@ -306,6 +308,16 @@ impl PyResultStream {
     fn fetched(&self) -> Fetched {
         // Where a limit cut the result, the total may be that of the uncut one.
         (self.statistics(), self.total_row_count.filter(|_| !self.truncated))
+    }
+
+    /// Gives the kernel's own stream away, of which nothing was read.
+    pub(crate) fn take_live(&self, py: Python<'_>) -> PyResult<ResultStream> {
+        let mut state = self.lock_for_reading(py)?;
+        match mem::replace(&mut state.source, Source::HandedOver) {
+            Source::Live(stream) => stream.into_inner(),
+            _ => None,
+        }
+        .ok_or_else(|| error::raise(py, "InterfaceError", "Closed", "the result was read before"))
     }
 
     /// Waits for other threads' calls without the GIL, then gives the result to the caller alone.
@@ -590,6 +602,11 @@ impl PyResultStream {
     #[getter]
     fn modified_row_count(&self) -> Option<i64> {
         self.modified_row_count
+    }
+
+    #[getter]
+    fn is_volume_operation(&self) -> bool {
+        self.volume_operation
     }
 
     #[getter]

@@ -4,12 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use seakernel::{Credentials, ExecutedStatement, SessionConfig, Statement, StatementCanceller, StatementState};
+use seakernel::{
+    Credentials, ExecutedStatement, SessionConfig, Statement, StatementCanceller, StatementState, VolumeOperation,
+};
 
 use crate::metadata::PyMetadata;
 use crate::observer::{Event, Watch};
 use crate::results::PyResultStream;
 use crate::runtime::{self, Home, Owned};
+use crate::volumes::PyVolumeOperation;
 use crate::{config, error, logging, params};
 
 /// An open session on a SQL warehouse.
@@ -131,6 +134,25 @@ impl PySession {
     fn attach(&self, py: Python<'_>, statement_id: &str) -> PyResult<PyExecutedStatement> {
         let executed = self.home.call(py, self.here(py)?.attach(statement_id))?;
         Ok(PyExecutedStatement::new(&self.home, executed))
+    }
+
+    #[pyo3(signature = (sql, result=None))]
+    fn volume_operation(
+        &self,
+        py: Python<'_>,
+        sql: Option<String>,
+        result: Option<Bound<'_, PyResultStream>>,
+    ) -> PyResult<PyVolumeOperation> {
+        let session = self.here(py)?;
+        let operation = match (result, sql) {
+            (Some(result), sql) => {
+                let results = result.get().take_live(py)?;
+                self.home.call(py, VolumeOperation::of_results(session, results, sql))?
+            }
+            (None, Some(sql)) => self.home.call(py, VolumeOperation::ask(session, &sql))?,
+            (None, None) => return Err(error::invalid_argument(py, "neither `sql` nor `result` is given")),
+        };
+        Ok(PyVolumeOperation::new(&self.home, operation))
     }
 
     fn metadata(&self, py: Python<'_>) -> PyResult<PyMetadata> {

@@ -91,6 +91,8 @@ class Table:
     versions: list[Version] = field(default_factory=list)
     created: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.timezone.utc))
     owner: str = ""
+    #: The files of volumes whose rows COPY INTO has added.
+    loaded_files: frozenset[str] = frozenset()
     #: For tables over files: gives the FROM item that reads them, and is asked only when the rows are.
     reader: Callable[[], str] | None = None
 
@@ -136,6 +138,16 @@ class Table:
 
 
 @dataclass
+class Volume:
+    """A volume; its files are in the warehouse's folder."""
+
+    name: str
+    comment: str | None = None
+    owner: str = ""
+    created: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.timezone.utc))
+
+
+@dataclass
 class Schema:
     """A schema."""
 
@@ -143,6 +155,8 @@ class Schema:
     comment: str | None = None
     tables: dict[str, Table] = field(default_factory=dict)
     routines: dict[str, Routine] = field(default_factory=dict)
+    #: Never changed in place: drafts share it.
+    volumes: dict[str, Volume] = field(default_factory=dict)
     properties: dict[str, str] = field(default_factory=dict)
     owner: str = ""
 

@@ -89,6 +89,46 @@ class CreateSchema(Command):
 
 
 @dataclass(slots=True)
+class CreateVolume(Command):
+    """CREATE VOLUME."""
+
+    name: list[str] | IdentifierClause
+    if_not_exists: bool
+    comment: str | None
+
+
+@dataclass(slots=True)
+class TransferFile(Command):
+    """PUT, GET and REMOVE of a file in a volume."""
+
+    operation: str
+    path: str
+    local_file: str | None = None
+    overwrite: bool = False
+
+
+@dataclass(slots=True)
+class ListFiles(Command):
+    """LIST."""
+
+    path: str
+    limit: int | None = None
+
+
+@dataclass(slots=True)
+class CopyInto(Command):
+    """COPY INTO from Parquet files in a volume."""
+
+    name: list[str] | IdentifierClause
+    path: str
+    force: bool = False
+
+    def as_insert(self, query: Query, columns: list[str]) -> Insert:
+        """The INSERT that adds the rows of `query`."""
+        return Insert(self.name, query, columns)
+
+
+@dataclass(slots=True)
 class Drop(Command):
     """DROP of anything."""
 

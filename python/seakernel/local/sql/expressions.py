@@ -48,6 +48,9 @@ class Environment(Protocol):
     def table(self, table: syntax.TableName, translator: ExpressionTranslator) -> RelationSql:
         """The relation that a name stands for."""
 
+    def files(self, files: list[str], alias: str) -> RelationSql:
+        """The rows of Parquet files on disk."""
+
     def routine(self, name: list[str]) -> Routine | None:
         """The SQL function that a name stands for."""
 

@@ -228,6 +228,13 @@ def _constraint_tables(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
             yield table.catalog, table.schema, table.primary_key.name, table.catalog, table.schema, table.name
 
 
+def _volumes(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
+    for schema in catalog.schemas.values():
+        for volume in schema.volumes.values():
+            made = (volume.created, volume.owner)
+            yield catalog.name, schema.name, volume.name, "MANAGED", volume.owner, volume.comment, None, *made, *made
+
+
 def _nothing(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
     yield from ()
 
@@ -299,7 +306,7 @@ TABLES: dict[str, tuple[list[tuple[str, DataType]], Callable[[Catalog], Iterator
         _columns(
             "volume_catalog volume_schema volume_name volume_type volume_owner comment storage_location created:t created_by last_altered:t last_altered_by"
         ),
-        _nothing,
+        _volumes,
     ),
     "table_privileges": (_columns(f"grantor grantee {_NAMES} privilege_type is_grantable inherited_from"), _nothing),
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from seakernel.local.sql.types import DataType
 
 _REFUSED_KINDS = (
-    "EXTERNAL", "VOLUME", "CONNECTION", "SHARE", "RECIPIENT", "MATERIALIZED", "STREAMING", "LIVE", "GLOBAL", "PROVIDER", "FOREIGN",
+    "EXTERNAL", "CONNECTION", "SHARE", "RECIPIENT", "MATERIALIZED", "STREAMING", "LIVE", "GLOBAL", "PROVIDER", "FOREIGN",
     "STORAGE", "CREDENTIAL", "INDEX", "BLOOMFILTER", "GROUP", "USER", "ROW", "POLICY", "PROCEDURE", "AGGREGATE", "MODEL", "SERVER",
 )  # fmt: skip
 
@@ -69,6 +69,12 @@ class DefinitionParser(QueryParser):
         kind = self.accept_any("SCHEMA", "DATABASE", "CATALOG")
         if kind:
             return self._create_schema("SCHEMA" if kind == "DATABASE" else kind)
+        if self.accept("VOLUME"):
+            exists = self._if_not_exists()
+            name = self.table_target()
+            if self.at("LOCATION"):
+                raise unsupported("CREATE VOLUME ... LOCATION")
+            return commands.CreateVolume(name, exists, self.text() if self.accept("COMMENT") else None)
         if self.token.value in _REFUSED_KINDS:
             raise unsupported(f"CREATE {self.token.value}")
         raise self.fail()
@@ -418,7 +424,7 @@ class DefinitionParser(QueryParser):
         if self.accept_any("VARIABLE", "VAR"):
             exists = self.accept("IF", "EXISTS")
             return commands.DropVariable(self.variable_name(), exists)
-        kind = self.accept_any("TABLE", "VIEW", "FUNCTION", "SCHEMA", "DATABASE", "CATALOG")
+        kind = self.accept_any("TABLE", "VIEW", "FUNCTION", "SCHEMA", "DATABASE", "CATALOG", "VOLUME")
         if not kind or (temporary and kind != "VIEW"):
             raise unsupported(f"DROP {self.token.value}")
         exists = self.accept("IF", "EXISTS")

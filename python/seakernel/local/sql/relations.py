@@ -41,6 +41,8 @@ class RelationTranslator(ExpressionTranslator):
             return self._table(node)
         if isinstance(node, syntax.IdentifierClause):
             return self._table(syntax.TableName(self.identifier(node)))
+        if isinstance(node, syntax.FilesRelation):
+            return self.environment.files(node.files, self.alias())
         if isinstance(node, syntax.Aliased):
             return self._aliased(node, scope)
         if isinstance(node, syntax.Join):
@@ -283,6 +285,8 @@ class RelationTranslator(ExpressionTranslator):
             )
         if name == "range":
             return self._range(call, scope)
+        if name == "read_files" and call.arguments:
+            return self._read_files(call)
         if name in NAMES:
             raise unsupported(f"The table function `{name}`")
         raise failure(
@@ -303,6 +307,19 @@ class RelationTranslator(ExpressionTranslator):
             raise failure("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", "42K09", "The step of `range` cannot be 0.")
         alias = self.alias()
         return RelationSql(f"range({start}, {end}, {step}) AS {alias}(id)", [Column("id", types.BIGINT, f"{alias}.id")])
+
+    def _read_files(self, call: syntax.Call) -> RelationSql:
+        options = {
+            argument.name.lower(): argument.value
+            for argument in call.arguments
+            if isinstance(argument, syntax.NamedArgument)
+        }
+        path, *others = (node for node in call.arguments if not isinstance(node, syntax.NamedArgument))
+        values = self.expressions([path, *options.values()], Scope())
+        constants = [value.constant for value in values]
+        if others or list(options) != ["format"] or not isinstance(constants[0], str) or constants[1] != "parquet":
+            raise unsupported("read_files with anything but a path and `format => 'parquet'`")
+        return self.environment.table(syntax.TableName(["parquet", constants[0]]), self)
 
     def _sample(self, node: syntax.Sample, scope: Scope) -> RelationSql:
         relation = self.relation(node.source, scope)

@@ -22,6 +22,7 @@ from seakernel.local.sql.run_rows import stored
 from seakernel.local.sql.statements import parse_query
 from seakernel.local.sql.typed import Column, QuerySql, Scope, Typed
 from seakernel.local.sql.types import quoted
+from seakernel.local.sql.volumes import drop_volume, remove_folder
 
 if TYPE_CHECKING:
     from seakernel.local.sql import commands
@@ -518,6 +519,8 @@ def drop(execution: Execution, command: commands.Drop) -> None:
             del execution.warehouse.schema(routine.catalog, routine.schema).routines[routine.name.lower()]
         elif not command.if_exists:
             raise failure("ROUTINE_NOT_FOUND", "42883", f"The routine `{'`.`'.join(parts)}` cannot be found.")
+    elif command.kind == "VOLUME":
+        drop_volume(execution, command)
     elif command.kind == "SCHEMA":
         _drop_schema(execution, command, parts)
     else:
@@ -570,7 +573,7 @@ def _drop_schema(execution: Execution, command: commands.Drop, parts: list[str])
         raise failure(
             "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{holder.name}` is read-only."
         )
-    if (found.tables or found.routines) and not command.cascade:
+    if (found.tables or found.routines or found.volumes) and not command.cascade:
         raise failure(
             "SCHEMA_NOT_EMPTY",
             "2BP01",
@@ -578,6 +581,7 @@ def _drop_schema(execution: Execution, command: commands.Drop, parts: list[str])
         )
     for table in found.tables.values():
         _drop_storage(execution, table)
+    remove_folder(execution, holder.name, found.name)
     del holder.schemas[parts[-1].lower()]
 
 
@@ -593,7 +597,8 @@ def _drop_catalog(execution: Execution, command: commands.Drop, parts: list[str]
             "INSUFFICIENT_PERMISSIONS", "42501", f"Insufficient privileges: catalog `{found.name}` cannot be dropped."
         )
     if not command.cascade and any(
-        schema.tables or schema.routines or name != "default" for name, schema in found.schemas.items()
+        schema.tables or schema.routines or schema.volumes or name != "default"
+        for name, schema in found.schemas.items()
     ):
         raise failure("CATALOG_NOT_EMPTY", "2BP01", f"Cannot drop catalog `{found.name}` because it is not empty.")
     for schema in found.schemas.values():

@@ -356,9 +356,14 @@ def _create(execution: Execution, show: commands.Show) -> QuerySql:
 
 
 def _volumes(execution: Execution, show: commands.Show) -> QuerySql:
-    for _ in _places(execution, show):
-        pass
-    return rows_query([("database", S), ("volume_name", S)], [])
+    pattern = show.patterns.get("LIKE")
+    rows = [
+        (place, name)
+        for _, place, schema in _places(execution, show)
+        for name in sorted(schema.volumes if schema is not None else ())
+        if matches(pattern, name)
+    ]
+    return rows_query([("database", S), ("volume_name", S)], rows)
 
 
 def _partitions(execution: Execution, show: commands.Show) -> QuerySql:

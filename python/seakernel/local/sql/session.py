@@ -19,6 +19,7 @@ from seakernel.local.sql.types import text_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from seakernel.local.sql.python_functions import PythonFunctions
     from seakernel.local.sql.routines import Routine
@@ -76,11 +77,18 @@ class StatementEnvironment:
         self.user = session.user
         self.session_id = session.session_id
         self.now_micros = time.time_ns() // 1000
+        #: Where the files of volumes are.
+        self.volume_folder: Path | None = None
         self._parameters = parameters
         self._cursor = cursor
         self._open_views: list[str] = []
         #: Inside a stored text: the temporary views that it may name; it can neither hold parameters nor variables.
         self._temporary: frozenset[str] | None = None
+
+    def run(self, sql: str) -> list[tuple[Any, ...]]:
+        """Runs DuckDB SQL that is needed to translate the statement, and gives its rows."""
+        rows: list[tuple[Any, ...]] = self._cursor.execute(sql).fetchall()
+        return rows
 
     def evaluated(self, value: Typed) -> str | None:
         """The text of an expression without columns, computed now."""
@@ -235,6 +243,10 @@ class StatementEnvironment:
 
     def table(self, table: syntax.TableName, translator: ExpressionTranslator) -> RelationSql:
         """The relation that a name stands for."""
+        if len(table.parts) == 2 and table.parts[0].lower() == "parquet" and "/" in table.parts[1]:
+            from seakernel.local.sql.volumes import files_relation
+
+            return files_relation(self, table.parts[1], translator.alias())
         catalog, schema, name = self.qualified(table.parts)
         if schema.lower() == INFORMATION_SCHEMA and not (
             len(table.parts) == 1 and self._temporary_view(table.parts[0])
@@ -270,6 +282,12 @@ class StatementEnvironment:
             for column in columns
         ]
         return RelationSql(f"{storage} AS {alias}", scope_columns)
+
+    def files(self, files: list[str], alias: str) -> RelationSql:
+        """The rows of Parquet files on disk."""
+        from seakernel.local.sql.volumes import relation_of_files
+
+        return relation_of_files(self, files, alias)
 
     def _view(self, view: Table, alias: str) -> RelationSql:
         """The text of a view, read in the catalog and schema that it was created in."""

@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from seakernel.local.sql.tokens import Token
 
 _REFUSED = {
-    "COPY": "COPY INTO, which needs volumes,",
-    "PUT": "PUT, which needs volumes,",
-    "GET": "GET, which needs volumes,",
-    "REMOVE": "REMOVE, which needs volumes,",
-    "LIST": "LIST, which needs volumes,",
     "GRANT": "GRANT (there are no principals but you)",
     "REVOKE": "REVOKE (there are no principals but you)",
     "DENY": "DENY (there are no principals but you)",
@@ -87,6 +82,11 @@ class StatementParser(DefinitionParser):
             "VACUUM": self._vacuum,
             "REFRESH": self._refresh,
             "EXPLAIN": self._explain,
+            "PUT": self._transfer,
+            "GET": self._transfer,
+            "REMOVE": self._transfer,
+            "LIST": self._list,
+            "COPY": self._copy_into,
         }
         rule = rules.get(word)
         if rule is not None:
@@ -331,6 +331,48 @@ class StatementParser(DefinitionParser):
         kind = None if self.at_any("DEFAULT", "=") or self.at_end() else self.data_type()
         default = self.expression() if self.accept_any("DEFAULT", "=") else None
         return commands.DeclareVariable(name, kind, default, replace)
+
+    # Files in volumes ---------------------------------------------------------------------------------------------
+
+    def _transfer(self) -> Command:
+        operation = self.advance().value
+        if operation == "PUT":
+            local = self.text()
+            self.expect("INTO")
+            return commands.TransferFile(operation, self.text(), local, overwrite=self.accept("OVERWRITE"))
+        path = self.text()
+        local_file = None
+        if operation == "GET":
+            self.expect("TO")
+            local_file = self.text()
+        return commands.TransferFile(operation, path, local_file)
+
+    def _list(self) -> Command:
+        self.expect("LIST")
+        path = self.text()
+        return commands.ListFiles(path, self.integer() if self.accept("LIMIT") else None)
+
+    def _copy_into(self) -> Command:
+        self.expect("COPY", "INTO")
+        copy = commands.CopyInto(self.table_target(), "")
+        if not self.accept("FROM") or self.token.kind != "string":
+            raise unsupported("COPY INTO from anything but a path,")
+        copy.path = self.text()
+        self.expect("FILEFORMAT", "=")
+        if self.identifier().upper() != "PARQUET":
+            raise unsupported("COPY INTO from files other than Parquet")
+        if self.accept("COPY_OPTIONS"):
+            self.expect("(")
+            option = self.text().lower()
+            self.expect("=")
+            value = self.text().lower()
+            self.expect(")")
+            if option != "force":
+                raise unsupported(f"The option `{option}` of COPY INTO")
+            copy.force = value == "true"
+        if not self.at_end():
+            raise unsupported(f"{self.token.text} in COPY INTO")
+        return copy
 
     # SHOW and DESCRIBE -------------------------------------------------------------------------------------------
 

@@ -274,6 +274,13 @@ class TableName:
 
 
 @dataclass(slots=True)
+class FilesRelation:
+    """Parquet files on disk."""
+
+    files: list[str]
+
+
+@dataclass(slots=True)
 class IdentifierClause:
     """`IDENTIFIER(expression)` where a name is expected."""
 
@@ -368,6 +375,7 @@ class Sample:
 
 Relation: TypeAlias = (
     TableName
+    | FilesRelation
     | IdentifierClause
     | SubqueryRelation
     | TableFunction

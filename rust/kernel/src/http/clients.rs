@@ -27,6 +27,11 @@ pub(super) fn storage(config: &SessionConfig) -> Result<Client> {
     build(base(config)?.read_timeout(config.results.download_idle_timeout))
 }
 
+/// Returns the client that writes to storage hosts. It has no limit of silence, for nothing is read while a file is sent.
+pub(super) fn storage_writes(config: &SessionConfig) -> Result<Client> {
+    build(base(config)?)
+}
+
 fn base(config: &SessionConfig) -> Result<ClientBuilder> {
     // Several crates may race to install it; any provider will do.
     drop(rustls::crypto::ring::default_provider().install_default());

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
 };
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Body, Method, StatusCode, Url};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -172,11 +172,30 @@ impl HttpClient {
     /// Sends one GET to a storage host, without token, cookies or anything else of the session. Where it is `ranged`, an
     /// answer that the range cannot be had (416) is none of the failures.
     pub(crate) async fn storage_get(&self, url: &Url, headers: HeaderMap, ranged: bool) -> Result<Response, Attempt> {
-        let response = self
-            .transport
-            .storage(url.clone(), headers)
-            .await
-            .map_err(|error| transport_failure(RequestClass::Download, url, error))?;
+        let response = self.transport.storage(url.clone(), headers).await;
+        Self::storage_answer(RequestClass::Download, url, response, ranged).await
+    }
+
+    /// Sends a body to a storage host with PUT or DELETE, in the same way.
+    pub(crate) async fn storage_write(
+        &self,
+        class: RequestClass,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Response, Attempt> {
+        let response = self.transport.write_to_storage(&self.config, method, url.clone(), headers, body).await;
+        Self::storage_answer(class, url, response, false).await
+    }
+
+    async fn storage_answer(
+        class: RequestClass,
+        url: &Url,
+        response: Result<Response, TransportError>,
+        ranged: bool,
+    ) -> Result<Response, Attempt> {
+        let response = response.map_err(|error| transport_failure(class, url, error))?;
         if response.status().is_success() || (ranged && response.status() == StatusCode::RANGE_NOT_SATISFIABLE) {
             return Ok(response);
         }
@@ -230,7 +249,7 @@ impl Attempts<'_> {
         self.refund();
     }
 
-    /// Takes a wait for the reader out of the time that the request has.
+    /// Takes a wait for the reader, or the time in which a file travelled, out of the time that the request has.
     pub(crate) fn paused(&mut self, wait: Duration) {
         self.started += wait;
     }
@@ -442,7 +461,7 @@ fn storage_error(url: &Url, status: StatusCode, body: &[u8]) -> Error {
         .and_then(|(_, rest)| rest.split_once("</Code>"))
         .map(|(code, _)| code)
         .filter(|code| code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric()));
-    debug!(host = host_and_port(url), status = status.as_u16(), code, "storage refused a download");
+    debug!(host = host_and_port(url), status = status.as_u16(), code, "storage refused a request");
     let message = match code {
         Some(code) => format!("storage host {} answered HTTP {} {code}", host_and_port(url), status.as_u16()),
         None => format!("storage host {} answered HTTP {}", host_and_port(url), status.as_u16()),

@@ -16,6 +16,9 @@ pub(crate) enum RequestClass {
     CloseStatement,
     ChunkLinks,
     Download,
+    /// Of the same bytes to the same place.
+    Upload,
+    RemoveFile,
 }
 
 impl RequestClass {
@@ -29,6 +32,8 @@ impl RequestClass {
             Self::CloseStatement => "close statement",
             Self::ChunkLinks => "chunk links",
             Self::Download => "download",
+            Self::Upload => "upload",
+            Self::RemoveFile => "deletion of a file",
         }
     }
 }
@@ -85,7 +90,7 @@ pub(crate) fn next_wait(
 mod tests {
     use super::*;
 
-    const CLASSES: [RequestClass; 8] = [
+    const CLASSES: [RequestClass; 10] = [
         RequestClass::OpenSession,
         RequestClass::CloseSession,
         RequestClass::Execute,
@@ -94,6 +99,8 @@ mod tests {
         RequestClass::CloseStatement,
         RequestClass::ChunkLinks,
         RequestClass::Download,
+        RequestClass::Upload,
+        RequestClass::RemoveFile,
     ];
 
     fn status(status: u16) -> Failure {

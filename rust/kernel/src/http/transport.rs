@@ -1,14 +1,15 @@
 //! How requests leave the process: the real clients, and in tests a simulated network in their place.
 
 use std::error::Error as StdError;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use reqwest::header::HeaderMap;
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Body, Method, StatusCode, Url};
 
 use super::clients;
 use crate::config::SessionConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 #[cfg(test)]
 use crate::simulation::network;
 
@@ -21,6 +22,8 @@ pub(crate) enum Transport {
     Clients {
         api: reqwest::Client,
         storage: reqwest::Client,
+        /// Made when the first file is sent.
+        storage_writes: OnceLock<reqwest::Client>,
     },
     #[cfg(test)]
     Simulated(network::Client),
@@ -49,7 +52,11 @@ impl Transport {
         if let Some(network) = network::current() {
             return Ok(Self::Simulated(network::Client::new(network, config, api_headers)));
         }
-        Ok(Self::Clients { api: clients::api(config, api_headers)?, storage: clients::storage(config)? })
+        Ok(Self::Clients {
+            api: clients::api(config, api_headers)?,
+            storage: clients::storage(config)?,
+            storage_writes: OnceLock::new(),
+        })
     }
 
     /// Sends a request to the API.
@@ -79,6 +86,39 @@ impl Transport {
             Self::Clients { storage, .. } => Ok(Response::Received(storage.get(url).headers(headers).send().await?)),
             #[cfg(test)]
             Self::Simulated(client) => client.storage(url, headers).await.map(Response::Simulated),
+        }
+    }
+}
+
+impl Transport {
+    /// Sends a body to a storage host, with `headers` and nothing of the session.
+    pub(crate) async fn write_to_storage(
+        &self,
+        config: &SessionConfig,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Response, TransportError> {
+        match self {
+            Self::Clients { storage_writes, .. } => {
+                let client = if let Some(client) = storage_writes.get() {
+                    client
+                } else {
+                    let made = clients::storage_writes(config);
+                    let failed = |error: Error| TransportError { sent: false, timed_out: false, cause: error.into() };
+                    storage_writes.get_or_init({
+                        let made = made.map_err(failed)?;
+                        || made
+                    })
+                };
+                Ok(Response::Received(client.request(method, url).headers(headers).body(body).send().await?))
+            }
+            #[cfg(test)]
+            Self::Simulated(_) => {
+                let cause = "simulations have no uploads".into();
+                Err(TransportError { sent: false, timed_out: false, cause })
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
 pub(crate) struct PresignedUrl(Url);
 
 impl PresignedUrl {
-    fn parse(text: &str, may_be_internal: bool) -> Result<Self> {
+    pub(crate) fn parse(text: &str, may_be_internal: bool) -> Result<Self> {
         let unusable = |why: &str| Error::new(ErrorKind::Protocol, format!("a presigned link {why}"));
         // The parser's own message could repeat parts of the text.
         let url = Url::parse(text).map_err(|_| unusable("is not a URL"))?;

@@ -244,6 +244,7 @@ pub struct ResultStream {
     truncated: bool,
     modified_row_count: Option<i64>,
     native_metadata: bool,
+    volume_operation: bool,
     counters: Arc<Counters>,
     /// Chunks in memory, the one being read first.
     ready: VecDeque<Chunk>,
@@ -337,6 +338,7 @@ impl ResultStream {
             total_row_count: manifest.total_row_count,
             truncated: manifest.truncated,
             native_metadata: manifest.is_native_metadata_result,
+            volume_operation: manifest.is_volume_operation,
             counters,
             ready,
             queue,
@@ -357,6 +359,11 @@ impl ResultStream {
     /// Tells whether the rows are metadata in the columns of the older Thrift interface.
     pub(crate) fn native_metadata(&self) -> bool {
         self.native_metadata
+    }
+
+    /// Tells whether the statement asks for the transfer of a file: its one row is for [`crate::VolumeOperation`].
+    pub fn is_volume_operation(&self) -> bool {
+        self.volume_operation
     }
 
     /// Returns the server's id of the statement.

@@ -107,6 +107,9 @@ pub(crate) struct Manifest {
     /// The rows have the columns of the older Thrift interface. In no public reference; the platform's drivers read it.
     #[serde(default, deserialize_with = "null_as_default")]
     pub(crate) is_native_metadata_result: bool,
+    /// The one row tells which file of a volume to transfer.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub(crate) is_volume_operation: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -29,4 +29,5 @@ mod sessions;
 mod statements;
 mod statistics;
 mod tokens;
+mod volumes;
 mod warehouse;

@@ -60,7 +60,7 @@ impl Engine for Odd {
             "not that type" => vec![EngineColumn::new("id", "DATE")],
             _ => vec![column],
         };
-        Ok(EngineOutput { columns, batches: Box::new(RecordBatchIterator::new(failing, schema)) })
+        Ok(EngineOutput { columns, batches: Box::new(RecordBatchIterator::new(failing, schema)), volume: None })
     }
 
     fn cancel(&self, _statement_id: &str) {}

@@ -13,3 +13,4 @@ mod faults;
 mod protocol;
 mod rows;
 mod store;
+mod volumes;

@@ -1,0 +1,355 @@
+"""Arrow data into a table: as Parquet files in a volume, which one statement loads."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+import tempfile
+import uuid
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Literal
+
+from seakernel.exceptions import DataError, DataLossError, NotSupportedError, ProgrammingError
+from seakernel.volumes import check_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+    from typing_extensions import Self
+
+    from seakernel.dbapi import Connection, Cursor
+    from seakernel.types import ArrowStreamExportable
+
+__all__ = ["ingest"]
+
+IngestMode = Literal["append", "create", "replace"]
+
+_LOG = logging.getLogger("seakernel.ingest")
+# A part is closed once it has this size: a file that a warehouse reads well, and an upload that is repeated cheaply.
+_PART_BYTES = 128 << 20
+# Rows of one row group, by their size in memory: what is held while it is written.
+_ROW_GROUP_BYTES = 64 << 20
+# Rows that are cast at a time.
+_CAST_ROWS = 1 << 20
+# Parts that are under way to the storage host, while the next one is written.
+_UPLOADS = 2
+_NAME_PART = re.compile(r"`((?:[^`]|``)+)`|([^`.\s][^`.]*)")
+
+
+def ingest(
+    connection: Connection,
+    table: str,
+    data: ArrowStreamExportable,
+    *,
+    mode: IngestMode,
+    volume: str,
+) -> int:
+    """Does what `Connection.ingest` says."""
+    if mode not in ("append", "create", "replace"):
+        raise ProgrammingError(f'`mode` is {mode!r}; expected "append", "create" or "replace"', kind="InvalidArgument")
+    name = _quoted_name(table)
+    check_path(volume, directory=True)
+    batches = _reader(data)
+    written = _written_schema(batches.schema)
+    directory = f"{volume.removesuffix('/')}/seakernel-ingest-{uuid.uuid4().hex}"
+    uploads = _Uploads(connection, directory)
+    with connection.cursor() as cursor:
+        _check_target(cursor, name, batches.schema.names, mode)
+        try:
+            with uploads:
+                for part in _parts(batches, written, uploads.folder):
+                    uploads.add(part)
+            sent = uploads.rows
+            cursor.execute(_load_statement(name, directory, batches.schema, mode))
+            loaded = cursor.rowcount
+            if loaded != sent:
+                told = "did not say how many rows it added" if loaded < 0 else f"added {loaded} rows"
+                message = f"{sent} rows were sent to {name} and the server {told}; the table has them already: check it"
+                raise DataLossError(message, kind="DataLoss", statement_id=cursor.statement_id)
+        finally:
+            uploads.remove()
+    return sent
+
+
+class _Uploads:
+    """The parts on their way to the volume, a few at a time in threads of their own, and those that are there."""
+
+    def __init__(self, connection: Connection, directory: str) -> None:
+        self.rows = 0
+        self._connection = connection
+        self._directory = directory
+        self._remote: list[str] = []
+        self._pending: set[Future[None]] = set()
+        self._stopped = Event()
+
+    def __enter__(self) -> Self:
+        self._local = tempfile.TemporaryDirectory(prefix="seakernel-ingest-")
+        self.folder = Path(self._local.name)
+        self._threads = ThreadPoolExecutor(_UPLOADS, thread_name_prefix="seakernel-ingest")
+        return self
+
+    def add(self, part: tuple[Path, int]) -> None:
+        """Takes a file with so many rows; waits while too many are under way."""
+        path, rows = part
+        self.rows += rows
+        self._settle(_UPLOADS - 1)
+        remote = f"{self._directory}/part-{len(self._remote):05}.parquet"
+        # Noted before it begins: an upload that fails may have arrived.
+        self._remote.append(remote)
+        self._pending.add(self._threads.submit(self._upload, path, remote))
+
+    def _upload(self, path: Path, remote: str) -> None:
+        # The callback ends an upload that nobody waits for any more.
+        self._connection.volume.put(path, remote, progress=self._check)
+        path.unlink()
+
+    def _check(self, _done: int, _total: int | None) -> None:
+        if self._stopped.is_set():
+            raise InterruptedError("the ingest was given up")
+
+    def _settle(self, left: int) -> None:
+        """Waits until no more than `left` uploads are under way; raises what one of them has raised."""
+        while True:
+            done = {future for future in self._pending if future.done()}
+            self._pending -= done
+            for future in done:
+                future.result()
+            if len(self._pending) <= left:
+                return
+            wait(self._pending, return_when=FIRST_COMPLETED)
+
+    def __exit__(self, exception_type: object, exception: object, traceback: object) -> None:
+        try:
+            if exception_type is None:
+                self._settle(0)
+        finally:
+            self._stopped.set()
+            self._threads.shutdown(cancel_futures=True)
+            self._local.cleanup()
+
+    def remove(self) -> None:
+        """Deletes the parts from the volume. A part that stays is logged: the outcome of the ingest is another matter."""
+        for remote in self._remote:
+            try:
+                self._connection.volume.remove(remote)
+            except ProgrammingError as error:  # noqa: PERF203 - each file by itself
+                if error.kind != "NotFound":
+                    _LOG.warning("%s stays in the volume: %s", remote, error)
+            except Exception as error:  # noqa: BLE001 - what goes on, or failed before, must be told
+                _LOG.warning("%s stays in the volume: %s", remote, error)
+
+
+def _reader(data: object) -> pa.RecordBatchReader:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "`ingest` writes Parquet with `pyarrow`: `pip install pyarrow`", name="pyarrow"
+        ) from error
+    if hasattr(data, "__arrow_c_stream__"):
+        return pa.RecordBatchReader.from_stream(data)
+    if hasattr(data, "__arrow_c_array__"):
+        batch = pa.record_batch(data)
+        return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+    message = f"`{type(data).__name__}` is no Arrow data: it has no `__arrow_c_stream__`"
+    raise ProgrammingError(message, kind="InvalidArgument")
+
+
+def _parts(batches: pa.RecordBatchReader, schema: pa.Schema, folder: Path) -> Iterator[tuple[Path, int]]:
+    """Writes Parquet files of about `_PART_BYTES`, at least one; each with its number of rows."""
+    import pyarrow.parquet as pq
+
+    groups = _row_groups(batches, schema)
+    group: pa.Table | None = next(groups)
+    number = 0
+    while group is not None:
+        path, rows = folder / f"{number}.parquet", 0
+        with path.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            while group is not None:
+                writer.write_table(group, row_group_size=max(1, group.num_rows))
+                rows += group.num_rows
+                group = next(groups, None)
+                if file.tell() >= _PART_BYTES:
+                    break
+        yield path, rows
+        number += 1
+
+
+def _row_groups(batches: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Gathers small batches and divides large ones, and casts them to the types that are written; at least one."""
+    import pyarrow as pa
+
+    held: list[pa.Table] = []
+    size, any_made = 0, False
+    for batch in batches:
+        for first in range(0, batch.num_rows, _CAST_ROWS):
+            table = _cast(pa.Table.from_batches([batch.slice(first, _CAST_ROWS)]), schema)
+            step = max(1, table.num_rows * _ROW_GROUP_BYTES // max(1, table.nbytes))
+            for start in range(0, table.num_rows, step):
+                held.append(table.slice(start, step))
+                size += held[-1].nbytes
+                if size >= _ROW_GROUP_BYTES:
+                    yield pa.concat_tables(held)
+                    held, size, any_made = [], 0, True
+    if held or not any_made:
+        yield pa.concat_tables(held or [schema.empty_table()])
+
+
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    if table.schema.equals(schema):
+        return table
+    columns = []
+    for column, field in zip(table.columns, schema, strict=True):
+        try:
+            columns.append(column.cast(field.type, safe=True))
+        except pa.ArrowInvalid:  # noqa: PERF203 - names the column
+            # Its text quotes the value.
+            message = f"column `{field.name}` has a value of type {column.type} that {field.type} does not hold exactly"
+            raise DataError(message, kind="OutOfRange") from None
+        except pa.ArrowNotImplementedError as error:
+            raise _unsupported(field.name, column.type, f"cast it to {field.type}") from error
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _written_schema(schema: pa.Schema) -> pa.Schema:
+    import pyarrow as pa
+
+    names = [name.lower() for name in schema.names]
+    for name in schema.names:
+        if not name or names.count(name.lower()) > 1:
+            message = f"column names must be different and not empty, letter case apart: `{name}`"
+            raise ProgrammingError(message, kind="InvalidArgument")
+    if not names:
+        raise ProgrammingError("the data has no columns", kind="InvalidArgument")
+    return pa.schema([pa.field(field.name, _types(field.name, field.type)[0]) for field in schema])
+
+
+def _types(column: str, given: pa.DataType) -> tuple[pa.DataType, str]:
+    """The Arrow type that is written, and the SQL type that it becomes.
+
+    Raises:
+        NotSupportedError: no SQL type holds the values exactly.
+    """
+    import pyarrow as pa
+    import pyarrow.types as is_
+
+    plain: dict[pa.DataType, tuple[pa.DataType, str]] = {
+        pa.bool_(): (pa.bool_(), "BOOLEAN"),
+        pa.int8(): (pa.int8(), "TINYINT"),
+        pa.int16(): (pa.int16(), "SMALLINT"),
+        pa.int32(): (pa.int32(), "INT"),
+        pa.int64(): (pa.int64(), "BIGINT"),
+        pa.uint8(): (pa.int16(), "SMALLINT"),
+        pa.uint16(): (pa.int32(), "INT"),
+        pa.uint32(): (pa.int64(), "BIGINT"),
+        pa.uint64(): (pa.decimal128(20, 0), "DECIMAL(20,0)"),
+        pa.float16(): (pa.float32(), "FLOAT"),
+        pa.float32(): (pa.float32(), "FLOAT"),
+        pa.float64(): (pa.float64(), "DOUBLE"),
+        pa.date32(): (pa.date32(), "DATE"),
+        pa.date64(): (pa.date32(), "DATE"),
+    }
+    if given in plain:
+        return plain[given]
+    if is_.is_string(given) or is_.is_large_string(given) or is_.is_string_view(given):
+        return pa.large_string() if is_.is_large_string(given) else pa.string(), "STRING"
+    if (
+        is_.is_binary(given)
+        or is_.is_large_binary(given)
+        or is_.is_fixed_size_binary(given)
+        or is_.is_binary_view(given)
+    ):
+        # A fixed length would be another Parquet type.
+        return pa.large_binary() if is_.is_large_binary(given) else pa.binary(), "BINARY"
+    if is_.is_timestamp(given):
+        return pa.timestamp("us", "UTC" if given.tz else None), "TIMESTAMP" if given.tz else "TIMESTAMP_NTZ"
+    if is_.is_decimal(given) and given.precision <= 38 and 0 <= given.scale <= given.precision:
+        return pa.decimal128(given.precision, given.scale), f"DECIMAL({given.precision},{given.scale})"
+    if is_.is_dictionary(given):
+        return _types(column, given.value_type)
+    if is_.is_run_end_encoded(given):
+        raise _unsupported(column, given, "decode it first")
+    if is_.is_list(given) or is_.is_large_list(given) or is_.is_fixed_size_list(given):
+        item, sql = _types(f"{column}.element", given.value_type)
+        return pa.list_(item), f"ARRAY<{sql}>"
+    if is_.is_struct(given):
+        fields = [given.field(place) for place in range(given.num_fields)]
+        inner = [(field.name, *_types(f"{column}.{field.name}", field.type)) for field in fields]
+        if inner:
+            made = pa.struct([pa.field(name, kind) for name, kind, _ in inner])
+            return made, f"STRUCT<{', '.join(f'{_quoted(name)}: {sql}' for name, _, sql in inner)}>"
+    if is_.is_map(given):
+        key, key_sql = _types(f"{column}.key", given.key_type)
+        item, item_sql = _types(f"{column}.value", given.item_type)
+        return pa.map_(key, item), f"MAP<{key_sql}, {item_sql}>"
+    hints = {
+        "time": "a table has no time of day: cast it to an integer or a string",
+        "duration": "cast it to an integer",
+        "null": "cast it to the type that the column shall have",
+    }
+    hint = next((hint for word, hint in hints.items() if str(given).startswith(word)), "cast it to another type")
+    raise _unsupported(column, given, hint)
+
+
+def _unsupported(column: str, given: pa.DataType, hint: str) -> NotSupportedError:
+    message = f"column `{column}` has the Arrow type {given}, which no SQL type holds exactly: {hint}"
+    return NotSupportedError(message, kind="InvalidArgument")
+
+
+def _check_target(cursor: Cursor, name: str, columns: list[str], mode: IngestMode) -> None:
+    """Fails before anything is uploaded where the statement at the end could only fail."""
+    if mode == "replace":
+        return
+    try:
+        cursor.execute(f"DESCRIBE TABLE {name}")
+    except ProgrammingError as error:
+        if mode == "create" and error.sql_state == "42P01":
+            return
+        raise
+    if mode == "create":
+        message = f'{name} exists; pass mode="append" to add to it or mode="replace" to replace it'
+        raise ProgrammingError(message, kind="InvalidArgument")
+    # Behind the columns come, set off by a `#`, those it is partitioned by.
+    described = [str(row[0]) for row in cursor.fetchall()]
+    known = {column.lower() for column in itertools.takewhile(lambda column: not column.startswith("# "), described)}
+    surplus = [column for column in columns if column.lower() not in known]
+    if surplus:
+        raise ProgrammingError(f"{name} has no column `{surplus[0]}`", kind="InvalidArgument")
+
+
+def _load_statement(name: str, directory: str, schema: pa.Schema, mode: IngestMode) -> str:
+    if mode == "append":
+        literal = directory.replace("\\", "\\\\").replace("'", "\\'")
+        return f"COPY INTO {name} FROM '{literal}' FILEFORMAT = PARQUET"
+    # One statement, so that there is no table without its rows. The casts name the types, whatever the files would suggest.
+    items = ", ".join(
+        f"CAST({_quoted(field.name)} AS {_types(field.name, field.type)[1]}) AS {_quoted(field.name)}"
+        for field in schema
+    )
+    create = "CREATE OR REPLACE TABLE" if mode == "replace" else "CREATE TABLE"
+    return f"{create} {name} AS SELECT {items} FROM parquet.{_quoted(directory)}"
+
+
+def _quoted_name(table: str) -> str:
+    """The name of a table with each of its one to three parts in backticks, which the given name may have as well."""
+    parts, place = [], 0
+    while match := _NAME_PART.match(table, place):
+        parts.append(match[1].replace("``", "`") if match[1] else match[2].rstrip())
+        place = match.end() + 1
+        if place > len(table) or table[place - 1] != ".":
+            break
+    if not parts or len(parts) > 3 or place != len(table) + 1:
+        message = f"{table!r} is no name of a table: expected `catalog.schema.table`, special characters in backticks"
+        raise ProgrammingError(message, kind="InvalidArgument")
+    return ".".join(map(_quoted, parts))
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
