@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+from seakernel import aio
 from seakernel._seakernel import (
     ArrowTable,
     Column,
@@ -22,7 +23,7 @@ from seakernel._seakernel import (
     __version__,
     forget_log_levels,
 )
-from seakernel.dbapi import Connection, Cursor, apilevel, connect, paramstyle, threadsafety
+from seakernel.dbapi import Connection, Cursor, SubmittedStatement, apilevel, connect, paramstyle, threadsafety
 from seakernel.exceptions import (
     DatabaseError,
     DataError,
@@ -95,6 +96,7 @@ __all__ = [
     "Session",
     "Statement",
     "Statistics",
+    "SubmittedStatement",
     "Time",
     "TimeFromTicks",
     "Timestamp",
@@ -103,6 +105,7 @@ __all__ = [
     "TypeObject",
     "Warning",
     "__version__",
+    "aio",
     "apilevel",
     "connect",
     "forget_log_levels",

@@ -17,17 +17,25 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Self
 
-    from seakernel._seakernel import Column, Metadata, ResultStream, Statement, Statistics
+    from seakernel._seakernel import (
+        Column,
+        ExecutedStatement,
+        Metadata,
+        ResultStream,
+        Statement,
+        Statistics,
+    )
     from seakernel.types import (
         DescriptionColumn,
         Parameters,
         RequestOptions,
         ResultOptions,
         RetryOptions,
+        StatementState,
         TlsOptions,
     )
 
-__all__ = ["Connection", "Cursor", "apilevel", "connect", "paramstyle", "threadsafety"]
+__all__ = ["Connection", "Cursor", "SubmittedStatement", "apilevel", "connect", "paramstyle", "threadsafety"]
 
 apilevel = "2.0"
 threadsafety = 2
@@ -134,32 +142,43 @@ def connect(
         NotSupportedError: an option of databricks-sql-connector that this package does not have.
         TypeError: an unknown option; the message suggests the nearest name.
     """
+    return Connection(
+        Session(
+            **session_arguments(
+                connector_options,
+                server_hostname=server_hostname,
+                http_path=http_path,
+                access_token=access_token,
+                catalog=catalog,
+                schema=schema,
+                session_configuration=session_configuration,
+                user_agent_entry=user_agent_entry,
+                results=results,
+                retry=retry,
+                requests=requests,
+                tls=tls,
+                connect_timeout_s=connect_timeout_s,
+                read_timeout_s=read_timeout_s,
+            )
+        )
+    )
+
+
+def session_arguments(connector_options: Mapping[str, object], **options: Any) -> dict[str, Any]:
+    """Returns the arguments of `Session` for those of `connect`, which are checked."""
     _check_connector_options(connector_options)
-    if server_hostname == "local" and http_path is None:
+    if options["server_hostname"] == "local" and options["http_path"] is None:
         from seakernel.local import LocalWarehouse
 
         warehouse = LocalWarehouse.shared()
-        server_hostname, http_path = warehouse.server_hostname, warehouse.http_path
-        access_token = access_token or warehouse.access_token
-    if http_path is None or access_token is None:
-        missing = "http_path" if http_path is None else "access_token"
-        raise ProgrammingError(f"`{missing}` is missing", kind="InvalidArgument")
-    session = Session(
-        server_hostname,
-        http_path,
-        access_token,
-        catalog=catalog,
-        schema=schema,
-        session_configuration=None if session_configuration is None else dict(session_configuration),
-        user_agent_entry=user_agent_entry,
-        results=results,
-        retry=retry,
-        requests=requests,
-        tls=tls,
-        connect_timeout_s=connect_timeout_s,
-        read_timeout_s=read_timeout_s,
-    )
-    return Connection(session)
+        options["server_hostname"], options["http_path"] = warehouse.server_hostname, warehouse.http_path
+        options["access_token"] = options["access_token"] or warehouse.access_token
+    for name in ("http_path", "access_token"):
+        if options[name] is None:
+            raise ProgrammingError(f"`{name}` is missing", kind="InvalidArgument")
+    if options["session_configuration"] is not None:
+        options["session_configuration"] = dict(options["session_configuration"])
+    return options
 
 
 class Connection:
@@ -206,6 +225,51 @@ class Connection:
         self._cursors.add(cursor)
         return cursor
 
+    def submit(
+        self, operation: str, parameters: Parameters | None = None, *, row_limit: int | None = None
+    ) -> SubmittedStatement:
+        """Sends a statement and returns as soon as the server has taken it; for long jobs, and for other processes.
+
+        The statement runs on when the connection is closed and when the process ends: `Connection.attach` finds it again
+        by its `statement_id`. Its session stays open on the server until `SubmittedStatement.close`, or until the
+        server finds it idle.
+
+        Args:
+            operation: SQL text, as for `Cursor.execute`.
+            parameters: Values for its markers, as for `Cursor.execute`.
+            row_limit: Most rows the server returns.
+
+        Raises:
+            OperationalError: the connection failed, or the statement was refused. A statement that fails later says so
+                when it is waited for.
+
+        Example:
+            >>> statement = connection.submit("SELECT id FROM range(3)")
+            >>> elsewhere = connection.attach(statement.statement_id)
+            >>> elsewhere.cursor().fetchall()
+            [(0,), (1,), (2,)]
+            >>> statement.close()
+        """
+        executed = self._open_session().statement(operation, parameters, row_limit).submit()
+        executed.keep()
+        return SubmittedStatement(self, executed)
+
+    def attach(self, statement_id: str) -> SubmittedStatement:
+        """Returns a statement that was sent before, by whomever, to follow it, read its result or end it.
+
+        A server keeps a result for about an hour, and may give up a waiting statement that nobody asks about for a
+        quarter of an hour.
+
+        Args:
+            statement_id: The server's id, such as `SubmittedStatement.statement_id` or `Cursor.statement_id`.
+
+        Raises:
+            ProgrammingError: the server does not know the statement, or knows it no more (kind `NotFound`).
+        """
+        executed = self._open_session().attach(statement_id)
+        executed.keep()
+        return SubmittedStatement(self, executed)
+
     def metadata(self) -> Metadata:
         """Returns what lists catalogs, schemas, tables and the like, as Arrow tables."""
         return self._open_session().metadata()
@@ -220,7 +284,10 @@ class Connection:
         raise NotSupportedError("there are no transactions; every statement is committed by itself")
 
     def close(self) -> None:
-        """Closes the session on the server, with every cursor; statements that still run end. Safe to call twice."""
+        """Closes the session on the server, with every cursor; statements that still run end. Safe to call twice.
+
+        Where `submit` has sent statements that were not closed, these run on and the server keeps the session.
+        """
         session, self._session = self._session, None
         for cursor in list(self._cursors):
             cursor.close()
@@ -246,6 +313,60 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection session_id={self._session_id} closed={self.closed}>"
+
+
+class SubmittedStatement:
+    """A statement that runs on the server by itself, until it is closed there.
+
+    Made by `Connection.submit` and `Connection.attach`. Threads may share it. Dropping it, closing the connection or ending
+    the process leaves the statement alone: only `cancel` and `close` end it.
+    """
+
+    def __init__(self, connection: Connection, executed: ExecutedStatement) -> None:
+        self._connection = connection
+        self._executed = executed
+
+    @property
+    def statement_id(self) -> str:
+        """The server's id of the statement, by which `Connection.attach` finds it."""
+        return self._executed.statement_id
+
+    def state(self) -> StatementState:
+        """Asks the server for the state, unless it is known to be final. A failed statement is no error here.
+
+        Raises:
+            ProgrammingError: the server does not know the statement any more (kind `NotFound`).
+            OperationalError: the connection failed.
+        """
+        return self._executed.state()
+
+    def cursor(self, arraysize: int = 1000) -> Cursor:
+        """Waits until the statement has succeeded, and returns a new cursor on its result, at its first row.
+
+        May be called again, also while another cursor reads. Ctrl-C ends the wait and leaves the statement running.
+
+        Args:
+            arraysize: Rows that `fetchmany` returns when it is not told.
+
+        Raises:
+            DatabaseError: by SQLSTATE class, where the statement failed.
+            OperationalError: it was cancelled, or the connection failed.
+            InterfaceError: its result was released before it could be read, or the connection is closed.
+        """
+        cursor = self._connection.cursor(arraysize)
+        cursor._take_result(self._executed.results())  # noqa: SLF001 - one module, one protocol
+        return cursor
+
+    def cancel(self) -> None:
+        """Asks the server to cancel; waiting for the statement raises when the server has ended it."""
+        self._executed.cancel()
+
+    def close(self) -> None:
+        """Releases the statement and its result on the server, which also ends it if it still runs. Safe to call twice."""
+        self._executed.close()
+
+    def __repr__(self) -> str:
+        return f"<SubmittedStatement statement_id={self.statement_id}>"
 
 
 class Cursor:
@@ -339,19 +460,15 @@ class Cursor:
         Raises:
             Error: by SQLSTATE class where the statement failed; see `seakernel.exceptions`.
         """
-        session = self._open_session()
+        self._open_session()
         self._clear()
-        statement = session.statement(operation, parameters, row_limit)
-        self._statement = statement
+        statement = self._statement = self._new_statement(operation, parameters, row_limit)
         try:
             result = statement.execute()
         finally:
             self._statement_id = statement.statement_id
             self._statement = None
-        self._executed = True
-        if result.columns:
-            self._result = result
-            self._rowcount = _row_count(result)
+        self._take_result(result)
         return self
 
     def executemany(self, operation: str, seq_of_parameters: Iterable[Parameters]) -> Cursor:
@@ -440,6 +557,16 @@ class Cursor:
         self._rowcount = -1
         if result is not None:
             result.close()
+
+    def _new_statement(self, operation: str, parameters: Parameters | None, row_limit: int | None) -> Statement:
+        return self._open_session().statement(operation, parameters, row_limit)
+
+    def _take_result(self, result: ResultStream) -> None:
+        self._executed = True
+        self._statement_id = result.statement_id
+        if result.columns:
+            self._result = result
+            self._rowcount = _row_count(result)
 
     def _open_session(self) -> Session:
         if self._closed:

@@ -1,7 +1,7 @@
 //! Sessions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tracing::{debug, warn};
 
@@ -28,6 +28,8 @@ struct SessionInner {
     /// As the server opened it.
     opened: CreateSessionResponse,
     closed: AtomicBool,
+    /// Statements that are to outlive the session's handle, so that the server must not close it.
+    kept_statements: AtomicUsize,
     runtime: tokio::runtime::Handle,
 }
 
@@ -46,7 +48,8 @@ impl Session {
         let opened = client.open_session().await?;
         debug!(session_id = opened.session_id, "session opened");
         let runtime = tokio::runtime::Handle::current();
-        Ok(Self { inner: Arc::new(SessionInner { client, opened, closed: AtomicBool::new(false), runtime }) })
+        let (closed, kept_statements) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Ok(Self { inner: Arc::new(SessionInner { client, opened, closed, kept_statements, runtime }) })
     }
 
     /// Returns the server's id of the session.
@@ -83,11 +86,27 @@ impl Session {
     /// Closes the session on the server, which ends the statements that still run in it. Safe to call twice; later
     /// statements fail with [`ErrorKind::Closed`]. Results already open can be read to their end as far as their links
     /// are known.
+    ///
+    /// With a statement that is to be kept ([`ExecutedStatement::keep`]) the server is not told.
     pub async fn close(&self) -> Result<()> {
-        if self.inner.closed.swap(true, Ordering::AcqRel) {
+        if self.inner.closed.swap(true, Ordering::AcqRel) || self.inner.keeps_statements() {
             return Ok(());
         }
         self.inner.client.close_session(self.session_id()).await
+    }
+
+    /// Notes that a statement is to outlive this handle.
+    pub(crate) fn keep_statement(&self) {
+        self.inner.kept_statements.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Notes that one of those is closed; after the last one, a session closed meanwhile is closed on the server, too.
+    pub(crate) async fn release_statement(&self) -> Result<()> {
+        let was_last = self.inner.kept_statements.fetch_sub(1, Ordering::AcqRel) == 1;
+        if was_last && self.inner.closed.load(Ordering::Acquire) {
+            return self.inner.client.close_session(self.session_id()).await;
+        }
+        Ok(())
     }
 
     /// Returns the client, unless the session is closed.
@@ -112,9 +131,15 @@ impl Session {
     }
 }
 
+impl SessionInner {
+    fn keeps_statements(&self) -> bool {
+        self.kept_statements.load(Ordering::Acquire) > 0
+    }
+}
+
 impl Drop for SessionInner {
     fn drop(&mut self) {
-        if *self.closed.get_mut() {
+        if *self.closed.get_mut() || self.keeps_statements() {
             return;
         }
         let (client, session_id) = (Arc::clone(&self.client), std::mem::take(&mut self.opened.session_id));

@@ -3,6 +3,7 @@
 mod capsule;
 mod config;
 mod error;
+mod future;
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "an allocator")]
 mod large_memory;
@@ -14,6 +15,7 @@ mod results;
 mod rows;
 mod runtime;
 mod session;
+mod visit;
 
 use pyo3::prelude::*;
 

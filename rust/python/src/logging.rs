@@ -1,18 +1,14 @@
 //! Kernel log records to Python's `logging`: target `seakernel::sea` arrives at the logger `seakernel.sea`.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use pyo3::prelude::*;
 use pyo3_log::{Caching, Logger, ResetHandle};
-use tokio::time;
+
+use crate::visit::Visit;
 
 static CACHE: OnceLock<ResetHandle> = OnceLock::new();
-/// How many threads are on their way into a log handler or out of it.
-static IN_HANDLERS: AtomicUsize = AtomicUsize::new(0);
-static CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Installs the bridge. Of other crates only warnings pass: each record takes the GIL in an I/O thread, and their debug
 /// records name addresses.
@@ -48,22 +44,7 @@ pub(crate) fn forget_log_levels() {
     forget_levels();
 }
 
-/// Lets no record in any more and waits for those inside, for `patience` at most: a thread that the exit of the
-/// interpreter finds in a log handler is unwound through frames that cannot be unwound, which ends the process.
-pub(crate) async fn close(patience: Duration) {
-    CLOSED.store(true, Ordering::SeqCst);
-    let deadline = Instant::now() + patience;
-    while IN_HANDLERS.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
-        time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
-/// Forgets threads that were in a handler when this process was forked off: they do not exist here.
-pub(crate) fn forget_threads() {
-    IN_HANDLERS.store(0, Ordering::SeqCst);
-}
-
-/// The bridge, with a door that can be closed.
+/// The bridge, closed when the interpreter exits.
 struct Bridge {
     python: Logger,
 }
@@ -77,27 +58,10 @@ impl Log for Bridge {
         if !self.python.enabled(record.metadata()) {
             return;
         }
-        let _inside = Inside::enter();
-        if !CLOSED.load(Ordering::SeqCst) {
+        if let Some(_visit) = Visit::begin() {
             self.python.log(record);
         }
     }
 
     fn flush(&self) {}
-}
-
-struct Inside;
-
-impl Inside {
-    fn enter() -> Self {
-        IN_HANDLERS.fetch_add(1, Ordering::SeqCst);
-        Self
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        // Not below zero, should this thread have been forked inside a handler.
-        let _ = IN_HANDLERS.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |inside| inside.checked_sub(1));
-    }
 }

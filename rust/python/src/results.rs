@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arrow_array::{RecordBatch, RecordBatchIterator};
 use arrow_schema::SchemaRef;
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyList, PyTuple};
+use pyo3::types::{PyBool, PyCapsule, PyList, PyTuple};
 use seakernel::{Column, ResultStream, Statistics};
 use tokio::sync::{MutexGuard, watch};
 
@@ -167,6 +168,8 @@ struct State {
     /// Rows from `position` on that were made already, for row-by-row reading.
     ahead: VecDeque<Py<PyTuple>>,
     converter: Option<RowConverter>,
+    /// Rows that `prepare_async` has made since it last had its caller pause.
+    made_since_pause: usize,
 }
 
 /// A place in the queue, ahead of what was handed over.
@@ -189,11 +192,60 @@ pub(crate) struct PyResultStream {
     statistics: Arc<Mutex<Statistics>>,
     /// Set before the lock is asked for, so that a fetch waiting in another thread ends.
     ending: watch::Sender<Ending>,
-    state: tokio::sync::Mutex<State>,
+    state: Arc<tokio::sync::Mutex<State>>,
+}
+
+/// A result as it comes from the kernel, with the batches that came along.
+pub(crate) struct Opened {
+    stream: ResultStream,
+    queue: VecDeque<RecordBatch>,
+    is_drained: bool,
+}
+
+impl Opened {
+    /// Takes over what is in memory, the end included: reading a small result then waits for nothing.
+    pub(crate) async fn with_first_rows(mut stream: ResultStream) -> Self {
+        let mut queue = VecDeque::new();
+        // A failure is final and comes again when these rows were read.
+        let is_drained = receive_more(&mut stream, &mut queue, 0, READ_AHEAD).await.is_ok_and(|more| !more);
+        Self { stream, queue, is_drained }
+    }
+}
+
+impl From<ResultStream> for Opened {
+    fn from(stream: ResultStream) -> Self {
+        Self { stream, queue: VecDeque::new(), is_drained: false }
+    }
+}
+
+/// Receives batches until `queue` has grown by `least` rows, and what is in memory already up to `most`; false at the end.
+async fn receive_more(
+    stream: &mut ResultStream,
+    queue: &mut VecDeque<RecordBatch>,
+    least: usize,
+    most: usize,
+) -> seakernel::Result<bool> {
+    let mut grown = 0;
+    while grown < most {
+        let batch = tokio::select! {
+            biased;
+            batch = stream.next_batch() => batch,
+            () = std::future::ready(()), if grown >= least => return Ok(true),
+        };
+        match batch? {
+            Some(batch) => {
+                grown += batch.num_rows();
+                queue.push_back(batch);
+            }
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 impl PyResultStream {
-    pub(crate) fn new(py: Python<'_>, home: &Home, stream: ResultStream) -> PyResult<Self> {
+    pub(crate) fn new(py: Python<'_>, home: &Home, opened: impl Into<Opened>) -> PyResult<Self> {
+        let Opened { stream, queue, is_drained } = opened.into();
         let columns = PyTuple::new(py, stream.columns().iter().map(PyColumn::from))?.unbind();
         Ok(Self {
             home: home.clone(),
@@ -205,13 +257,14 @@ impl PyResultStream {
             modified_row_count: stream.modified_row_count(),
             statistics: Arc::new(Mutex::new(stream.statistics())),
             ending: watch::Sender::new(Ending::Open),
-            state: tokio::sync::Mutex::new(State {
-                source: Source::Live(Box::new(Owned::new(home, stream))),
-                queue: VecDeque::new(),
+            state: Arc::new(tokio::sync::Mutex::new(State {
+                source: if is_drained { Source::Drained } else { Source::Live(Box::new(Owned::new(home, stream))) },
+                queue,
                 position: 0,
                 ahead: VecDeque::new(),
                 converter: None,
-            }),
+                made_since_pause: 0,
+            })),
         })
     }
 
@@ -229,11 +282,16 @@ impl PyResultStream {
     /// Like `lock`, for calls that read.
     fn lock_for_reading(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
         let state = self.lock(py)?;
+        Self::check_source(py, &state)?;
+        Ok(state)
+    }
+
+    fn check_source(py: Python<'_>, state: &State) -> PyResult<()> {
         if matches!(state.source, Source::HandedOver) {
             let message = "the result was handed over as an Arrow stream, which can be done once; read that stream";
             return Err(error::raise(py, "InterfaceError", "Closed", message));
         }
-        Ok(state)
+        Ok(())
     }
 
     fn ended(&self, py: Python<'_>, ending: Ending) -> PyResult<()> {
@@ -332,14 +390,51 @@ impl PyResultStream {
         Ok(())
     }
 
+    /// Returns the future of at least `least` rows more in the queue, or of the end: what is in memory by then comes along,
+    /// up to `most`. Nothing leaves the queue, so a cancelled future loses nothing.
+    fn receive_async<'py>(&self, py: Python<'py>, least: usize, most: usize) -> PyResult<Bound<'py, PyAny>> {
+        let (state, statistics) = (Arc::clone(&self.state), Arc::clone(&self.statistics));
+        let mut ending = self.ending.subscribe();
+        let receiving = async move {
+            let mut state = state.lock_owned().await;
+            let State { source, queue, .. } = &mut *state;
+            let Source::Live(live) = source else { return Ok(()) };
+            let Some(stream) = live.get_mut() else { return Ok(()) };
+            let received = tokio::select! {
+                biased;
+                // The caller looks for it.
+                _ = ending.wait_for(|ending| *ending != Ending::Open) => return Ok(()),
+                received = receive_more(stream, queue, least, most) => received,
+            };
+            *statistics.lock().unwrap_or_else(PoisonError::into_inner) = stream.statistics();
+            if !received? {
+                *source = Source::Drained;
+            }
+            Ok(())
+        };
+        self.home.future(py, Duration::ZERO, receiving, |py, ()| Ok(py.None()))
+    }
+
+    /// Makes up to `READ_AHEAD` rows of those in the queue, for `wanted` in all; false where the queue has none.
+    fn make_rows(&self, py: Python<'_>, state: &mut State, wanted: usize) -> PyResult<bool> {
+        let made = state.ahead.len();
+        // A single row asked for is one of many to come.
+        let remaining = if wanted == 1 { READ_AHEAD } else { READ_AHEAD.min(wanted - made) };
+        let Some(slice) = state.queued(Walk { index: 0, skip: state.position + made, remaining }) else {
+            return Ok(false);
+        };
+        let mut rows = Vec::new();
+        state.converter(py, &self.schema)?.convert(py, &slice, &mut rows)?;
+        state.made_since_pause += rows.len();
+        state.ahead.extend(rows.into_iter().map(Bound::unbind));
+        Ok(true)
+    }
+
     fn table(&self, batches: Vec<RecordBatch>) -> PyArrowTable {
         PyArrowTable { schema: Arc::clone(&self.schema), batches }
     }
 
-    fn end(&self, py: Python<'_>, ending: Ending) -> PyResult<()> {
-        if self.home.is_gone() {
-            return Ok(());
-        }
+    fn announce(&self, ending: Ending) {
         self.ending.send_if_modified(|current| {
             let first = *current == Ending::Open;
             if first {
@@ -347,15 +442,41 @@ impl PyResultStream {
             }
             first
         });
+    }
+
+    /// Returns the future of the result's end, which nothing stops; `None` where nothing is under way.
+    fn end_async<'py>(&self, py: Python<'py>, ending: Ending) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if self.home.is_gone() {
+            return Ok(None);
+        }
+        self.announce(ending);
+        if let Ok(mut state) = self.state.try_lock()
+            && !matches!(state.source, Source::Live(_))
+        {
+            drop(state.end());
+            return Ok(None);
+        }
+        let state = Arc::clone(&self.state);
+        let ending = async move {
+            let mut state = state.lock_owned().await;
+            if let Some(mut stream) = state.end() {
+                stream.close().await;
+            }
+            Ok(())
+        };
+        self.home.future(py, Duration::MAX, ending, |py, ()| Ok(py.None())).map(Some)
+    }
+
+    fn end(&self, py: Python<'_>, ending: Ending) -> PyResult<()> {
+        if self.home.is_gone() {
+            return Ok(());
+        }
+        self.announce(ending);
         let mut state = match self.state.try_lock() {
             Ok(state) => state,
             Err(_) => self.home.block_on(py, self.state.lock())?,
         };
-        state.queue.clear();
-        state.ahead.clear();
-        if let Source::Live(stream) = mem::replace(&mut state.source, Source::Closed)
-            && let Some(mut stream) = stream.into_inner()
-        {
+        if let Some(mut stream) = state.end() {
             self.home.block_on(py, async move { stream.close().await })?;
         }
         Ok(())
@@ -374,6 +495,33 @@ impl State {
         match &mut self.converter {
             Some(converter) => Ok(converter),
             empty => Ok(empty.insert(RowConverter::new(py, schema)?)),
+        }
+    }
+
+    /// Returns the first slice on the walk, of batches in the queue.
+    fn queued(&self, mut walk: Walk) -> Option<RecordBatch> {
+        for batch in self.queue.iter().skip(walk.index) {
+            if walk.skip < batch.num_rows() {
+                let length = (batch.num_rows() - walk.skip).min(walk.remaining);
+                return Some(batch.slice(walk.skip, length));
+            }
+            walk.skip -= batch.num_rows();
+        }
+        None
+    }
+
+    /// Returns how many rows are in the queue and not handed over.
+    fn queued_rows(&self) -> usize {
+        self.queue.iter().map(RecordBatch::num_rows).sum::<usize>() - self.position
+    }
+
+    /// Lets go of everything; the stream is the caller's to close.
+    fn end(&mut self) -> Option<ResultStream> {
+        self.queue.clear();
+        self.ahead.clear();
+        match mem::replace(&mut self.source, Source::Closed) {
+            Source::Live(stream) => stream.into_inner(),
+            _ => None,
         }
     }
 
@@ -538,9 +686,53 @@ impl PyResultStream {
         capsule::schema_capsule(py, &self.schema)
     }
 
+    #[pyo3(signature = (max_rows=None, *, as_rows))]
+    fn prepare_async<'py>(
+        &self,
+        py: Python<'py>,
+        max_rows: Option<usize>,
+        as_rows: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.home.check(py)?;
+        let wanted = max_rows.unwrap_or(usize::MAX);
+        self.ended(py, *self.ending.borrow())?;
+        let Ok(mut state) = self.state.try_lock() else {
+            // Another call is receiving; what it has received is looked at in the next round.
+            return self.receive_async(py, 0, 0);
+        };
+        Self::check_source(py, &state)?;
+        let answer = |ready: bool| Ok(PyBool::new(py, ready).to_owned().into_any());
+        let missing = if as_rows {
+            while state.ahead.len() < wanted && self.make_rows(py, &mut state, wanted)? {
+                if state.made_since_pause >= READ_AHEAD {
+                    state.made_since_pause = 0;
+                    return answer(false);
+                }
+            }
+            wanted.saturating_sub(state.ahead.len())
+        } else {
+            wanted.saturating_sub(state.queued_rows())
+        };
+        if missing == 0 || !matches!(state.source, Source::Live(_)) {
+            return answer(true);
+        }
+        drop(state);
+        // Rows are made while the next ones travel; Arrow is taken all at once.
+        self.receive_async(py, if as_rows { 1 } else { missing }, missing)
+    }
+
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         self.home.check(py)?;
         self.end(py, Ending::Cancelled)
+    }
+
+    fn close_async<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.end_async(py, Ending::Closed)
+    }
+
+    fn cancel_async<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.home.check(py)?;
+        self.end_async(py, Ending::Cancelled)
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
