@@ -123,7 +123,9 @@ impl StatementCanceller {
     }
 
     async fn end_on_server(&self) {
-        let (Ok(client), Some(statement_id)) = (self.session.client(), self.statement_id()) else { return };
+        // The end of a session on the server ends its statements.
+        let (true, Some(statement_id)) = (self.session.is_open_on_server(), self.statement_id()) else { return };
+        let client = self.session.client_of_statement();
         if let Err(error) = client.cancel(&statement_id).await {
             warn!(statement_id, cause = %error, "statement not cancelled");
         }

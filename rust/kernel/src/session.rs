@@ -117,6 +117,11 @@ impl Session {
         Ok(&self.inner.client)
     }
 
+    /// Tells whether the server was not told to close the session: it is open, or kept for its statements.
+    pub(crate) fn is_open_on_server(&self) -> bool {
+        !self.inner.closed.load(Ordering::Acquire) || self.inner.keeps_statements()
+    }
+
     /// Returns the client for a statement that was sent before: its result may be read, and must be closed, in any case.
     pub(crate) fn client_of_statement(&self) -> &Arc<SeaClient> {
         &self.inner.client

@@ -2,7 +2,7 @@
 //!
 //! No thread waits. An I/O thread needs the GIL only to wake a loop, and outcomes that come meanwhile share that visit.
 
-use std::future::Future;
+use std::future::{self, Future};
 use std::mem;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +22,9 @@ use crate::visit::Visit;
 
 /// How long what a cancelled call began goes on in the background, where its end matters to the server.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
+
+/// How often a call looks whether its loop was closed, which nobody is told of.
+const LOOP_TICK: Duration = Duration::from_secs(5);
 
 type Outcome = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 
@@ -71,6 +74,7 @@ impl Home {
                 biased;
                 output = &mut call => Some(output),
                 _ = abandoned => time::timeout(grace, call).await.ok(),
+                () = owed.loop_closed() => time::timeout(grace, call).await.ok(),
             };
             match output {
                 Some(output) => {
@@ -106,6 +110,21 @@ impl Owed {
     /// For a future that is done already.
     fn forget(mut self) {
         self.addressee = None;
+    }
+
+    /// Ends when the loop was closed.
+    async fn loop_closed(&self) {
+        let is_closed = |py: Python<'_>| -> PyResult<bool> {
+            let Some((event_loop, _)) = &self.addressee else { return Ok(true) };
+            event_loop.call_method0(py, intern!(py, "is_closed"))?.is_truthy(py)
+        };
+        loop {
+            time::sleep(LOOP_TICK).await;
+            let Some(_visit) = Visit::begin() else { return future::pending().await };
+            if Python::try_attach(is_closed).is_some_and(|closed| closed.unwrap_or(true)) {
+                return;
+            }
+        }
     }
 
     /// Puts the outcome into the outbox, and empties that unless another thread is about to.
