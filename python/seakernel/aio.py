@@ -34,12 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Generator, Iterable, Mapping
     from types import TracebackType
 
+    import duckdb
     import pandas as pd
     import polars as pl
     import pyarrow as pa
     from typing_extensions import Self
 
-    from seakernel._seakernel import ExecutedStatement, ResultStream, Statement, Statistics
+    from seakernel._seakernel import ArrowTable, ExecutedStatement, ResultStream, Statement, Statistics
     from seakernel.types import (
         DescriptionColumn,
         Parameters,
@@ -85,22 +86,7 @@ def connect(
         >>> asyncio.run(main())
         False
     """
-    arguments = dbapi.session_arguments(
-        connector_options,
-        server_hostname=server_hostname,
-        http_path=http_path,
-        access_token=access_token,
-        catalog=catalog,
-        schema=schema,
-        session_configuration=session_configuration,
-        user_agent_entry=user_agent_entry,
-        results=results,
-        retry=retry,
-        requests=requests,
-        tls=tls,
-        connect_timeout_s=connect_timeout_s,
-        read_timeout_s=read_timeout_s,
-    )
+    arguments = dbapi.session_arguments(**locals())
 
     async def connection() -> Connection:
         return Connection(dbapi.Connection(await Session.open_async(**arguments)))
@@ -191,8 +177,8 @@ class Connection:
             >>> asyncio.run(main())
             [(0,), (1,), (2,)]
         """
-        statement = self._connection.cursor()._new_statement(operation, parameters, row_limit)  # noqa: SLF001
-        executed = await statement.submit_async()
+        with self._connection.cursor()._sending(operation, parameters, row_limit) as statement:  # noqa: SLF001
+            executed = await statement.submit_async()
         executed.keep()
         return SubmittedStatement(self, executed)
 
@@ -391,18 +377,13 @@ class Cursor:
                 "another task is executing on this cursor, which runs one statement at a time; use a cursor per task"
             )
             raise InterfaceError(message, kind="InvalidArgument")
-        statement = self._executing = cursor._new_statement(operation, parameters, row_limit)  # noqa: SLF001
         try:
-            await _release(cursor)
-            cursor._statement = statement  # noqa: SLF001
-            result = await statement.execute_async()
-            cursor._take_result(result)  # noqa: SLF001
+            # Before anything is awaited, so that no other task comes in between.
+            with cursor._sending(operation, parameters, row_limit) as self._executing:  # noqa: SLF001
+                await _release(cursor)
+                cursor._take_result(await self._executing.execute_async())  # noqa: SLF001
         finally:
             self._executing = None
-            cursor._statement_id = statement.statement_id  # noqa: SLF001
-            if cursor._statement_id is not None:  # noqa: SLF001
-                # Else it is a cancelled one, which the server will name yet.
-                cursor._statement = None  # noqa: SLF001
         return self
 
     async def executemany(self, operation: str, seq_of_parameters: Iterable[Parameters]) -> Self:
@@ -472,15 +453,20 @@ class Cursor:
 
         return pl.DataFrame((await self._prepared(None, as_rows=False)).take())
 
+    async def duckdb(self, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+        """Returns all remaining rows as a relation on a DuckDB connection, held in memory; pyarrow is not needed."""
+        return connection.from_arrow((await self._prepared(None, as_rows=False)).take())
+
     async def df(self) -> pd.DataFrame:
         """Returns all remaining rows as a `pandas.DataFrame`, which is made in the event loop's thread."""
         return (await self.fetchall_arrow()).to_pandas()
 
     def batches(self) -> Batches:
-        """Returns the remaining rows for `async for`, as `pyarrow.RecordBatch`es that are downloaded while they are read.
+        """Returns the remaining rows for `async for`, as they come: one Arrow batch with at least one row at a time.
 
-        At most `memory_budget_bytes` are held at once, however slow the reader is. The position is the cursor's: a loop
-        that was left or cancelled goes on with a new `batches()`, or with any other fetch.
+        Whatever reads Arrow takes each batch, as in `polars.DataFrame(batch)`; pyarrow is not needed. At most
+        `memory_budget_bytes` are held at once, however slow the reader is. The position is the cursor's: a loop that was
+        left or cancelled goes on with a new `batches()`, or with any other fetch.
 
         Example:
             >>> import asyncio
@@ -489,7 +475,7 @@ class Cursor:
             ...     async with aio.connect("local") as connection, connection.cursor() as cursor:
             ...         await cursor.execute("SELECT id FROM range(5)")
             ...         async for batch in cursor.batches():
-            ...             print(batch.num_rows)
+            ...             print(len(batch))
             >>> asyncio.run(main())
             5
         """
@@ -533,7 +519,7 @@ class Cursor:
 
 
 class Batches:
-    """The rest of a result for `async for`, one `pyarrow.RecordBatch` at a time. Made by `Cursor.batches`."""
+    """The rest of a result for `async for`, one Arrow batch at a time. Made by `Cursor.batches`."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
@@ -541,9 +527,9 @@ class Batches:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> pa.RecordBatch:
+    async def __anext__(self) -> ArrowTable:
         result = await self._cursor._prepared(1, as_rows=False)  # noqa: SLF001 - one module, one protocol
-        batch = result.next_pyarrow_batch()
+        batch = result.next_batch()
         if batch is None:
             raise StopAsyncIteration
         return batch

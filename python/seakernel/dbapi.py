@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -142,26 +143,7 @@ def connect(
         NotSupportedError: an option of databricks-sql-connector that this package does not have.
         TypeError: an unknown option; the message suggests the nearest name.
     """
-    return Connection(
-        Session(
-            **session_arguments(
-                connector_options,
-                server_hostname=server_hostname,
-                http_path=http_path,
-                access_token=access_token,
-                catalog=catalog,
-                schema=schema,
-                session_configuration=session_configuration,
-                user_agent_entry=user_agent_entry,
-                results=results,
-                retry=retry,
-                requests=requests,
-                tls=tls,
-                connect_timeout_s=connect_timeout_s,
-                read_timeout_s=read_timeout_s,
-            )
-        )
-    )
+    return Connection(Session(**session_arguments(**locals())))
 
 
 def session_arguments(connector_options: Mapping[str, object], **options: Any) -> dict[str, Any]:
@@ -250,7 +232,8 @@ class Connection:
             [(0,), (1,), (2,)]
             >>> statement.close()
         """
-        executed = self._open_session().statement(operation, parameters, row_limit).submit()
+        with self.cursor()._sending(operation, parameters, row_limit) as statement:  # noqa: SLF001 - one module, one protocol
+            executed = statement.submit()
         executed.keep()
         return SubmittedStatement(self, executed)
 
@@ -462,13 +445,8 @@ class Cursor:
         """
         self._open_session()
         self._clear()
-        statement = self._statement = self._new_statement(operation, parameters, row_limit)
-        try:
-            result = statement.execute()
-        finally:
-            self._statement_id = statement.statement_id
-            self._statement = None
-        self._take_result(result)
+        with self._sending(operation, parameters, row_limit) as statement:
+            self._take_result(statement.execute())
         return self
 
     def executemany(self, operation: str, seq_of_parameters: Iterable[Parameters]) -> Cursor:
@@ -558,8 +536,18 @@ class Cursor:
         if result is not None:
             result.close()
 
-    def _new_statement(self, operation: str, parameters: Parameters | None, row_limit: int | None) -> Statement:
-        return self._open_session().statement(operation, parameters, row_limit)
+    @contextlib.contextmanager
+    def _sending(self, operation: str, parameters: Parameters | None, row_limit: int | None) -> Iterator[Statement]:
+        """Makes the statement that this cursor runs in the `with`."""
+        self._statement = None
+        statement = self._statement = self._open_session().statement(operation, parameters, row_limit)
+        try:
+            yield statement
+        finally:
+            self._statement_id = statement.statement_id
+            if self._statement_id is not None:
+                # Else it was given up before the server has named it, which it may do yet.
+                self._statement = None
 
     def _take_result(self, result: ResultStream) -> None:
         self._executed = True

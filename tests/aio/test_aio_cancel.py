@@ -8,6 +8,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
 import seakernel
@@ -87,7 +88,7 @@ def test_a_cancelled_fetch_leaves_its_rows_to_the_next(run: Run, seed: int) -> N
 
                 async def batch() -> list[int]:
                     taken = await anext(batches, None)
-                    return [] if taken is None else taken["id"].to_pylist()  # type: ignore[return-value]
+                    return [] if taken is None else pa.table(taken)["id"].to_pylist()
 
                 moment = cancelled = 0
                 while len(seen) < 20_000 and cancelled < 400:
@@ -158,7 +159,9 @@ def test_a_cancelled_execute_cancels_the_statement(
     run(main)
 
 
-def test_a_cancelled_execute_names_its_statement_in_the_end(naming: LocalWarehouse, eventually: Callable[..., Any]) -> None:
+def test_a_cancelled_execute_names_its_statement_in_the_end(
+    naming: LocalWarehouse, eventually: Callable[..., Any]
+) -> None:
     naming.faults([{"on": "execute", "do": {"delay": {"ms": 300}}}])
 
     async def main() -> None:
@@ -217,12 +220,12 @@ def test_a_cancelled_connect_leaves_no_session(run: Run, seed: int, eventually: 
         )
 
 
-def test_cancel_from_another_task(run: Run, naming: LocalWarehouse) -> None:
+def test_cancel_from_another_task(run: Run, naming: LocalWarehouse, eventually: Callable[..., Any]) -> None:
     async def main() -> None:
         async with aio.connect(**place(naming)) as connection, connection.cursor() as cursor:
             executing = asyncio.ensure_future(cursor.execute(NEVER_ENDING))
-            while cursor.statement_id is None:
-                await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
+            assert eventually(lambda: cursor.statement_id)
             with pytest.raises(seakernel.InterfaceError, match="another task is executing"):
                 await cursor.execute("SELECT 1")
             await cursor.cancel()

@@ -114,11 +114,11 @@ def test_rows_of_files(run: Run, files: dict[str, str]) -> None:
             seen += [row[0] for row in await cursor.fetchmany(4321)]
             seen += (await cursor.fetchmany_arrow(1234))["id"].to_pylist()
             batches = cursor.batches()
-            seen += (await anext(batches))["id"].to_pylist()
+            seen += pa.table(await anext(batches))["id"].to_pylist()
             seen += [(await cursor.fetchone() or ())[0]]
             async for batch in batches:
-                assert isinstance(batch, pa.RecordBatch)
-                seen += batch["id"].to_pylist()
+                assert isinstance(batch, seakernel.ArrowTable)
+                seen += pa.table(batch)["id"].to_pylist()
                 if len(seen) > 12_000:
                     break
             seen += [row[0] for row in await cursor.fetchall()]
@@ -142,6 +142,11 @@ def test_arrow(run: Run, files: dict[str, str]) -> None:
             await cursor.execute("SELECT id FROM range(5000)")
             frame = await cursor.df()
             assert list(frame["id"]) == list(range(5000))
+            import duckdb
+
+            await cursor.execute("SELECT id FROM range(5000)")
+            relation = await cursor.duckdb(duckdb.connect())
+            assert relation.aggregate("sum(id)").fetchall() == [(sum(range(5000)),)]
             await cursor.execute("SELECT id FROM range(10) WHERE id < 0")
             assert [batch async for batch in cursor.batches()] == []
 
@@ -259,11 +264,11 @@ def test_a_big_fetch_lets_other_tasks_run(files: dict[str, str]) -> None:
             await asyncio.sleep(0)
             turns = 0
             assert len(await cursor.fetchall()) == 50_000
-            assert turns >= 50_000 // 1024 - 1
+            assert turns >= 50_000 // 1300 - 1  # batches have 300 rows
             await cursor.execute("SELECT id FROM range(50000)")
             turns = 0
             assert len([row async for row in cursor]) == 50_000
-            assert turns >= 50_000 // 1024 - 1
+            assert turns >= 50_000 // 1300 - 1  # batches have 300 rows
             ticking.cancel()
 
     asyncio.run(main())

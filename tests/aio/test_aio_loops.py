@@ -269,15 +269,23 @@ def test_exit_is_quick_and_silent(files: dict[str, str], name: str) -> None:
 
 
 INTERRUPTED = {
-    "connect": "async with seakernel.aio.connect(host, path, token): pass",
-    "execute": (
-        "async with seakernel.aio.connect(host, path, token) as connection: "
-        f"await connection.cursor().execute({NEVER_ENDING!r})"
-    ),
-    "fetch": (
-        "cursor = await (await seakernel.aio.connect(host, path, token)).cursor().execute('SELECT id FROM range(5000)')\n"
-        "    await cursor.fetchall()"
-    ),
+    "connect": """
+    ready()
+    async with seakernel.aio.connect(host, path, token): pass
+""",
+    "execute": f"""
+    async with seakernel.aio.connect(host, path, token) as connection, connection.cursor() as cursor:
+        executing = asyncio.ensure_future(cursor.execute({NEVER_ENDING!r}))
+        while cursor.statement_id is None: await asyncio.sleep(0.01)
+        ready()
+        await executing
+""",
+    "fetch": """
+    cursor = (await seakernel.aio.connect(host, path, token)).cursor()
+    await cursor.execute('SELECT id FROM range(5000)')
+    ready()
+    await cursor.fetchall()
+""",
 }
 
 
@@ -288,14 +296,11 @@ def test_ctrl_c(what: str, eventually: Callable[..., Any]) -> None:
     ]
     if what == "connect":
         faults.append({"on": "open_session", "do": {"delay": {"ms": 5000}}})
-    with LocalWarehouse(
-        chunk_rows=1000, inline_bytes=0, faults=faults, switches={"running_answers": 5}
-    ) as warehouse:
+    with LocalWarehouse(chunk_rows=1000, inline_bytes=0, faults=faults, switches={"running_answers": 5}) as warehouse:
         script = f"""
 import asyncio
 async def main():
-    asyncio.get_running_loop().call_later(0.2, ready)
-    {INTERRUPTED[what]}
+{INTERRUPTED[what]}
 try:
     asyncio.run(main())
 except KeyboardInterrupt:

@@ -39,7 +39,9 @@ with seakernel.connect(*sys.argv[1:4]) as connection:
     print(connection.submit("SELECT id, id * :k AS k FROM numbers ORDER BY id", {"k": 2}).statement_id)
 """
     place = [own.server_hostname, own.http_path, own.access_token]
-    done = subprocess.run([sys.executable, "-c", script, *place], check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *place], check=True, capture_output=True, text=True, timeout=60
+    )
     with own.connect() as connection:
         statement = connection.attach(done.stdout.strip())
         with statement.cursor() as cursor:
