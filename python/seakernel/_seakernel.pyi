@@ -318,6 +318,9 @@ class ResultStream:
             InterfaceError: the result is closed, handed over, or of the parent process; or no asyncio loop runs here.
         """
 
+    def next_made(self) -> tuple[Any, ...] | None:
+        """Returns the next row and moves on, where `prepare_async` has made it; else None, which is not the end."""
+
     def cancel_async(self) -> Future[None] | None:
         """Same as `cancel`, as a future of the running event loop; None where nothing is under way."""
 

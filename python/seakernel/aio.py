@@ -496,8 +496,10 @@ class Cursor:
         return self
 
     async def __anext__(self) -> tuple[Any, ...]:
-        await self._prepared(1, as_rows=True)
-        row = self._cursor.fetchone()
+        result = self._cursor._result  # noqa: SLF001
+        row = None if result is None else result.next_made()
+        if row is None:
+            row = await self.fetchone()
         if row is None:
             raise StopAsyncIteration
         return row

@@ -296,6 +296,7 @@ def test_a_cancelled_close_closes_all_the_same(eventually: Callable[..., Any]) -
 
 def test_nothing_is_left_of_cancelled_calls(remote: RemoteWarehouse, eventually: Callable[..., Any]) -> None:
     random_ = random.Random(7)
+    before = _seakernel._alive_tasks()
 
     async def main() -> None:
         async with aio.connect(**remote.place) as connection:
@@ -315,4 +316,5 @@ def test_nothing_is_left_of_cancelled_calls(remote: RemoteWarehouse, eventually:
     asyncio.run(main())
     gone = {"open_sessions": 0, "statements": 0, "live_statements": 0}
     assert eventually(lambda: {key: remote.ask("counters")[key] for key in gone} == gone)
-    assert eventually(lambda: _seakernel._alive_tasks() == 0), _seakernel._alive_tasks()
+    # Those of earlier tests may still look for their warehouses.
+    assert eventually(lambda: _seakernel._alive_tasks() <= before), (before, _seakernel._alive_tasks())

@@ -721,6 +721,15 @@ impl PyResultStream {
         self.receive_async(py, if as_rows { 1 } else { missing }, missing)
     }
 
+    fn next_made(&self, py: Python<'_>) -> PyResult<Option<Py<PyTuple>>> {
+        self.home.check(py)?;
+        // Where another call reads, or the result has ended, `prepare_async` tells.
+        let Ok(mut state) = self.state.try_lock() else { return Ok(None) };
+        let row = state.ahead.front().map(|row| row.clone_ref(py));
+        state.advance(usize::from(row.is_some()));
+        Ok(row)
+    }
+
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         self.home.check(py)?;
         self.end(py, Ending::Cancelled)
