@@ -143,10 +143,10 @@ def connect(
         NotSupportedError: an option of databricks-sql-connector that this package does not have.
         TypeError: an unknown option; the message suggests the nearest name.
     """
-    return Connection(Session(**session_arguments(**locals())))
+    return Connection(Session(**_session_arguments(**locals())))
 
 
-def session_arguments(connector_options: Mapping[str, object], **options: Any) -> dict[str, Any]:
+def _session_arguments(connector_options: Mapping[str, object], **options: Any) -> dict[str, Any]:
     """Returns the arguments of `Session` for those of `connect`, which are checked."""
     _check_connector_options(connector_options)
     if options["server_hostname"] == "local" and options["http_path"] is None:

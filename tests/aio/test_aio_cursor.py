@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import doctest
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -291,3 +292,8 @@ def test_a_slow_reader_holds_no_more_than_the_budget(files: dict[str, str]) -> N
             assert rows == 100_000
 
     asyncio.run(main())
+
+
+def test_the_examples_run() -> None:
+    done = doctest.testmod(aio)
+    assert (done.failed, done.attempted > 10) == (0, True)

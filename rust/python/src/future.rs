@@ -176,17 +176,25 @@ fn hand_over(py: Python<'_>, mut deliveries: Vec<Delivery>) {
 }
 
 /// Resolves futures, in the thread of their loop.
-fn resolve(py: Python<'_>, arrived: Vec<Delivery>) -> PyResult<()> {
+fn resolve(py: Python<'_>, arrived: Vec<Delivery>) {
     for Delivery { future, outcome, .. } in arrived {
         let future = future.bind(py);
-        // A cancelled call's outcome came too late; it is dropped, which closes what it has opened.
-        if future.call_method0(intern!(py, "done"))?.is_truthy()? {
-            continue;
+        if let Err(raised) = resolve_one(future, outcome) {
+            // Not passed on: the others wait, too.
+            raised.write_unraisable(py, Some(future));
         }
-        match outcome(py) {
-            Ok(value) => future.call_method1(intern!(py, "set_result"), (value,))?,
-            Err(raised) => future.call_method1(intern!(py, "set_exception"), (raised.into_value(py),))?,
-        };
     }
+}
+
+fn resolve_one(future: &Bound<'_, PyAny>, outcome: Outcome) -> PyResult<()> {
+    let py = future.py();
+    // A cancelled call's outcome came too late; it is dropped, which closes what it has opened.
+    if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+        return Ok(());
+    }
+    match outcome(py) {
+        Ok(value) => future.call_method1(intern!(py, "set_result"), (value,))?,
+        Err(raised) => future.call_method1(intern!(py, "set_exception"), (raised.into_value(py),))?,
+    };
     Ok(())
 }
