@@ -167,7 +167,7 @@ fn hand_over(py: Python<'_>, mut deliveries: Vec<Delivery>) {
         deliveries = others;
         let mine = Mutex::new(mine);
         let resolve = move |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
-            resolve(arguments.py(), mem::take(&mut *mine.lock().unwrap_or_else(PoisonError::into_inner)))
+            resolve(arguments.py(), mem::take(&mut *mine.lock().unwrap_or_else(PoisonError::into_inner)));
         };
         // A loop that was closed meanwhile refuses, and nobody waits there.
         let _ = PyCFunction::new_closure(py, None, None, resolve)
