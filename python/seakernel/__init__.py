@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+from seakernel import aio
 from seakernel._seakernel import (
     ArrowTable,
     Column,
@@ -23,7 +24,7 @@ from seakernel._seakernel import (
     __version__,
     forget_log_levels,
 )
-from seakernel.dbapi import Connection, Cursor, apilevel, connect, paramstyle, threadsafety
+from seakernel.dbapi import Connection, Cursor, SubmittedStatement, apilevel, connect, paramstyle, threadsafety
 from seakernel.exceptions import (
     DatabaseError,
     DataError,
@@ -101,6 +102,7 @@ __all__ = [
     "Session",
     "Statement",
     "Statistics",
+    "SubmittedStatement",
     "Time",
     "TimeFromTicks",
     "Timestamp",
@@ -112,6 +114,7 @@ __all__ = [
     "VolumeOperation",
     "Warning",
     "__version__",
+    "aio",
     "apilevel",
     "connect",
     "forget_log_levels",

@@ -1,5 +1,6 @@
 """The extension module. Everything public of it is re-exported by `seakernel`."""
 
+from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO, Final, Literal, TypeAlias, TypeVar, final
 
@@ -7,7 +8,7 @@ import pyarrow as pa
 from typing_extensions import Self
 
 from seakernel.row import Row
-from seakernel.types import RequestOptions, ResultOptions, RetryOptions, TlsOptions
+from seakernel.types import RequestOptions, ResultOptions, RetryOptions, StatementState, TlsOptions
 
 __all__ = [
     "ArrowParameters",
@@ -396,6 +397,34 @@ class ResultStream:
     def close(self) -> None:
         """Ends a call that waits in another thread, and releases the result on the server. Safe to call twice."""
 
+    def prepare_async(self, max_rows: int | None = None, *, as_rows: bool) -> Future[None] | bool:
+        """Has the next rows ready, so that reading them waits for nothing. For an asyncio event loop.
+
+        Nothing is handed over and the position stays: a future that is cancelled loses no row. Rows are made 1024 at a
+        time, so that the loop gets its turn.
+
+        Args:
+            max_rows: Rows that the next call is to return at most; None for all that are left.
+            as_rows: Whether that call is `rows` or `__next__`; else it is one that returns Arrow.
+
+        Returns:
+            True when everything is ready. False where the caller is to let the loop run once and to ask again. Else a
+            future: await it and ask again.
+
+        Raises:
+            DataError: as `rows`.
+            InterfaceError: the result is closed, handed over, or of the parent process; or no asyncio loop runs here.
+        """
+
+    def next_made(self) -> Row | None:
+        """Returns the next row and moves on, where `prepare_async` has made it; else None, which is not the end."""
+
+    def cancel_async(self) -> Future[None] | None:
+        """Same as `cancel`, as a future of the running event loop; None where nothing is under way."""
+
+    def close_async(self) -> Future[None] | None:
+        """Same as `close`, as a future of the running event loop; None where nothing is under way."""
+
 @final
 class Statement:
     """A statement before and while it runs.
@@ -443,6 +472,15 @@ class Statement:
 
         A cancel that comes before the server has named the statement is sent as soon as it has.
         """
+
+    def execute_async(self) -> Future[ResultStream]:
+        """Same as `execute`, as a future of the running event loop. Cancelling it cancels the statement on the server."""
+
+    def submit_async(self) -> Future[ExecutedStatement]:
+        """Same as `submit`, as a future of the running event loop. Cancelling it cancels the statement on the server."""
+
+    def cancel_async(self) -> Future[None]:
+        """Same as `cancel`, as a future of the running event loop. Cancelling the future does not stop it."""
 
 @final
 class VolumeOperation:
@@ -516,7 +554,7 @@ class ExecutedStatement:
     def statement_id(self) -> str:
         """The server's id of the statement, also after `close`."""
 
-    def state(self) -> Literal["Pending", "Running", "Succeeded", "Failed", "Canceled", "Closed", "Unknown"]:
+    def state(self) -> StatementState:
         """Asks the server for the state, unless it is known to be final. A failed statement is no error here.
 
         Raises:
@@ -551,6 +589,28 @@ class ExecutedStatement:
 
     def close(self) -> None:
         """Releases the statement and its result on the server, also under results being read. Safe to call twice."""
+
+    def keep(self) -> None:
+        """Has the statement outlive this object, its results and its session: only `cancel` and `close` end it then.
+
+        Read-only objects may cancel and close afterwards, too. A session whose statement is kept is not closed on the
+        server, which would end the statement, until that is closed here; the server closes it when it has been idle.
+        """
+
+    def state_async(self) -> Future[StatementState]:
+        """Same as `state`, as a future of the running event loop."""
+
+    def wait_async(self) -> Future[None]:
+        """Same as `wait`, as a future of the running event loop. Cancelling it leaves the statement running."""
+
+    def results_async(self) -> Future[ResultStream]:
+        """Same as `results`, as a future of the running event loop. Cancelling it leaves the statement running."""
+
+    def cancel_async(self) -> Future[None]:
+        """Same as `cancel`, as a future of the running event loop. Cancelling the future does not stop it."""
+
+    def close_async(self) -> Future[None] | None:
+        """Same as `close`, as a future of the running event loop; None where nothing is left to close."""
 
 @final
 class Session:
@@ -587,6 +647,28 @@ class Session:
         Raises:
             ProgrammingError: an argument has a wrong value, or the warehouse does not exist.
             OperationalError: the token was refused, or the host cannot be reached.
+        """
+
+    @staticmethod
+    def open_async(
+        server_hostname: str,
+        http_path: str,
+        access_token: str,
+        *,
+        catalog: str | None = None,
+        schema: str | None = None,
+        session_configuration: Mapping[str, str | float] | None = None,
+        user_agent_entry: str | None = None,
+        results: ResultOptions | None = None,
+        retry: RetryOptions | None = None,
+        requests: RequestOptions | None = None,
+        tls: TlsOptions | None = None,
+        connect_timeout_s: float | None = None,
+        read_timeout_s: float | None = None,
+    ) -> Future[Session]:
+        """Opens a session as a future of the running event loop.
+
+        A session that the server opens within 10 s of the future's cancellation is closed again.
         """
 
     @property
@@ -629,6 +711,9 @@ class Session:
             OperationalError: the connection failed.
         """
 
+    def attach_async(self, statement_id: str) -> Future[ExecutedStatement]:
+        """Same as `attach`, as a future of the running event loop."""
+
     def volume_operation(self, sql: str | None, result: ResultStream | None = None) -> VolumeOperation:
         """Runs a PUT, GET or REMOVE statement of a file of a volume, and returns the transfer it asks for.
 
@@ -647,6 +732,9 @@ class Session:
 
     def close(self) -> None:
         """Closes the session on the server; statements that still run end. Safe to call twice."""
+
+    def close_async(self) -> Future[None] | None:
+        """Same as `close`, as a future of the running event loop; None where nothing is left to close."""
 
 @final
 class Metadata:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 import weakref
@@ -18,14 +19,22 @@ from seakernel.results import ArrowReads
 from seakernel.volumes import Volume, allowed_paths, transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import BinaryIO
 
     import pyarrow as pa
     from typing_extensions import Self
 
-    from seakernel._seakernel import Column, Metadata, ResultStream, Statement, Statistics, VolumeOperation
+    from seakernel._seakernel import (
+        Column,
+        ExecutedStatement,
+        Metadata,
+        ResultStream,
+        Statement,
+        Statistics,
+        VolumeOperation,
+    )
     from seakernel.ingest import IngestMode
     from seakernel.progress import ProgressOption
     from seakernel.row import Row
@@ -36,11 +45,12 @@ if TYPE_CHECKING:
         RequestOptions,
         ResultOptions,
         RetryOptions,
+        StatementState,
         TlsOptions,
     )
     from seakernel.volumes import LocalPath
 
-__all__ = ["Connection", "Cursor", "apilevel", "connect", "paramstyle", "threadsafety"]
+__all__ = ["Connection", "Cursor", "SubmittedStatement", "apilevel", "connect", "paramstyle", "threadsafety"]
 
 apilevel = "2.0"
 threadsafety = 2
@@ -192,6 +202,58 @@ class Connection:
         self._cursors.add(cursor)
         return cursor
 
+    def submit(
+        self,
+        operation: str,
+        parameters: Parameters | None = None,
+        *,
+        row_limit: int | None = None,
+        query_tags: Mapping[str, str | None] | None = None,
+    ) -> SubmittedStatement:
+        """Sends a statement and returns as soon as the server has taken it; for long jobs, and for other processes.
+
+        The statement runs on when the connection is closed and when the process ends: `Connection.attach` finds it again
+        by its `statement_id`. Its session stays open on the server until `SubmittedStatement.close`, or until the
+        server finds it idle.
+
+        Args:
+            operation: SQL text, as for `Cursor.execute`.
+            parameters: Values for its markers, as for `Cursor.execute`.
+            row_limit: Most rows the server returns.
+            query_tags: Tags of this statement, as for `Cursor.execute`.
+
+        Raises:
+            OperationalError: the connection failed, or the statement was refused. A statement that fails later says so
+                when it is waited for.
+
+        Example:
+            >>> statement = connection.submit("SELECT id FROM range(3)")
+            >>> elsewhere = connection.attach(statement.statement_id)
+            >>> elsewhere.cursor().fetchall()
+            [(0,), (1,), (2,)]
+            >>> statement.close()
+        """
+        statement, _ = self._prepared(operation, parameters, row_limit, query_tags, None)
+        executed = statement.submit()
+        executed.keep()
+        return SubmittedStatement(self, executed)
+
+    def attach(self, statement_id: str) -> SubmittedStatement:
+        """Returns a statement that was sent before, by whomever, to follow it, read its result or end it.
+
+        A server keeps a result for about an hour, and may give up a waiting statement that nobody asks about for a
+        quarter of an hour.
+
+        Args:
+            statement_id: The server's id, such as `SubmittedStatement.statement_id` or `Cursor.statement_id`.
+
+        Raises:
+            ProgrammingError: the server does not know the statement, or knows it no more (kind `NotFound`).
+        """
+        executed = self._open_session().attach(statement_id)
+        executed.keep()
+        return SubmittedStatement(self, executed)
+
     def metadata(self) -> Metadata:
         """Returns what lists catalogs, schemas, tables and the like, as Arrow tables."""
         return self._open_session().metadata()
@@ -261,7 +323,10 @@ class Connection:
         raise NotSupportedError("there are no transactions; every statement is committed by itself")
 
     def close(self) -> None:
-        """Closes the session on the server, with every cursor; statements that still run end. Safe to call twice."""
+        """Closes the session on the server, with every cursor; statements that still run end. Safe to call twice.
+
+        Where `submit` has sent statements that were not closed, these run on and the server keeps the session.
+        """
         self._session_id = self.session_id
         session, self._session = self._session, None
         for cursor in list(self._cursors):
@@ -273,6 +338,20 @@ class Connection:
         if self._session is None:
             raise InterfaceError("the connection is closed", kind="Closed")
         return self._session
+
+    def _prepared(
+        self,
+        operation: str,
+        parameters: Parameters | None,
+        row_limit: int | None,
+        query_tags: Mapping[str, str | None] | None,
+        timeout: float | None,
+    ) -> tuple[Statement, str]:
+        """Returns a statement, and its SQL with the markers that the server knows."""
+        session = self._open_session()
+        if parameters is not None:
+            operation = with_native_markers(operation, parameters)
+        return session.statement(operation, parameters, row_limit, _tags(query_tags), timeout), operation
 
     def __enter__(self) -> Self:
         self._open_session()
@@ -288,6 +367,60 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection session_id={self.session_id} closed={self.closed}>"
+
+
+class SubmittedStatement:
+    """A statement that runs on the server by itself, until it is closed there.
+
+    Made by `Connection.submit` and `Connection.attach`. Threads may share it. Dropping it, closing the connection or ending
+    the process leaves the statement alone: only `cancel` and `close` end it.
+    """
+
+    def __init__(self, connection: Connection, executed: ExecutedStatement) -> None:
+        self._connection = connection
+        self._executed = executed
+
+    @property
+    def statement_id(self) -> str:
+        """The server's id of the statement, by which `Connection.attach` finds it."""
+        return self._executed.statement_id
+
+    def state(self) -> StatementState:
+        """Asks the server for the state, unless it is known to be final. A failed statement is no error here.
+
+        Raises:
+            ProgrammingError: the server does not know the statement any more (kind `NotFound`).
+            OperationalError: the connection failed.
+        """
+        return self._executed.state()
+
+    def cursor(self, arraysize: int = 1000) -> Cursor:
+        """Waits until the statement has succeeded, and returns a new cursor on its result, at its first row.
+
+        May be called again, also while another cursor reads. Ctrl-C ends the wait and leaves the statement running.
+
+        Args:
+            arraysize: Rows that `fetchmany` returns when it is not told.
+
+        Raises:
+            DatabaseError: by SQLSTATE class, where the statement failed.
+            OperationalError: it was cancelled, or the connection failed.
+            InterfaceError: its result was released before it could be read, or the connection is closed.
+        """
+        cursor = self._connection.cursor(arraysize)
+        cursor._take_result(self._executed.results())  # noqa: SLF001 - one module, one protocol
+        return cursor
+
+    def cancel(self) -> None:
+        """Asks the server to cancel; waiting for the statement raises when the server has ended it."""
+        self._executed.cancel()
+
+    def close(self) -> None:
+        """Releases the statement and its result on the server, which also ends it if it still runs. Safe to call twice."""
+        self._executed.close()
+
+    def __repr__(self) -> str:
+        return f"<SubmittedStatement statement_id={self.statement_id}>"
 
 
 class Cursor(ArrowReads):
@@ -417,13 +550,11 @@ class Cursor(ArrowReads):
             ProgrammingError: PUT or GET names a local file outside of `staging_allowed_local_path`.
             Error: by SQLSTATE class where the statement failed; see `seakernel.exceptions`.
         """
-        session = self._open_session()
+        self._open_session()
         self._clear()
-        if parameters is not None:
-            operation = with_native_markers(operation, parameters)
-        statement = session.statement(operation, parameters, row_limit, _tags(query_tags), timeout)
+        statement, sent = self._connection._prepared(operation, parameters, row_limit, query_tags, timeout)  # noqa: SLF001
         renewed_by = operation if parameters is None else None
-        return self._run(statement, operation, progress, renewed_by=renewed_by, input_stream=input_stream)
+        return self._run(statement, sent, progress, renewed_by=renewed_by, input_stream=input_stream)
 
     def _run(
         self,
@@ -436,20 +567,9 @@ class Cursor(ArrowReads):
     ) -> Cursor:
         session = self._open_session()
         self._clear()
-        self._statement = statement
         observer = Observer.of(self._connection._progress if progress is None else progress, statement)  # noqa: SLF001
-        begin = time.perf_counter()
-        try:
+        with self._sending(statement, operation):
             result = statement.execute(observer)
-        except exceptions.Error as error:
-            from seakernel.hints import sql_excerpt
-
-            error.sql_excerpt = sql_excerpt(error.message, operation)
-            raise
-        finally:
-            self._statement_id = statement.statement_id
-            self._statement = None
-        self._elapsed_s = time.perf_counter() - begin
         if result.is_volume_operation:
             self._transfer = session.volume_operation(renewed_by, result)
             try:
@@ -457,11 +577,8 @@ class Cursor(ArrowReads):
             finally:
                 self._transfer = None
             self._executed = True
-            return self
-        self._executed = True
-        if result.columns:
-            self._result = result
-            self._rowcount = _row_count(result)
+        else:
+            self._take_result(result)
         return self
 
     def executemany(
@@ -568,6 +685,40 @@ class Cursor(ArrowReads):
         self._read_by = None
         if result is not None:
             result.close()
+
+    @contextlib.contextmanager
+    def _sending(self, statement: Statement, operation: str) -> Iterator[None]:
+        """Holds the statement that runs on this cursor in the `with`; its failure tells where in `operation` it is."""
+        self._statement = statement
+        begin = time.perf_counter()
+        try:
+            yield
+        except exceptions.Error as error:
+            from seakernel.hints import sql_excerpt
+
+            error.sql_excerpt = sql_excerpt(error.message, operation)
+            raise
+        finally:
+            self._elapsed_s = time.perf_counter() - begin
+            self._statement_id = statement.statement_id
+            if self._statement_id is not None:
+                # Else it was given up before the server has named it, which it may do yet.
+                self._statement = None
+
+    def _take_result(self, result: ResultStream) -> None:
+        if result.is_volume_operation:
+            result.close()
+            raise NotSupportedError(
+                "the statement asks for the transfer of a file: run it with `execute` of a connection of"
+                " `seakernel.connect`, or use `Connection.volume`",
+                kind="InvalidArgument",
+                statement_id=result.statement_id,
+            )
+        self._executed = True
+        self._statement_id = result.statement_id
+        if result.columns:
+            self._result = result
+            self._rowcount = _row_count(result)
 
     def _open_session(self) -> Session:
         if self._closed:

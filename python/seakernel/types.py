@@ -25,6 +25,7 @@ __all__ = [
     "RequestOptions",
     "ResultOptions",
     "RetryOptions",
+    "StatementState",
     "Time",
     "TimeFromTicks",
     "Timestamp",
@@ -126,6 +127,7 @@ class ArrowSchemaExportable(Protocol):
 
 
 Parameters: TypeAlias = "Sequence[Any] | Mapping[str, Any]"
+StatementState: TypeAlias = Literal["Pending", "Running", "Succeeded", "Failed", "Canceled", "Closed", "Unknown"]
 DescriptionColumn: TypeAlias = "tuple[str, str, None, None, int | None, int | None, None]"
 
 

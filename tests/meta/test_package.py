@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import seakernel
-from seakernel import _seakernel, dbapi, exceptions
+from seakernel import _seakernel, aio, dbapi, exceptions
 from seakernel import types as seakernel_types
 
 CLASSES = [value for value in vars(_seakernel).values() if isinstance(value, type)]
@@ -59,7 +59,9 @@ def test_every_pyclass_says_where_it_lives_and_has_no_setter(cls: type) -> None:
             assert not name.startswith("_")
 
 
-@pytest.mark.parametrize("module", [seakernel, dbapi, exceptions, seakernel_types], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [seakernel, aio, dbapi, exceptions, seakernel_types], ids=lambda module: module.__name__
+)
 def test_all_is_complete_and_sorted_out(module: types.ModuleType) -> None:
     public = {
         name

@@ -1,5 +1,6 @@
 //! Statements on the server.
 
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -136,7 +137,9 @@ impl StatementCanceller {
     }
 
     async fn end_on_server(&self) {
-        let (Ok(client), Some(statement_id)) = (self.session.client(), self.statement_id()) else { return };
+        // The end of a session on the server ends its statements.
+        let (true, Some(statement_id)) = (self.session.is_open_on_server(), self.statement_id()) else { return };
+        let client = self.session.client_of_statement();
         if let Err(error) = client.cancel(&statement_id).await {
             warn!(statement_id, cause = %error, "statement not cancelled");
         }
@@ -184,6 +187,19 @@ impl Drop for AbandonGuard {
     }
 }
 
+/// What a handle may do to its statement.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Hold {
+    /// Ours: closed when nobody needs it any more.
+    Owned,
+    /// Ours once, and to outlive us: ended by an explicit call only.
+    Kept,
+    /// Of another: ended by an explicit call only.
+    Attached,
+    /// Of another, and left alone.
+    ReadOnly,
+}
+
 /// A statement on the server, shared by its handle and by the results read through it.
 ///
 /// Where it is owned it is closed once: on [`ServerStatement::close`] or, in the background, when the last of them is done.
@@ -192,15 +208,31 @@ pub(crate) struct ServerStatement {
     /// Kept open as long as the statement: closing a session ends its statements.
     session: Session,
     statement_id: String,
-    /// False for handles on the statement of another, which is left alone.
-    owned: bool,
+    hold: Mutex<Hold>,
     closed: AtomicBool,
 }
 
 impl ServerStatement {
-    fn new(session: &Session, statement_id: &str, owned: bool) -> Arc<Self> {
+    fn new(session: &Session, statement_id: &str, hold: Hold) -> Arc<Self> {
         let (session, statement_id) = (session.clone(), statement_id.to_owned());
-        Arc::new(Self { session, statement_id, owned, closed: AtomicBool::new(false) })
+        Arc::new(Self { session, statement_id, hold: Mutex::new(hold), closed: AtomicBool::new(false) })
+    }
+
+    fn hold(&self) -> Hold {
+        *self.hold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the statement outlive this handle, and its session where that is ours.
+    fn keep(&self) {
+        let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
+        *hold = match *hold {
+            Hold::Owned if !self.closed.load(Ordering::Acquire) => {
+                self.session.keep_statement();
+                Hold::Kept
+            }
+            Hold::ReadOnly => Hold::Attached,
+            same => same,
+        };
     }
 
     pub(crate) fn client(&self) -> &Arc<SeaClient> {
@@ -217,17 +249,27 @@ impl ServerStatement {
     }
 
     async fn close(&self) -> Result<()> {
-        if self.closed.swap(true, Ordering::AcqRel) || !self.owned {
-            return Ok(());
+        let hold = {
+            let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
+            // The session is released once, also when the server has closed the statement by itself.
+            if *hold == Hold::Kept { mem::replace(&mut *hold, Hold::Attached) } else { *hold }
+        };
+        let answer = if self.closed.swap(true, Ordering::AcqRel) || hold == Hold::ReadOnly {
+            Ok(())
+        } else {
+            self.client().close_statement(&self.statement_id).await
+        };
+        if hold == Hold::Kept {
+            self.session.release_statement().await?;
         }
-        self.client().close_statement(&self.statement_id).await
+        answer
     }
 }
 
 impl Drop for ServerStatement {
     /// Starts the close without waiting for it: the end of a result must not cost a round trip.
     fn drop(&mut self) {
-        if *self.closed.get_mut() || !self.owned {
+        if *self.closed.get_mut() || self.hold() != Hold::Owned {
             return;
         }
         let (session, statement_id) = (self.session.clone(), self.statement_id.clone());
@@ -281,12 +323,12 @@ impl Latest {
 
 impl ExecutedStatement {
     pub(crate) fn new(session: &Session, response: StatementResponse, changes_rows: bool) -> Self {
-        let statement = ServerStatement::new(session, &response.statement_id, true);
+        let statement = ServerStatement::new(session, &response.statement_id, Hold::Owned);
         Self { statement, changes_rows, latest: Latest::of(response) }
     }
 
     pub(crate) fn attached(session: &Session, response: StatementResponse) -> Self {
-        let statement = ServerStatement::new(session, &response.statement_id, false);
+        let statement = ServerStatement::new(session, &response.statement_id, Hold::ReadOnly);
         Self { statement, changes_rows: false, latest: Latest::of(response) }
     }
 
@@ -294,8 +336,18 @@ impl ExecutedStatement {
     /// touches the statement or this handle.
     #[must_use]
     pub fn reader(&self) -> Self {
-        let statement = ServerStatement::new(&self.statement.session, self.statement_id(), false);
+        let statement = ServerStatement::new(&self.statement.session, self.statement_id(), Hold::ReadOnly);
         Self { statement, changes_rows: self.changes_rows, latest: Arc::default() }
+    }
+
+    /// Has the statement and its result outlive this handle, every result read through it, and the session: from now on only
+    /// [`ExecutedStatement::cancel`] and [`ExecutedStatement::close`] end it, which this allows on the handles of
+    /// [`Session::attach`] and [`ExecutedStatement::reader`], too.
+    ///
+    /// A session whose statement is kept stays open on the server, for its end would end the statement: until that is
+    /// closed here, or until the server finds the session idle.
+    pub fn keep(&self) {
+        self.statement.keep();
     }
 
     /// Returns the server's id of the statement.
@@ -376,7 +428,7 @@ impl ExecutedStatement {
     /// Asks the server for the result once more.
     async fn result_again(&self) -> Result<(Manifest, Option<ResultData>)> {
         let in_statement = |kind, text: &str| Error::new(kind, text).with_statement_id(self.statement_id());
-        if self.statement.closed.load(Ordering::Acquire) && self.statement.owned {
+        if self.statement.closed.load(Ordering::Acquire) && self.statement.hold() != Hold::ReadOnly {
             return Err(in_statement(ErrorKind::Closed, "the statement is closed, and its result was read before"));
         }
         let response = self.statement.client().status(self.statement_id()).await?;
@@ -394,7 +446,7 @@ impl ExecutedStatement {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a read-only handle.
     pub async fn cancel(&self) -> Result<()> {
-        if !self.statement.owned {
+        if self.statement.hold() == Hold::ReadOnly {
             let text = "a read-only handle cannot cancel the statement; its owner can";
             return Err(Error::new(ErrorKind::InvalidArgument, text).with_statement_id(self.statement_id()));
         }

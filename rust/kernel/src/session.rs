@@ -1,6 +1,6 @@
 //! Sessions.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::{debug, info, warn};
@@ -36,6 +36,8 @@ struct SessionInner {
     /// Whether a statement was sent that leaves something in the session which a new one would lack.
     changed: AtomicBool,
     closed: AtomicBool,
+    /// Statements that are to outlive the session's handle, so that the server must not close it.
+    kept_statements: AtomicUsize,
     runtime: tokio::runtime::Handle,
 }
 
@@ -89,6 +91,7 @@ impl Session {
                 reopening: tokio::sync::Mutex::default(),
                 changed: AtomicBool::new(false),
                 closed: AtomicBool::new(false),
+                kept_statements: AtomicUsize::new(0),
                 runtime: tokio::runtime::Handle::current(),
             };
             Ok(Self { inner: Arc::new(inner) })
@@ -132,11 +135,27 @@ impl Session {
     /// Closes the session on the server, which ends the statements that still run in it. Safe to call twice; later
     /// statements fail with [`ErrorKind::Closed`]. Results already open can be read to their end as far as their links
     /// are known.
+    ///
+    /// With a statement that is to be kept ([`ExecutedStatement::keep`]) the server is not told.
     pub async fn close(&self) -> Result<()> {
-        if self.inner.closed.swap(true, Ordering::AcqRel) {
+        if self.inner.closed.swap(true, Ordering::AcqRel) || self.inner.keeps_statements() {
             return Ok(());
         }
         self.inner.client.close_session(&self.session_id()).await
+    }
+
+    /// Notes that a statement is to outlive this handle.
+    pub(crate) fn keep_statement(&self) {
+        self.inner.kept_statements.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Notes that one of those is closed; after the last one, a session closed meanwhile is closed on the server, too.
+    pub(crate) async fn release_statement(&self) -> Result<()> {
+        let was_last = self.inner.kept_statements.fetch_sub(1, Ordering::AcqRel) == 1;
+        if was_last && self.inner.closed.load(Ordering::Acquire) {
+            return self.inner.client.close_session(&self.session_id()).await;
+        }
+        Ok(())
     }
 
     /// Returns the client, unless the session is closed.
@@ -145,6 +164,11 @@ impl Session {
             return Err(Error::new(ErrorKind::Closed, "the session is closed; open a new one"));
         }
         Ok(&self.inner.client)
+    }
+
+    /// Tells whether the server was not told to close the session: it is open, or kept for its statements.
+    pub(crate) fn is_open_on_server(&self) -> bool {
+        !self.inner.closed.load(Ordering::Acquire) || self.inner.keeps_statements()
     }
 
     /// Returns the client for a statement that was sent before: its result may be read, and must be closed, in any case.
@@ -199,9 +223,15 @@ impl Session {
     }
 }
 
+impl SessionInner {
+    fn keeps_statements(&self) -> bool {
+        self.kept_statements.load(Ordering::Acquire) > 0
+    }
+}
+
 impl Drop for SessionInner {
     fn drop(&mut self) {
-        if *self.closed.get_mut() {
+        if *self.closed.get_mut() || self.keeps_statements() {
             return;
         }
         let opened = Arc::clone(self.opened.get_mut().unwrap_or_else(PoisonError::into_inner));

@@ -4,6 +4,7 @@ mod arrow_parameters;
 mod capsule;
 mod config;
 mod error;
+mod future;
 mod json_text;
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "an allocator")]
@@ -19,6 +20,7 @@ mod row_class;
 mod rows;
 mod runtime;
 mod session;
+mod visit;
 mod volumes;
 
 use pyo3::prelude::*;
@@ -49,5 +51,6 @@ fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(params::typed_parameters, module)?)?;
     module.add_function(wrap_pyfunction!(params::with_native_markers, module)?)?;
     module.add_function(wrap_pyfunction!(logging::forget_log_levels, module)?)?;
+    visit::guard_forks(module.py())?;
     logging::install(module.py())
 }

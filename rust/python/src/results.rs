@@ -8,13 +8,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use arrow_array::{RecordBatch, RecordBatchIterator};
 use arrow_schema::{DataType, IntervalUnit, Schema, SchemaRef};
 use pyo3::exceptions::PyException;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyList, PyTuple};
+use pyo3::types::{PyBool, PyCapsule, PyList, PyTuple};
 use seakernel::{Column, ResultStream, Statistics, StatisticsReader};
 use tokio::sync::{MutexGuard, watch};
 
@@ -200,6 +201,8 @@ struct State {
     /// The download has failed for good.
     failed: bool,
     watch: Watch,
+    /// Rows that `prepare_async` has made since it last had its caller pause.
+    made_since_pause: usize,
 }
 
 /// The right to read, for the length of one call.
@@ -260,16 +263,65 @@ pub(crate) struct PyResultStream {
     observer: Option<Py<PyAny>>,
     /// Set before the lock is asked for, so that a fetch waiting in another thread ends.
     ending: watch::Sender<Ending>,
-    state: tokio::sync::Mutex<State>,
+    state: Arc<tokio::sync::Mutex<State>>,
+}
+
+/// A result as it comes from the kernel, with the batches that came along.
+pub(crate) struct Opened {
+    stream: ResultStream,
+    queue: VecDeque<RecordBatch>,
+    is_drained: bool,
+}
+
+impl Opened {
+    /// Takes over what is in memory, the end included: reading a small result then waits for nothing.
+    pub(crate) async fn with_first_rows(mut stream: ResultStream) -> Self {
+        let mut queue = VecDeque::new();
+        // A failure is final and comes again when these rows were read.
+        let is_drained = receive_more(&mut stream, &mut queue, 0, READ_AHEAD).await.is_ok_and(|more| !more);
+        Self { stream, queue, is_drained }
+    }
+}
+
+impl From<ResultStream> for Opened {
+    fn from(stream: ResultStream) -> Self {
+        Self { stream, queue: VecDeque::new(), is_drained: false }
+    }
+}
+
+/// Receives batches until `queue` has grown by `least` rows, and what is in memory already up to `most`; false at the end.
+async fn receive_more(
+    stream: &mut ResultStream,
+    queue: &mut VecDeque<RecordBatch>,
+    least: usize,
+    most: usize,
+) -> seakernel::Result<bool> {
+    let mut grown = 0;
+    while grown < most {
+        let batch = tokio::select! {
+            biased;
+            batch = stream.next_batch() => batch,
+            () = std::future::ready(()), if grown >= least => return Ok(true),
+        };
+        match batch? {
+            Some(batch) => {
+                grown += batch.num_rows();
+                queue.push_back(batch);
+            }
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 impl PyResultStream {
     pub(crate) fn new(
         py: Python<'_>,
         home: &Home,
-        stream: ResultStream,
+        opened: impl Into<Opened>,
         observer: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
+        let Opened { stream, queue, is_drained } = opened.into();
         let columns = PyTuple::new(py, stream.columns().iter().map(PyColumn::from))?.unbind();
         let fetched = Arc::new(AtomicU64::new(0));
         Ok(Self {
@@ -285,16 +337,17 @@ impl PyResultStream {
             fetched: Arc::clone(&fetched),
             observer,
             ending: watch::Sender::new(Ending::Open),
-            state: tokio::sync::Mutex::new(State {
-                source: Source::Live(Box::new(Owned::new(home, stream))),
-                queue: VecDeque::new(),
+            state: Arc::new(tokio::sync::Mutex::new(State {
+                source: if is_drained { Source::Drained } else { Source::Live(Box::new(Owned::new(home, stream))) },
+                queue,
                 position: 0,
                 fetched,
                 ahead: VecDeque::new(),
                 converter: None,
                 failed: false,
                 watch: Watch::new(),
-            }),
+                made_since_pause: 0,
+            })),
         })
     }
 
@@ -334,15 +387,20 @@ impl PyResultStream {
     /// Like `lock`, for calls that read.
     fn lock_for_reading(&self, py: Python<'_>) -> PyResult<Reading<'_>> {
         let mut state = self.lock(py)?;
-        if matches!(state.source, Source::HandedOver) {
-            let message = "the result was handed over as an Arrow stream, which can be done once; read that stream";
-            return Err(error::raise(py, "InterfaceError", "Closed", message));
-        }
+        Self::check_source(py, &state)?;
         if self.observer.is_some() {
             state.watch = Watch::new();
         }
         let was_open = matches!(state.source, Source::Live(_)) && !state.failed;
         Ok(Reading { result: self, state, was_open })
+    }
+
+    fn check_source(py: Python<'_>, state: &State) -> PyResult<()> {
+        if matches!(state.source, Source::HandedOver) {
+            let message = "the result was handed over as an Arrow stream, which can be done once; read that stream";
+            return Err(error::raise(py, "InterfaceError", "Closed", message));
+        }
+        Ok(())
     }
 
     fn ended(&self, py: Python<'_>, ending: Ending) -> PyResult<()> {
@@ -403,7 +461,7 @@ impl PyResultStream {
     /// which tells it again.
     fn receive_arrived(&self, state: &mut State, max_rows: usize) {
         let _runtime = self.home.enter();
-        while state.rows_in_queue() < max_rows
+        while state.queued_rows() < max_rows
             && let Source::Live(stream) = &mut state.source
             && let Some(stream) = stream.get_mut()
         {
@@ -467,14 +525,51 @@ impl PyResultStream {
         Ok(())
     }
 
+    /// Returns the future of at least `least` rows more in the queue, or of the end: what is in memory by then comes along,
+    /// up to `most`. Nothing leaves the queue, so a cancelled future loses nothing.
+    fn receive_async<'py>(&self, py: Python<'py>, least: usize, most: usize) -> PyResult<Bound<'py, PyAny>> {
+        let state = Arc::clone(&self.state);
+        let mut ending = self.ending.subscribe();
+        let receiving = async move {
+            let mut state = state.lock_owned().await;
+            let State { source, queue, failed, .. } = &mut *state;
+            let Source::Live(live) = source else { return Ok(()) };
+            let Some(stream) = live.get_mut() else { return Ok(()) };
+            let received = tokio::select! {
+                biased;
+                // The caller looks for it.
+                _ = ending.wait_for(|ending| *ending != Ending::Open) => return Ok(()),
+                received = receive_more(stream, queue, least, most) => received,
+            };
+            *failed = received.is_err();
+            if !received? {
+                *source = Source::Drained;
+            }
+            Ok(())
+        };
+        self.home.future(py, Duration::ZERO, receiving, |py, ()| Ok(py.None()))
+    }
+
+    /// Makes up to `READ_AHEAD` rows of those in the queue, for `wanted` in all; false where the queue has none.
+    fn make_rows(&self, py: Python<'_>, state: &mut State, wanted: usize) -> PyResult<bool> {
+        let made = state.ahead.len();
+        // A single row asked for is one of many to come.
+        let remaining = if wanted == 1 { READ_AHEAD } else { READ_AHEAD.min(wanted - made) };
+        let Some(slice) = state.queued(Walk { index: 0, skip: state.position + made, remaining }) else {
+            return Ok(false);
+        };
+        let mut rows = Vec::new();
+        state.converter(py, &self.schema)?.convert(py, &slice, &mut rows)?;
+        state.made_since_pause += rows.len();
+        state.ahead.extend(rows.into_iter().map(Bound::unbind));
+        Ok(true)
+    }
+
     fn table(&self, batches: Vec<RecordBatch>) -> PyArrowTable {
         PyArrowTable { schema: Arc::clone(&self.schema), batches }
     }
 
-    fn end(&self, py: Python<'_>, ending: Ending) -> PyResult<()> {
-        if self.home.is_gone() {
-            return Ok(());
-        }
+    fn announce(&self, ending: Ending) {
         self.ending.send_if_modified(|current| {
             let first = *current == Ending::Open;
             if first {
@@ -482,6 +577,36 @@ impl PyResultStream {
             }
             first
         });
+    }
+
+    /// Returns the future of the result's end, which nothing stops; `None` where nothing is under way.
+    fn end_async<'py>(&self, py: Python<'py>, ending: Ending) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if self.home.is_gone() {
+            return Ok(None);
+        }
+        self.announce(ending);
+        if let Ok(mut state) = self.state.try_lock()
+            && !matches!(state.source, Source::Live(_))
+        {
+            drop(state.end());
+            return Ok(None);
+        }
+        let state = Arc::clone(&self.state);
+        let ending = async move {
+            let mut state = state.lock_owned().await;
+            if let Some(mut stream) = state.end() {
+                stream.close().await;
+            }
+            Ok(())
+        };
+        self.home.future(py, Duration::MAX, ending, |py, ()| Ok(py.None())).map(Some)
+    }
+
+    fn end(&self, py: Python<'_>, ending: Ending) -> PyResult<()> {
+        if self.home.is_gone() {
+            return Ok(());
+        }
+        self.announce(ending);
         if self.home.is_entered() {
             // Asked for by the observer of the very call that ends now; what is left goes with this object.
             return Ok(());
@@ -490,11 +615,7 @@ impl PyResultStream {
             Ok(state) => state,
             Err(_) => self.home.block_on(py, self.state.lock())?,
         };
-        state.queue.clear();
-        state.ahead.clear();
-        if let Source::Live(stream) = mem::replace(&mut state.source, Source::Closed)
-            && let Some(mut stream) = stream.into_inner()
-        {
+        if let Some(mut stream) = state.end() {
             self.home.block_on(py, async move { stream.close().await })?;
         }
         Ok(())
@@ -558,9 +679,31 @@ impl State {
         PyList::new(py, values).map(Some)
     }
 
-    /// Rows that are in memory and were not handed over.
-    fn rows_in_queue(&self) -> usize {
-        self.queue.iter().map(RecordBatch::num_rows).sum::<usize>().saturating_sub(self.position)
+    /// Returns the first slice on the walk, of batches in the queue.
+    fn queued(&self, mut walk: Walk) -> Option<RecordBatch> {
+        for batch in self.queue.iter().skip(walk.index) {
+            if walk.skip < batch.num_rows() {
+                let length = (batch.num_rows() - walk.skip).min(walk.remaining);
+                return Some(batch.slice(walk.skip, length));
+            }
+            walk.skip -= batch.num_rows();
+        }
+        None
+    }
+
+    /// Returns how many rows are in the queue and not handed over.
+    fn queued_rows(&self) -> usize {
+        self.queue.iter().map(RecordBatch::num_rows).sum::<usize>() - self.position
+    }
+
+    /// Lets go of everything; the stream is the caller's to close.
+    fn end(&mut self) -> Option<ResultStream> {
+        self.queue.clear();
+        self.ahead.clear();
+        match mem::replace(&mut self.source, Source::Closed) {
+            Source::Live(stream) => stream.into_inner(),
+            _ => None,
+        }
     }
 
     /// Marks `rows` more rows as handed over.
@@ -727,7 +870,7 @@ impl PyResultStream {
             return Ok(nothing);
         }
         self.receive_arrived(&mut state, max_rows);
-        let rows = state.rows_in_queue().min(max_rows);
+        let rows = state.queued_rows().min(max_rows);
         let mut columns = Vec::new();
         for index in 0..self.schema.fields().len().min(max_columns) {
             columns.push(state.preview_column(py, &self.schema, index, rows)?);
@@ -783,9 +926,62 @@ impl PyResultStream {
         visit.call(&self.observer)
     }
 
+    #[pyo3(signature = (max_rows=None, *, as_rows))]
+    fn prepare_async<'py>(
+        &self,
+        py: Python<'py>,
+        max_rows: Option<usize>,
+        as_rows: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.home.check(py)?;
+        let wanted = max_rows.unwrap_or(usize::MAX);
+        self.ended(py, *self.ending.borrow())?;
+        let Ok(mut state) = self.state.try_lock() else {
+            // Another call is receiving; what it has received is looked at in the next round.
+            return self.receive_async(py, 0, 0);
+        };
+        Self::check_source(py, &state)?;
+        let answer = |ready: bool| Ok(PyBool::new(py, ready).to_owned().into_any());
+        let missing = if as_rows {
+            while state.ahead.len() < wanted && self.make_rows(py, &mut state, wanted)? {
+                if state.made_since_pause >= READ_AHEAD {
+                    state.made_since_pause = 0;
+                    return answer(false);
+                }
+            }
+            wanted.saturating_sub(state.ahead.len())
+        } else {
+            wanted.saturating_sub(state.queued_rows())
+        };
+        if missing == 0 || !matches!(state.source, Source::Live(_)) {
+            return answer(true);
+        }
+        drop(state);
+        // Rows are made while the next ones travel; Arrow is taken all at once.
+        self.receive_async(py, if as_rows { 1 } else { missing }, missing)
+    }
+
+    fn next_made(&self, py: Python<'_>) -> PyResult<Option<Py<PyTuple>>> {
+        self.home.check(py)?;
+        // Where another call reads, or the result has ended, `prepare_async` tells.
+        let Ok(mut state) = self.state.try_lock() else { return Ok(None) };
+        let row = state.ahead.front().map(|row| row.clone_ref(py));
+        state.advance(usize::from(row.is_some()));
+        Ok(row)
+    }
+
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         self.home.check(py)?;
         self.end(py, Ending::Cancelled)
+    }
+
+    fn close_async<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.end_async(py, Ending::Closed)
+    }
+
+    fn cancel_async<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.home.check(py)?;
+        self.end_async(py, Ending::Cancelled)
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {

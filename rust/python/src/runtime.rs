@@ -15,7 +15,8 @@ use tokio::runtime::{Builder, EnterGuard, Handle, Runtime};
 use tokio::task::JoinSet;
 use tokio::time;
 
-use crate::{error, logging};
+use crate::future::Outbox;
+use crate::{error, visit};
 
 /// How often a waiting call looks for signals: Ctrl-C then feels immediate and costs 3 ms of CPU per second.
 const SIGNAL_TICK: Duration = Duration::from_millis(50);
@@ -30,6 +31,7 @@ static STOPPED: AtomicBool = AtomicBool::new(false);
 struct ProcessRuntime {
     pid: u32,
     runtime: Runtime,
+    outbox: Outbox,
     sessions: Vec<Weak<seakernel::Session>>,
 }
 
@@ -42,6 +44,7 @@ fn locked() -> MutexGuard<'static, Option<ProcessRuntime>> {
 pub(crate) struct Home {
     pid: u32,
     handle: Handle,
+    outbox: Outbox,
 }
 
 impl Home {
@@ -66,7 +69,8 @@ impl Home {
         if let Some(existing) = slot.as_ref()
             && existing.pid == pid
         {
-            return Ok((Self { pid, handle: existing.runtime.handle().clone() }, false));
+            let (handle, outbox) = (existing.runtime.handle().clone(), Arc::clone(&existing.outbox));
+            return Ok((Self { pid, handle, outbox }, false));
         }
         // The parent's runtime has no threads here: dropping it would wait for them forever.
         if let Some(parents) = slot.take() {
@@ -76,9 +80,17 @@ impl Home {
         let threads = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
         let runtime =
             Builder::new_multi_thread().worker_threads(threads).thread_name("seakernel").enable_all().build()?;
-        let handle = runtime.handle().clone();
-        *slot = Some(ProcessRuntime { pid, runtime, sessions: Vec::new() });
-        Ok((Self { pid, handle }, true))
+        let (handle, outbox) = (runtime.handle().clone(), Outbox::default());
+        *slot = Some(ProcessRuntime { pid, runtime, outbox: Arc::clone(&outbox), sessions: Vec::new() });
+        Ok((Self { pid, handle, outbox }, true))
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
     }
 
     /// Tells whether this is still the process in which the handle was made.
@@ -240,7 +252,7 @@ fn shutdown(py: Python<'_>) {
             }
             // A server that does not answer must not keep the interpreter from exiting.
             let _ = time::timeout(EXIT_GRACE, closing.join_all()).await;
-            logging::close(EXIT_GRACE).await;
+            visit::close(EXIT_GRACE).await;
         });
         // Not shut down: a daemon thread that waits for a statement would find its timer gone, and panic. The I/O threads
         // end with the process.

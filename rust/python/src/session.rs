@@ -1,16 +1,20 @@
 //! Sessions and statements.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 use seakernel::{
     Credentials, ExecutedStatement, SessionConfig, Statement, StatementCanceller, StatementState, VolumeOperation,
 };
 
+use crate::future::GRACE;
 use crate::metadata::PyMetadata;
 use crate::observer::{Event, Watch};
-use crate::results::PyResultStream;
+use crate::results::{Opened, PyResultStream};
 use crate::runtime::{self, Home, Owned};
 use crate::volumes::PyVolumeOperation;
 use crate::{config, error, logging, params};
@@ -48,38 +52,69 @@ impl PySession {
         connect_timeout_s: Option<Bound<'_, PyAny>>,
         read_timeout_s: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        logging::forget_levels();
-        let credentials = Credentials::access_token(access_token);
-        let mut session_config = SessionConfig::new(server_hostname, http_path, credentials)
-            .map_err(|failure| error::from_kernel(py, failure))?;
-        session_config.catalog = catalog;
-        session_config.schema = schema;
-        session_config.user_agent_entry = user_agent_entry;
-        if let Some(parameters) = session_configuration {
-            session_config.session_configuration = config::session_configuration(&parameters)?;
-        }
-        if let Some(options) = results {
-            session_config.results = config::result_config(&options)?;
-        }
-        if let Some(options) = retry {
-            session_config.retry = config::retry_config(&options)?;
-        }
-        if let Some(options) = requests {
-            session_config.requests = config::request_config(&options)?;
-        }
-        if let Some(options) = tls {
-            session_config.tls = config::tls_config(&options)?;
-        }
-        if let Some(limit) = connect_timeout_s {
-            session_config.connect_timeout = config::seconds("connect_timeout_s", &limit)?;
-        }
-        if let Some(limit) = read_timeout_s {
-            session_config.read_timeout = config::seconds("read_timeout_s", &limit)?;
-        }
+        let config = session_config(
+            server_hostname,
+            http_path,
+            access_token,
+            catalog,
+            schema,
+            session_configuration,
+            user_agent_entry,
+            results,
+            retry,
+            requests,
+            tls,
+            connect_timeout_s,
+            read_timeout_s,
+        )?;
         let home = Home::current(py)?;
-        let session = Arc::new(home.call(py, seakernel::Session::open(session_config))?);
-        runtime::close_at_exit(&session);
-        Ok(Self { session: Owned::new(&home, session), home })
+        let session = home.call(py, seakernel::Session::open(config))?;
+        Ok(Self::opened(&home, session))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (
+        server_hostname, http_path, access_token, *, catalog=None, schema=None, session_configuration=None,
+        user_agent_entry=None, results=None, retry=None, requests=None, tls=None, connect_timeout_s=None,
+        read_timeout_s=None,
+    ))]
+    // The keywords are the interface; a struct for them would exist for this call only.
+    #[allow(clippy::too_many_arguments)]
+    fn open_async<'py>(
+        py: Python<'py>,
+        server_hostname: &str,
+        http_path: &str,
+        access_token: &str,
+        catalog: Option<String>,
+        schema: Option<String>,
+        session_configuration: Option<Bound<'_, PyDict>>,
+        user_agent_entry: Option<String>,
+        results: Option<Bound<'_, PyDict>>,
+        retry: Option<Bound<'_, PyDict>>,
+        requests: Option<Bound<'_, PyDict>>,
+        tls: Option<Bound<'_, PyDict>>,
+        connect_timeout_s: Option<Bound<'_, PyAny>>,
+        read_timeout_s: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let config = session_config(
+            server_hostname,
+            http_path,
+            access_token,
+            catalog,
+            schema,
+            session_configuration,
+            user_agent_entry,
+            results,
+            retry,
+            requests,
+            tls,
+            connect_timeout_s,
+            read_timeout_s,
+        )?;
+        let home = Home::current(py)?;
+        let opening = seakernel::Session::open(config);
+        // A session that the server has opened must be known here to be closed.
+        home.clone().future(py, GRACE, opening, move |py, session| Self::opened(&home, session).into_py_any(py))
     }
 
     #[getter]
@@ -136,6 +171,14 @@ impl PySession {
         Ok(PyExecutedStatement::new(&self.home, executed))
     }
 
+    fn attach_async<'py>(&self, py: Python<'py>, statement_id: String) -> PyResult<Bound<'py, PyAny>> {
+        let (home, session) = (self.home.clone(), Arc::clone(self.here(py)?));
+        let attaching = async move { session.attach(&statement_id).await };
+        self.home.future(py, Duration::ZERO, attaching, move |py, executed| {
+            PyExecutedStatement::new(&home, executed).into_py_any(py)
+        })
+    }
+
     #[pyo3(signature = (sql, result=None))]
     fn volume_operation(
         &self,
@@ -167,12 +210,27 @@ impl PySession {
         self.home.call(py, session.close())
     }
 
+    fn close_async<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(session) = self.session.get() else { return Ok(None) };
+        if self.home.is_gone() {
+            return Ok(None);
+        }
+        let session = Arc::clone(session);
+        nothing(&self.home, py, Duration::MAX, async move { session.close().await }).map(Some)
+    }
+
     fn __repr__(&self) -> String {
         self.session_id().map_or_else(|| "Session(closed)".to_owned(), |id| format!("Session(session_id='{id}')"))
     }
 }
 
 impl PySession {
+    fn opened(home: &Home, session: seakernel::Session) -> Self {
+        let session = Arc::new(session);
+        runtime::close_at_exit(&session);
+        Self { session: Owned::new(home, session), home: home.clone() }
+    }
+
     fn here(&self, py: Python<'_>) -> PyResult<&Arc<seakernel::Session>> {
         self.home.check(py)?;
         self.session.get().ok_or_else(|| closed(py, "session is closed"))
@@ -233,6 +291,33 @@ impl PyStatement {
         self.home.call(py, canceller.cancel())
     }
 
+    fn execute_async<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let (home, statement) = (self.home.clone(), self.take(py)?);
+        let executing = async move { Ok(Opened::with_first_rows(statement.execute().await?.results().await?).await) };
+        self.home.future(py, Duration::ZERO, executing, move |py, opened| {
+            PyResultStream::new(py, &home, opened, None)?.into_py_any(py)
+        })
+    }
+
+    fn submit_async<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let (home, statement) = (self.home.clone(), self.take(py)?);
+        self.home.future(py, Duration::ZERO, statement.submit(), move |py, executed| {
+            PyExecutedStatement::new(&home, executed).into_py_any(py)
+        })
+    }
+
+    fn cancel_async<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.home.check(py)?;
+        let canceller = self.canceller.get().cloned();
+        let cancelling = async move {
+            match canceller {
+                Some(canceller) => canceller.cancel().await,
+                None => Ok(()),
+            }
+        };
+        nothing(&self.home, py, Duration::MAX, cancelling)
+    }
+
     #[getter]
     fn statement_id(&self) -> Option<String> {
         self.canceller.get().and_then(StatementCanceller::statement_id)
@@ -259,15 +344,15 @@ impl PyStatement {
 #[pyclass(frozen, weakref, name = "ExecutedStatement", module = "seakernel._seakernel")]
 pub(crate) struct PyExecutedStatement {
     home: Home,
-    executed: Owned<ExecutedStatement>,
+    executed: Owned<Arc<ExecutedStatement>>,
 }
 
 impl PyExecutedStatement {
     fn new(home: &Home, executed: ExecutedStatement) -> Self {
-        Self { home: home.clone(), executed: Owned::new(home, executed) }
+        Self { home: home.clone(), executed: Owned::new(home, Arc::new(executed)) }
     }
 
-    fn here(&self, py: Python<'_>) -> PyResult<&ExecutedStatement> {
+    fn here(&self, py: Python<'_>) -> PyResult<&Arc<ExecutedStatement>> {
         self.home.check(py)?;
         self.executed.get().ok_or_else(|| closed(py, "the statement is closed"))
     }
@@ -277,7 +362,7 @@ impl PyExecutedStatement {
 impl PyExecutedStatement {
     #[getter]
     fn statement_id(&self) -> Option<&str> {
-        self.executed.get().map(ExecutedStatement::statement_id)
+        self.executed.get().map(|executed| executed.statement_id())
     }
 
     fn state(&self, py: Python<'_>) -> PyResult<&'static str> {
@@ -308,9 +393,105 @@ impl PyExecutedStatement {
         self.home.call(py, self.here(py)?.close())
     }
 
+    fn keep(&self, py: Python<'_>) -> PyResult<()> {
+        self.here(py)?.keep();
+        Ok(())
+    }
+
+    fn state_async<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let executed = Arc::clone(self.here(py)?);
+        let asking = async move { executed.state().await };
+        self.home
+            .future(py, Duration::ZERO, asking, |py, state| Ok(PyString::new(py, state.name()).into_any().unbind()))
+    }
+
+    fn wait_async<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let executed = Arc::clone(self.here(py)?);
+        nothing(&self.home, py, Duration::ZERO, async move { executed.wait().await })
+    }
+
+    fn results_async<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let (home, executed) = (self.home.clone(), Arc::clone(self.here(py)?));
+        let opening = async move { Ok(Opened::with_first_rows(executed.results().await?).await) };
+        self.home.future(py, Duration::ZERO, opening, move |py, opened| {
+            PyResultStream::new(py, &home, opened, None)?.into_py_any(py)
+        })
+    }
+
+    fn cancel_async<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let executed = Arc::clone(self.here(py)?);
+        nothing(&self.home, py, Duration::MAX, async move { executed.cancel().await })
+    }
+
+    fn close_async<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if self.home.is_gone() {
+            return Ok(None);
+        }
+        let executed = Arc::clone(self.here(py)?);
+        nothing(&self.home, py, Duration::MAX, async move { executed.close().await }).map(Some)
+    }
+
     fn __repr__(&self) -> String {
         format!("ExecutedStatement(statement_id='{}')", self.statement_id().unwrap_or_default())
     }
+}
+
+/// Returns the future of a call that brings nothing.
+fn nothing<'py>(
+    home: &Home,
+    py: Python<'py>,
+    grace: Duration,
+    call: impl Future<Output = seakernel::Result<()>> + Send + 'static,
+) -> PyResult<Bound<'py, PyAny>> {
+    home.future(py, grace, call, |py, ()| Ok(py.None()))
+}
+
+/// Reads the arguments of a session.
+#[allow(clippy::too_many_arguments)]
+fn session_config(
+    server_hostname: &str,
+    http_path: &str,
+    access_token: &str,
+    catalog: Option<String>,
+    schema: Option<String>,
+    session_configuration: Option<Bound<'_, PyDict>>,
+    user_agent_entry: Option<String>,
+    results: Option<Bound<'_, PyDict>>,
+    retry: Option<Bound<'_, PyDict>>,
+    requests: Option<Bound<'_, PyDict>>,
+    tls: Option<Bound<'_, PyDict>>,
+    connect_timeout_s: Option<Bound<'_, PyAny>>,
+    read_timeout_s: Option<Bound<'_, PyAny>>,
+) -> PyResult<SessionConfig> {
+    logging::forget_levels();
+    let credentials = Credentials::access_token(access_token);
+    let mut session_config = SessionConfig::new(server_hostname, http_path, credentials)
+        .map_err(|failure| Python::attach(|py| error::from_kernel(py, failure)))?;
+    session_config.catalog = catalog;
+    session_config.schema = schema;
+    session_config.user_agent_entry = user_agent_entry;
+    if let Some(parameters) = session_configuration {
+        session_config.session_configuration = config::session_configuration(&parameters)?;
+    }
+    if let Some(options) = results {
+        session_config.results = config::result_config(&options)?;
+    }
+    if let Some(options) = retry {
+        session_config.retry = config::retry_config(&options)?;
+    }
+    if let Some(options) = requests {
+        session_config.requests = config::request_config(&options)?;
+    }
+    if let Some(options) = tls {
+        session_config.tls = config::tls_config(&options)?;
+    }
+    if let Some(limit) = connect_timeout_s {
+        session_config.connect_timeout = config::seconds("connect_timeout_s", &limit)?;
+    }
+    if let Some(limit) = read_timeout_s {
+        session_config.read_timeout = config::seconds("read_timeout_s", &limit)?;
+    }
+    Ok(session_config)
 }
 
 fn closed(py: Python<'_>, message: &str) -> PyErr {

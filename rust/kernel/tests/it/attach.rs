@@ -56,6 +56,46 @@ async fn an_attached_handle_reads_and_leaves_the_statement_alone() {
 }
 
 #[tokio::test]
+async fn a_kept_statement_outlives_its_handle_and_its_session_until_it_is_closed() {
+    let warehouse = Warehouse::start();
+    let session = warehouse.session().await;
+    let owner = session.statement(NUMBERS).submit().await.unwrap();
+    owner.keep();
+    let statement_id = owner.statement_id().to_owned();
+    assert_eq!(ids(&mut owner.results().await.unwrap()).await.unwrap(), all_ids());
+    session.close().await.unwrap();
+    drop((owner, session));
+
+    let elsewhere = warehouse.session().await;
+    let attached = elsewhere.attach(&statement_id).await.unwrap();
+    assert_eq!(ids(&mut attached.results().await.unwrap()).await.unwrap(), all_ids());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!((warehouse.count(Operation::CloseStatement), warehouse.count(Operation::CloseSession)), (0, 0));
+    attached.keep();
+    attached.cancel().await.unwrap();
+    attached.close().await.unwrap();
+    elsewhere.close().await.unwrap();
+    assert_eq!((warehouse.count(Operation::CloseStatement), warehouse.count(Operation::CloseSession)), (1, 1));
+}
+
+#[tokio::test]
+async fn the_close_of_the_last_kept_statement_closes_a_session_closed_before() {
+    let warehouse = Warehouse::start();
+    let session = warehouse.session().await;
+    let kept = [session.statement(NUMBERS).submit().await.unwrap(), session.statement(NUMBERS).submit().await.unwrap()];
+    for statement in &kept {
+        statement.keep();
+        statement.keep();
+    }
+    session.close().await.unwrap();
+    kept[0].close().await.unwrap();
+    kept[0].close().await.unwrap();
+    assert_eq!(warehouse.count(Operation::CloseSession), 0);
+    kept[1].close().await.unwrap();
+    assert_eq!((warehouse.count(Operation::CloseStatement), warehouse.count(Operation::CloseSession)), (2, 1));
+}
+
+#[tokio::test]
 async fn attaching_to_what_is_not_there_names_the_id() {
     let warehouse = Warehouse::start();
     let session = warehouse.session().await;

@@ -1,0 +1,619 @@
+"""The same for asyncio: `await` and `async for` on the Rust runtime, without a thread that waits.
+
+Works under asyncio, uvloop and anyio's asyncio backend. A connection is bound to no event loop: it may be used in one
+`asyncio.run` after another, and from loops in several threads at once.
+
+Cancelling a task, also by `asyncio.timeout` and the like, takes effect at once and loses no row. A cancelled `execute`
+cancels the statement on the server, in the background, as soon as the server has named it. A cancelled fetch leaves its
+rows to the next one. A cancelled `close` or `cancel` goes on in the background.
+
+Example:
+    >>> import asyncio
+    >>> from seakernel import aio
+    >>> async def main() -> None:
+    ...     async with aio.connect("local") as connection, connection.cursor() as cursor:
+    ...         await cursor.execute("SELECT id FROM range(3)")
+    ...         async for row in cursor:
+    ...             print(row.id)
+    >>> asyncio.run(main())
+    0
+    1
+    2
+"""
+
+from __future__ import annotations
+
+import types
+from typing import TYPE_CHECKING, Any, Literal
+
+from seakernel import dbapi
+from seakernel._seakernel import Session
+from seakernel.exceptions import Error, InterfaceError
+from seakernel.executemany import batches
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Coroutine, Generator, Iterable, Mapping
+    from types import TracebackType
+
+    import duckdb
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+    from typing_extensions import Self
+
+    from seakernel._seakernel import ArrowTable, ExecutedStatement, ResultStream, Statement, Statistics
+    from seakernel.row import Row
+    from seakernel.types import (
+        ArrowStreamExportable,
+        DescriptionColumn,
+        Parameters,
+        RequestOptions,
+        ResultOptions,
+        RetryOptions,
+        StatementState,
+        TlsOptions,
+    )
+
+__all__ = ["Batches", "Connecting", "Connection", "Cursor", "SubmittedStatement", "connect"]
+
+
+def connect(
+    server_hostname: str | None = None,
+    http_path: str | None = None,
+    access_token: str | None = None,
+    *,
+    warehouse_id: str | None = None,
+    profile: str | None = None,
+    catalog: str | None = None,
+    schema: str | None = None,
+    session_configuration: Mapping[str, str | float] | None = None,
+    query_tags: Mapping[str, str | None] | None = None,
+    user_agent_entry: str | None = None,
+    results: ResultOptions | None = None,
+    retry: RetryOptions | None = None,
+    requests: RequestOptions | None = None,
+    tls: TlsOptions | None = None,
+    connect_timeout_s: float | None = None,
+    read_timeout_s: float | None = None,
+    **connector_options: object,
+) -> Connecting:
+    """Opens a session on a SQL warehouse; the arguments and errors are those of `seakernel.connect`.
+
+    Without `progress` and `staging_allowed_local_path`: there is no display, and files of volumes are transferred by
+    connections of `seakernel.connect` only.
+
+    Returns:
+        What to `await` for the connection, or to use in an `async with`, which closes the connection at its end.
+
+    Example:
+        >>> import asyncio
+        >>> from seakernel import aio
+        >>> async def main() -> None:
+        ...     connection = await aio.connect("local")
+        ...     print(connection.closed)
+        ...     await connection.close()
+        >>> asyncio.run(main())
+        False
+    """
+    arguments = locals()
+    from seakernel.options import session_arguments
+
+    session = session_arguments(**arguments)
+
+    async def connection() -> Connection:
+        return Connection(dbapi.Connection(await Session.open_async(**session)))
+
+    return Connecting(connection())
+
+
+class Connecting:
+    """A connection to be: `await` it once, or use it in one `async with`."""
+
+    def __init__(self, opening: Coroutine[Any, Any, Connection]) -> None:
+        # Made here, so that Python warns of a `connect` that nobody has awaited.
+        self._opening = opening
+        self._connection: Connection | None = None
+
+    def __await__(self) -> Generator[Any, None, Connection]:
+        return self._opening.__await__()
+
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._opening
+        return self._connection
+
+    async def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+
+class Connection:
+    """An open session. Tasks may share it, each with a cursor of its own; the statements run side by side.
+
+    Made by `connect`. Bound to no event loop. There are no transactions: every statement is committed by itself. After a
+    fork, a connection of the parent raises `InterfaceError` in the child, which must open its own.
+    """
+
+    def __init__(self, connection: dbapi.Connection) -> None:
+        self._connection = connection
+
+    @property
+    def session_id(self) -> str:
+        """The server's id of the session, also after `close`."""
+        return self._connection.session_id
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._connection.closed
+
+    def cursor(self, arraysize: int = 1000) -> Cursor:
+        """Returns a new cursor, on which one statement at a time runs.
+
+        Args:
+            arraysize: Rows that `fetchmany` returns when it is not told.
+        """
+        return Cursor(self, self._connection.cursor(arraysize))
+
+    async def submit(
+        self,
+        operation: str,
+        parameters: Parameters | None = None,
+        *,
+        row_limit: int | None = None,
+        query_tags: Mapping[str, str | None] | None = None,
+    ) -> SubmittedStatement:
+        """Sends a statement and returns as soon as the server has taken it; for long jobs, and for other processes.
+
+        The statement runs on when the connection is closed and when the process ends: `Connection.attach` finds it again
+        by its `statement_id`. Its session stays open on the server until `SubmittedStatement.close`, or until the
+        server finds it idle. Cancelling the task before this returns cancels the statement.
+
+        Args:
+            operation: SQL text, as for `Cursor.execute`.
+            parameters: Values for its markers, as for `Cursor.execute`.
+            row_limit: Most rows the server returns.
+            query_tags: Tags of this statement, as for `Cursor.execute`.
+
+        Raises:
+            OperationalError: the connection failed, or the statement was refused. A statement that fails later says so
+                when it is waited for.
+
+        Example:
+            >>> import asyncio
+            >>> from seakernel import aio
+            >>> async def main() -> None:
+            ...     async with aio.connect("local") as connection:
+            ...         statement = await connection.submit("SELECT id FROM range(3)")
+            ...         elsewhere = await connection.attach(statement.statement_id)
+            ...         print(await (await elsewhere.cursor()).fetchall())
+            ...         await statement.close()
+            >>> asyncio.run(main())
+            [Row(id=0), Row(id=1), Row(id=2)]
+        """
+        statement, _ = self._connection._prepared(operation, parameters, row_limit, query_tags, None)  # noqa: SLF001
+        executed = await statement.submit_async()
+        executed.keep()
+        return SubmittedStatement(self, executed)
+
+    async def attach(self, statement_id: str) -> SubmittedStatement:
+        """Returns a statement that was sent before, by whomever, to follow it, read its result or end it.
+
+        A server keeps a result for about an hour, and may give up a waiting statement that nobody asks about for a
+        quarter of an hour.
+
+        Args:
+            statement_id: The server's id, such as `SubmittedStatement.statement_id` or `Cursor.statement_id`.
+
+        Raises:
+            ProgrammingError: the server does not know the statement, or knows it no more (kind `NotFound`).
+        """
+        executed = await self._connection._open_session().attach_async(statement_id)  # noqa: SLF001
+        executed.keep()
+        return SubmittedStatement(self, executed)
+
+    async def commit(self) -> None:
+        """Does nothing: every statement is committed by itself."""
+        self._connection.commit()
+
+    async def rollback(self) -> None:
+        """Raises `NotSupportedError`: there are no transactions."""
+        self._connection.rollback()
+
+    async def close(self) -> None:
+        """Closes the session on the server, with every cursor; statements that still run end. Safe to call twice.
+
+        Where `submit` has sent statements that were not closed, these run on and the server keeps the session.
+        """
+        connection = self._connection
+        session, connection._session = connection._session, None  # noqa: SLF001
+        for cursor in list(connection._cursors):  # noqa: SLF001
+            await _close(cursor)
+        if session is not None:
+            await _ended(session.close_async())
+
+    async def __aenter__(self) -> Self:
+        self._connection._open_session()  # noqa: SLF001
+        return self
+
+    async def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<aio.Connection session_id={self.session_id} closed={self.closed}>"
+
+
+class SubmittedStatement:
+    """A statement that runs on the server by itself, until it is closed there.
+
+    Made by `Connection.submit` and `Connection.attach`. Tasks may share it. Dropping it, closing the connection or ending
+    the process leaves the statement alone: only `cancel` and `close` end it.
+    """
+
+    def __init__(self, connection: Connection, executed: ExecutedStatement) -> None:
+        self._connection = connection
+        self._executed = executed
+
+    @property
+    def statement_id(self) -> str:
+        """The server's id of the statement, by which `Connection.attach` finds it."""
+        return self._executed.statement_id
+
+    async def state(self) -> StatementState:
+        """Asks the server for the state, unless it is known to be final. A failed statement is no error here.
+
+        Raises:
+            ProgrammingError: the server does not know the statement any more (kind `NotFound`).
+            OperationalError: the connection failed.
+        """
+        return await self._executed.state_async()
+
+    async def cursor(self, arraysize: int = 1000) -> Cursor:
+        """Waits until the statement has succeeded, and returns a new cursor on its result, at its first row.
+
+        May be called again, also while another cursor reads. Cancelling the task leaves the statement running.
+
+        Args:
+            arraysize: Rows that `fetchmany` returns when it is not told.
+
+        Raises:
+            DatabaseError: by SQLSTATE class, where the statement failed.
+            OperationalError: it was cancelled, or the connection failed.
+            InterfaceError: its result was released before it could be read, or the connection is closed.
+        """
+        cursor = self._connection.cursor(arraysize)
+        cursor._cursor._take_result(await self._executed.results_async())  # noqa: SLF001
+        return cursor
+
+    async def cancel(self) -> None:
+        """Asks the server to cancel; waiting for the statement raises when the server has ended it."""
+        await self._executed.cancel_async()
+
+    async def close(self) -> None:
+        """Releases the statement and its result on the server, which also ends it if it still runs. Safe to call twice."""
+        await _ended(self._executed.close_async())
+
+    def __repr__(self) -> str:
+        return f"<aio.SubmittedStatement statement_id={self.statement_id}>"
+
+
+class Cursor:
+    """Runs statements and reads their results, as rows or as Arrow; both share one position and may be mixed.
+
+    Made by `Connection.cursor`. One statement at a time: an `execute` beside another raises. Tasks may fetch from one
+    result side by side, and each row goes to one of them. Whatever a cancelled task was waiting for, no row is lost: a
+    later fetch goes on where the last complete one ended.
+
+    Rows are made in the event loop's thread, 1024 at a time with a turn for other tasks in between; a `fetchall` of a
+    million rows holds it up for some 40 ms at its end. Frames of polars and pandas are made there, too.
+
+    Attributes:
+        arraysize: Rows that `fetchmany` returns when it is not told.
+    """
+
+    def __init__(self, connection: Connection, cursor: dbapi.Cursor) -> None:
+        self._connection = connection
+        # Holds the result and the position, and makes what fetches return. Never called before that needs no wait.
+        self._cursor = cursor
+        self._executing: Statement | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that made this cursor."""
+        return self._connection
+
+    @property
+    def arraysize(self) -> int:
+        """Rows that `fetchmany` returns when it is not told."""
+        return self._cursor.arraysize
+
+    @arraysize.setter
+    def arraysize(self, rows: int) -> None:
+        self._cursor.arraysize = rows
+
+    @property
+    def description(self) -> list[DescriptionColumn] | None:
+        """One 7-tuple per column, as that of `seakernel.Cursor`; None without a result."""
+        return self._cursor.description
+
+    @property
+    def rowcount(self) -> int:
+        """Rows of the result, or rows that INSERT, UPDATE, DELETE or MERGE changed; -1 where unknown."""
+        return self._cursor.rowcount
+
+    @property
+    def statement_id(self) -> str | None:
+        """The server's id of the running or last statement, also after a failure or a cancelled task.
+
+        None until the server has named it.
+        """
+        return self._cursor.statement_id
+
+    @property
+    def query_id(self) -> str | None:
+        """Same as `statement_id`, under databricks-sql-connector's name."""
+        return self._cursor.statement_id
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """What fetching the current result has cost so far; None without a result."""
+        return self._cursor.statistics
+
+    @property
+    def truncated(self) -> bool:
+        """Whether a row or byte limit cut the current result."""
+        return self._cursor.truncated
+
+    async def execute(
+        self,
+        operation: str,
+        parameters: Parameters | None = None,
+        *,
+        row_limit: int | None = None,
+        timeout: float | None = None,
+        query_tags: Mapping[str, str | None] | None = None,
+    ) -> Self:
+        """Runs one statement and waits until its first rows are here; arguments as for `seakernel.Cursor.execute`.
+
+        The previous result is closed first. When this raises, there is no result and no description, but `statement_id`
+        names the statement. Cancelling the task cancels the statement on the server: in the background, and as soon as
+        the server has named it, which it may put off by 10 s.
+
+        Returns:
+            This cursor.
+
+        Raises:
+            Error: by SQLSTATE class where the statement failed; see `seakernel.exceptions`.
+            InterfaceError: another task is executing on this cursor.
+            NotSupportedError: the statement is a PUT, GET or REMOVE of a file of a volume.
+        """
+        self._check_idle()
+        connection = self._connection._connection  # noqa: SLF001 - one module, one protocol
+        statement, sent = connection._prepared(operation, parameters, row_limit, query_tags, timeout)  # noqa: SLF001
+        await self._run(statement, sent)
+        return self
+
+    async def executemany(
+        self,
+        operation: str,
+        seq_of_parameters: Iterable[Parameters] | ArrowStreamExportable,
+        *,
+        timeout: float | None = None,
+        query_tags: Mapping[str, str | None] | None = None,
+    ) -> Self:
+        """Runs a statement for each set of parameters, in their order; as `seakernel.Cursor.executemany` does.
+
+        Returns:
+            This cursor: `rowcount` is the sum, and the result is that of the last statement.
+        """
+        self._check_idle()
+        cursor = self._cursor
+        await _release(cursor)
+        session, tags = cursor._open_session(), dbapi._tags(query_tags)  # noqa: SLF001
+        total = applied = sent = 0
+        try:
+            for batch in batches(operation, seq_of_parameters):
+                sent += batch.set_count
+                statement = session.statement(batch.operation, batch.parameters, None, tags, timeout)
+                await self._run(statement, batch.operation)
+                applied = sent
+                total = -1 if cursor.rowcount < 0 or total < 0 else total + cursor.rowcount
+        except Error as failure:
+            dbapi._tell_applied(failure, applied, sent - applied)  # noqa: SLF001
+            raise
+        cursor._rowcount = total  # noqa: SLF001
+        return self
+
+    def _check_idle(self) -> None:
+        self._cursor._open_session()  # noqa: SLF001
+        if self._executing is not None:
+            message = (
+                "another task is executing on this cursor, which runs one statement at a time; use a cursor per task"
+            )
+            raise InterfaceError(message, kind="InvalidArgument")
+
+    async def _run(self, statement: Statement, operation: str) -> None:
+        cursor = self._cursor
+        # Before anything is awaited, so that no other task comes in between.
+        self._check_idle()
+        self._executing = statement
+        try:
+            with cursor._sending(statement, operation):  # noqa: SLF001
+                await _release(cursor)
+                result = await statement.execute_async()
+            cursor._take_result(result)  # noqa: SLF001
+        finally:
+            self._executing = None
+
+    async def cancel(self) -> None:
+        """Ends what another task is waiting for on this cursor; does nothing where nothing is under way.
+
+        A waiting `execute` raises `OperationalError` with kind `Cancelled` as soon as the server has ended the
+        statement; a cancel that comes before the server has named the statement is sent as soon as it has. A waiting
+        fetch raises the same at once, and the result is gone.
+        """
+        result = self._cursor._result  # noqa: SLF001
+        if self._executing is not None:
+            await self._executing.cancel_async()
+        elif result is not None:
+            await _ended(result.cancel_async())
+
+    async def fetchone(self) -> Row | None:
+        """Returns the next row, None after the last one."""
+        await self._prepared(1, as_rows=True)
+        return self._cursor.fetchone()
+
+    async def fetchmany(self, size: int | None = None) -> list[Row]:
+        """Returns the next `size` rows (default `arraysize`), fewer at the end, an empty list after the last one."""
+        await self._prepared(self._cursor._checked_size(size), as_rows=True)  # noqa: SLF001
+        return self._cursor.fetchmany(size)
+
+    async def fetchall(self) -> list[Row]:
+        """Returns all remaining rows.
+
+        A value that Python cannot hold, such as a date after the year 9999, raises `DataError` and no row is lost.
+        """
+        await self._prepared(None, as_rows=True)
+        return self._cursor.fetchall()
+
+    async def fetchmany_arrow(self, size: int | None = None) -> pa.Table:
+        """Returns the next `size` rows (default `arraysize`) as a `pyarrow.Table`, without a copy."""
+        await self._prepared(self._cursor._checked_size(size), as_rows=False)  # noqa: SLF001
+        return self._cursor.fetchmany_arrow(size)
+
+    async def fetchall_arrow(self) -> pa.Table:
+        """Returns all remaining rows as a `pyarrow.Table`, without a copy."""
+        await self._prepared(None, as_rows=False)
+        return self._cursor.fetchall_arrow()
+
+    async def arrow(self) -> pa.Table:
+        """Returns all remaining rows as a `pyarrow.Table`, without a copy; once, as `seakernel.Cursor.arrow` does."""
+        await self._prepared(None, as_rows=False)
+        return self._cursor.arrow()
+
+    async def pl(self) -> pl.DataFrame:
+        """Returns all remaining rows as a `polars.DataFrame`, once; pyarrow is not needed."""
+        await self._prepared(None, as_rows=False)
+        return self._cursor.pl()
+
+    async def duckdb(self, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+        """Returns all remaining rows as a relation on a DuckDB connection, held in memory, once; pyarrow is not needed."""
+        await self._prepared(None, as_rows=False)
+        return self._cursor.duckdb(connection)
+
+    async def df(self, *, dtype_backend: Literal["pyarrow"] | None = None) -> pd.DataFrame:
+        """Returns all remaining rows as a `pandas.DataFrame`, once; it is made in the event loop's thread.
+
+        Args:
+            dtype_backend: `pyarrow` for columns of Arrow types; columns of NumPy types by default.
+        """
+        await self._prepared(None, as_rows=False)
+        return self._cursor.df(dtype_backend=dtype_backend)
+
+    def batches(self) -> Batches:
+        """Returns the remaining rows for `async for`, as they come: one Arrow batch with at least one row at a time.
+
+        Whatever reads Arrow takes each batch, as in `polars.DataFrame(batch)`; pyarrow is not needed. At most
+        `memory_budget_bytes` are held at once, however slow the reader is. The position is the cursor's: a loop that was
+        left or cancelled goes on with a new `batches()`, or with any other fetch.
+
+        Example:
+            >>> import asyncio
+            >>> from seakernel import aio
+            >>> async def main() -> None:
+            ...     async with aio.connect("local") as connection, connection.cursor() as cursor:
+            ...         await cursor.execute("SELECT id FROM range(5)")
+            ...         async for batch in cursor.batches():
+            ...             print(len(batch))
+            >>> asyncio.run(main())
+            5
+        """
+        return Batches(self)
+
+    async def close(self) -> None:
+        """Closes the cursor and releases its result. Safe to call twice."""
+        await _close(self._cursor)
+
+    async def _prepared(self, rows: int | None, *, as_rows: bool) -> ResultStream:
+        """Waits until the next `rows` rows can be taken without a wait, and returns the result that has them."""
+        result = self._cursor._open_result()  # noqa: SLF001
+        while (step := result.prepare_async(rows, as_rows=as_rows)) is not True:
+            await (step or _turn())
+        return result
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Row:
+        result = self._cursor._result  # noqa: SLF001
+        row = None if result is None else result.next_made()
+        if row is None:
+            row = await self.fetchone()
+        if row is None:
+            raise StopAsyncIteration
+        return row
+
+    async def __aenter__(self) -> Self:
+        self._cursor._open_session()  # noqa: SLF001
+        return self
+
+    async def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<aio.Cursor statement_id={self.statement_id} closed={self._cursor._closed}>"  # noqa: SLF001
+
+
+class Batches:
+    """The rest of a result for `async for`, one Arrow batch at a time. Made by `Cursor.batches`."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ArrowTable:
+        result = await self._cursor._prepared(1, as_rows=False)  # noqa: SLF001 - one module, one protocol
+        batch = result.next_batch()
+        if batch is None:
+            raise StopAsyncIteration
+        return batch
+
+
+@types.coroutine
+def _turn() -> Generator[None, None, None]:
+    """Lets the event loop run once: `asyncio.sleep(0)`, without the import of asyncio."""
+    yield
+
+
+async def _ended(ending: Awaitable[None] | None) -> None:
+    if ending is not None:
+        await ending
+
+
+async def _release(cursor: dbapi.Cursor) -> None:
+    """Forgets the result, without a wait in the event loop's thread."""
+    result, cursor._result = cursor._result, None  # noqa: SLF001
+    cursor._clear()  # noqa: SLF001
+    if result is not None:
+        await _ended(result.close_async())
+
+
+async def _close(cursor: dbapi.Cursor) -> None:
+    cursor._closed = True  # noqa: SLF001
+    await _release(cursor)
