@@ -29,6 +29,7 @@ class Answer:
 
     columns: list[tuple[str, str]]
     stream: Any
+    transfer: None = None
 
 
 class WireEngine:
