@@ -8,6 +8,7 @@ use arrow_array::types::Int64Type;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 
+use crate::markers::{Token, Tokens};
 use crate::schema::Column;
 
 /// Statements that change rows. CREATE and REPLACE do so with `AS SELECT`, and their columns too are the server's.
@@ -23,28 +24,64 @@ const STATELESS: [&str; 31] = [
 /// Tells whether `sql` is of a kind that changes rows, by its leading keyword after comments and common table expressions.
 /// What cannot be told is taken for a query.
 pub(crate) fn changes_rows(sql: &str) -> bool {
-    leading_keyword(&mut Tokens { rest: sql }).is_some_and(|word| is_one_of(word, &CHANGING))
+    leading_keyword(&mut Tokens::new(sql)).is_some_and(|word| is_one_of(word, &CHANGING))
 }
 
 /// Tells whether `sql` may leave something in its session: USE, SET, variables, temporary views. What cannot be told may.
 pub(crate) fn changes_session(sql: &str) -> bool {
-    let mut tokens = Tokens { rest: sql };
+    let mut tokens = Tokens::new(sql);
     match leading_keyword(&mut tokens) {
         // CREATE [OR REPLACE] [GLOBAL] TEMPORARY. A table of that name is taken for one, which costs nothing but a reopening.
-        Some(word) if is_one_of(word, &["CREATE"]) => {
-            (0..4).any(|_| matches!(tokens.next(), Some(Token::Word(word)) if is_one_of(word, &["TEMP", "TEMPORARY"])))
-        }
+        Some(word) if is_one_of(word, &["CREATE"]) => tokens
+            .map_while(|(token, _)| if let Token::Word(word) = token { Some(word) } else { None })
+            .take(4)
+            .any(|word| is_one_of(word, &["TEMP", "TEMPORARY"])),
         Some(word) => !is_one_of(word, &STATELESS),
         None => true,
     }
 }
 
 fn leading_keyword<'a>(tokens: &mut Tokens<'a>) -> Option<&'a str> {
-    match tokens.next()? {
-        Token::Word(word) if word.eq_ignore_ascii_case("WITH") => tokens.word_after_table_expressions(),
+    match tokens.next()?.0 {
+        Token::Word(word) if is_one_of(word, &["WITH"]) => keyword_after_table_expressions(tokens),
         Token::Word(word) => Some(word),
         _ => None,
     }
+}
+
+/// Returns the word behind `name (columns) AS (body), ...`.
+fn keyword_after_table_expressions<'a>(tokens: &mut Tokens<'a>) -> Option<&'a str> {
+    let mut after_as = false;
+    loop {
+        match tokens.next()?.0 {
+            Token::Symbol('(') => {
+                skip_parenthesised(tokens)?;
+                if after_as {
+                    match tokens.next()?.0 {
+                        Token::Symbol(',') => {}
+                        Token::Word(word) => return Some(word),
+                        _ => return None,
+                    }
+                }
+                after_as = false;
+            }
+            Token::Word(word) => after_as = is_one_of(word, &["AS"]),
+            _ => after_as = false,
+        }
+    }
+}
+
+/// Skips to behind the parenthesis that closes the one just read.
+fn skip_parenthesised(tokens: &mut Tokens<'_>) -> Option<()> {
+    let mut depth = 1_u32;
+    while depth > 0 {
+        match tokens.next()?.0 {
+            Token::Symbol('(') => depth += 1,
+            Token::Symbol(')') => depth -= 1,
+            _ => {}
+        }
+    }
+    Some(())
 }
 
 fn is_one_of(word: &str, keywords: &[&str]) -> bool {
@@ -60,98 +97,6 @@ pub(crate) fn affected_rows(columns: &[Column], total: Option<i64>, first: Optio
     let column = batch.columns().first().filter(|column| column.data_type() == &DataType::Int64)?;
     let counts = column.as_primitive::<Int64Type>();
     (!counts.is_null(0)).then(|| counts.value(0))
-}
-
-/// A token at the outer level of a statement.
-enum Token<'a> {
-    Word(&'a str),
-    /// Everything from a parenthesis to the one that closes it.
-    Parenthesised,
-    Comma,
-    /// A quoted text or name, or any other character.
-    Other,
-}
-
-struct Tokens<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Tokens<'a> {
-    /// Returns the word behind `name (columns) AS (body), ...`.
-    fn word_after_table_expressions(&mut self) -> Option<&'a str> {
-        let mut after_as = false;
-        while let Some(token) = self.next() {
-            match token {
-                Token::Parenthesised if after_as => match self.next()? {
-                    Token::Comma => after_as = false,
-                    Token::Word(word) => return Some(word),
-                    Token::Parenthesised | Token::Other => return None,
-                },
-                Token::Word(word) => after_as = word.eq_ignore_ascii_case("AS"),
-                Token::Parenthesised | Token::Comma | Token::Other => after_as = false,
-            }
-        }
-        None
-    }
-
-    fn next(&mut self) -> Option<Token<'a>> {
-        self.skip_space_and_comments();
-        let first = self.rest.chars().next()?;
-        let is_word = |c: char| c.is_alphanumeric() || c == '_';
-        if is_word(first) {
-            let end = self.rest.find(|c| !is_word(c)).unwrap_or(self.rest.len());
-            let (word, rest) = self.rest.split_at_checked(end)?;
-            self.rest = rest;
-            return Some(Token::Word(word));
-        }
-        self.rest = self.rest.get(first.len_utf8()..)?;
-        match first {
-            ',' => Some(Token::Comma),
-            '\'' | '"' | '`' => self.skip_quoted(first).map(|()| Token::Other),
-            '(' => {
-                let mut depth = 1_u32;
-                while depth > 0 {
-                    self.skip_space_and_comments();
-                    let inner = self.rest.chars().next()?;
-                    self.rest = self.rest.get(inner.len_utf8()..)?;
-                    match inner {
-                        '(' => depth += 1,
-                        ')' => depth -= 1,
-                        '\'' | '"' | '`' => self.skip_quoted(inner)?,
-                        _ => {}
-                    }
-                }
-                Some(Token::Parenthesised)
-            }
-            _ => Some(Token::Other),
-        }
-    }
-
-    /// Skips to behind the closing quote. A doubled one ends one text and begins the next, which comes to the same.
-    fn skip_quoted(&mut self, quote: char) -> Option<()> {
-        let mut escaped = false;
-        let end = self.rest.char_indices().find(|(_, c)| {
-            let ends = *c == quote && !escaped;
-            escaped = *c == '\\' && !escaped && quote != '`';
-            ends
-        });
-        self.rest = self.rest.get(end?.0 + 1..)?;
-        Some(())
-    }
-
-    fn skip_space_and_comments(&mut self) {
-        loop {
-            self.rest = self.rest.trim_start();
-            let behind = if self.rest.starts_with("--") {
-                self.rest.split_once('\n').map_or("", |(_, rest)| rest)
-            } else if let Some(comment) = self.rest.strip_prefix("/*") {
-                comment.split_once("*/").map_or("", |(_, rest)| rest)
-            } else {
-                return;
-            };
-            self.rest = behind;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -208,6 +153,11 @@ mod tests {
             ("BEGIN USE s; END", true),
             ("CALL p()", true),
             ("(SELECT 1)", true),
+            ("/* a /* nested */ SELECT */ USE s", true),
+            ("/* a /* nested */ USE */ SELECT 1", false),
+            ("-- SELECT \\\n SELECT\n USE s", true),
+            ("-- SELECT\rUSE s", true),
+            ("/* SELECT 1", true),
             ("", true),
         ] {
             assert_eq!(changes_session(sql), expected, "{sql}");

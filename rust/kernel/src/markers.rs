@@ -163,11 +163,11 @@ impl<'a> Iterator for Tokens<'a> {
     }
 }
 
-/// Returns the length of a `--` comment; a backslash before the end of the line continues it.
+/// Returns the length of a `--` comment; a backslash before a line feed continues it.
 fn line_comment(text: &str) -> usize {
     let mut escaped = false;
     for (at, character) in text.char_indices() {
-        if character == '\n' && !escaped {
+        if character == '\r' || (character == '\n' && !escaped) {
             return at + 1;
         }
         escaped = character == '\\';

@@ -33,8 +33,6 @@ struct SessionInner {
     opened: Mutex<Arc<OpenedSession>>,
     /// Held while a new session is opened in place of a lost one.
     reopening: tokio::sync::Mutex<()>,
-    /// Whether a statement was sent that leaves something in the session which a new one would lack.
-    changed: AtomicBool,
     closed: AtomicBool,
     /// Statements that are to outlive the session's handle, so that the server must not close it.
     kept_statements: AtomicUsize,
@@ -45,6 +43,8 @@ struct SessionInner {
 #[derive(Debug)]
 pub(crate) struct OpenedSession {
     pub(crate) response: CreateSessionResponse,
+    /// Statements sent, and not refused, that leave something in the session which a new one would lack.
+    changes: AtomicUsize,
     /// The server has said that it is gone.
     lost: AtomicBool,
 }
@@ -52,20 +52,33 @@ pub(crate) struct OpenedSession {
 impl OpenedSession {
     fn new(response: CreateSessionResponse) -> Arc<Self> {
         debug!(session_id = response.session_id, "session opened");
-        Arc::new(Self { response, lost: AtomicBool::new(false) })
+        Arc::new(Self { response, changes: AtomicUsize::new(0), lost: AtomicBool::new(false) })
     }
 
-    /// Notes what `error` says of the session. True where it is that the session is gone and the statement was refused for
-    /// it, and so has not run.
+    /// Notes that a statement is about to be sent that leaves something in the session.
+    pub(crate) fn will_change(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Notes that this statement was refused, and has not run.
+    pub(crate) fn has_not_changed(&self) {
+        self.changes.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Notes what the answer to a request in this session says of it. True where it is that the session is gone and the
+    /// statement was refused for it, and so has not run.
+    ///
+    /// A statement that was taken and failed says nothing: its message may quote any text.
     pub(crate) fn refused_as_lost(&self, error: &Error) -> bool {
+        let Some(status @ 400..=599) = error.http_status() else { return false };
         // The wordings seen: "Invalid SessionHandle: SessionHandle [...] is closed", mostly with 400, sometimes with 500.
-        let text = error.message().to_ascii_lowercase();
+        let text = error.to_string().to_ascii_lowercase();
         let named = text.contains(&self.response.session_id.to_ascii_lowercase());
         let lost = text.contains("invalid sessionhandle") || (named && text.contains("session"));
         if lost {
             self.lost.store(true, Ordering::Release);
         }
-        lost && matches!(error.http_status(), Some(400..=499))
+        lost && status < 500
     }
 }
 
@@ -89,7 +102,6 @@ impl Session {
                 client,
                 opened,
                 reopening: tokio::sync::Mutex::default(),
-                changed: AtomicBool::new(false),
                 closed: AtomicBool::new(false),
                 kept_statements: AtomicUsize::new(0),
                 runtime: tokio::runtime::Handle::current(),
@@ -194,7 +206,7 @@ impl Session {
         if !current.lost.load(Ordering::Acquire) {
             return Ok(current);
         }
-        if self.inner.changed.load(Ordering::Acquire) {
+        if current.changes.load(Ordering::Acquire) > 0 {
             let text = "the server has ended the session, and with it what earlier statements had set there (USE, SET, \
                         variables, temporary views); the statement was not run: open a new session and set it again";
             return Err(Error::new(ErrorKind::Closed, text));
@@ -202,20 +214,24 @@ impl Session {
         let opened = OpenedSession::new(self.client()?.open_session().await?);
         info!(session_id = opened.response.session_id, "the server had ended the session; a new one is open");
         *self.opened() = Arc::clone(&opened);
+        self.close_replaced(current);
         if self.inner.closed.load(Ordering::Acquire) {
             self.inner.client.close_session(&opened.response.session_id).await?;
         }
         self.client().map(|_| opened)
     }
 
-    /// Notes what the failure of a statement says of the session it ran in.
-    pub(crate) fn heard(&self, error: &Error) {
-        self.current().refused_as_lost(error);
-    }
-
-    /// Notes that a statement was sent which leaves something in the session.
-    pub(crate) fn changed(&self) {
-        self.inner.changed.store(true, Ordering::Release);
+    /// Closes a session that the server may have ended only for one of its machines, in the background.
+    fn close_replaced(&self, replaced: Arc<OpenedSession>) {
+        if self.inner.keeps_statements() {
+            return;
+        }
+        let client = Arc::clone(&self.inner.client);
+        self.inner.runtime.spawn(async move {
+            if let Err(error) = client.close_session(&replaced.response.session_id).await {
+                debug!(session_id = replaced.response.session_id, cause = %error, "lost session not closed");
+            }
+        });
     }
 
     pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {

@@ -89,7 +89,7 @@ impl Statement {
         let canceller = self.canceller();
         // Dropping the future is what cancels the statement.
         time::timeout(timeout, self.run(Wait::UntilDone)).await.unwrap_or_else(|_| {
-            let text = format!("the statement was cancelled, for it took longer than its limit of {timeout:?}");
+            let text = format!("the statement took longer than its limit of {timeout:?}, and is being cancelled");
             let error =
                 Error::new(ErrorKind::Timeout, text).with_sql_state(Some("HYT00".to_owned())).with_retryable(false);
             Err(match canceller.statement_id() {
@@ -136,7 +136,7 @@ impl Statement {
             let mut abandoned = canceller.cancel_when_dropped();
             let outcome = executed.wait().await;
             abandoned.disarm();
-            outcome.inspect_err(|error| session.heard(error))?;
+            outcome?;
         }
         Ok(executed)
     }
@@ -169,16 +169,35 @@ impl Statement {
 
 /// Sends a statement; once more where it was refused only for its session, which the server had ended.
 async fn send(session: &Session, client: &SeaClient, submission: &Submission, wait: Wait) -> Result<StatementResponse> {
-    let opened = session.usable().await?;
-    let answer = match client.execute(&opened.response, submission, wait).await {
-        Err(error) if opened.refused_as_lost(&error) => {
-            let opened = session.usable().await.map_err(|failure| failure.with_source(error))?;
-            client.execute(&opened.response, submission, wait).await
-        }
-        answer => answer,
-    };
-    if dml::changes_session(&submission.sql) {
-        session.changed();
+    match send_once(session, client, submission, wait).await? {
+        Ok(response) => Ok(response),
+        Err(refusal) => match send_once(session, client, submission, wait).await {
+            Ok(answer) => answer,
+            Err(failure) => Err(failure.with_source(refusal)),
+        },
     }
-    answer
+}
+
+/// Sends a statement. The inner error says that it was refused for its session, and so has not run.
+async fn send_once(
+    session: &Session,
+    client: &SeaClient,
+    submission: &Submission,
+    wait: Wait,
+) -> Result<Result<StatementResponse>> {
+    let opened = session.usable().await?;
+    let changes_session = dml::changes_session(&submission.sql);
+    if changes_session {
+        // Before it is sent: from then on no other statement may go to a session without what this one sets.
+        opened.will_change();
+    }
+    match client.execute(&opened.response, submission, wait).await {
+        Err(refusal) if opened.refused_as_lost(&refusal) => {
+            if changes_session {
+                opened.has_not_changed();
+            }
+            Ok(Err(refusal))
+        }
+        answer => answer.map(Ok),
+    }
 }

@@ -474,6 +474,11 @@ impl VolumeOperation {
                 response.content_length()
             }
         };
+        // Without either, a file ends where the connection does, and nobody could tell a part from the whole.
+        if total.is_none() && !response.headers().contains_key(TRANSFER_ENCODING) {
+            let text = format!("storage host {} does not say how long the file is", self.request.url.host());
+            return Err(Attempt { failure: Failure::Broken, error: Error::new(ErrorKind::Protocol, text) }.into());
+        }
         arrived.length = total;
         self.progress.set(arrived.bytes, total);
         loop {

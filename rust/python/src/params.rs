@@ -199,12 +199,27 @@ fn typed(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed> {
             text: Some(json_text::nested(inner, &parameter.sql_type, which)?),
         });
     }
-    let text = if inner.is_none() { None } else { inferred(inner, which)?.text };
+    let text =
+        if inner.is_none() { None } else { as_named(inferred(inner, which)?, &parameter.sql_type, value, which)? };
     if text.is_some() && seakernel::nested_type(&parameter.sql_type).is_some() {
         let message = format!("parameter {which} is of type `{}` and no list, tuple or dict", parameter.sql_type);
         return Err(error::invalid_argument(value.py(), &message));
     }
     Ok(Typed { sql_type: parameter.sql_type.clone(), text })
+}
+
+/// Returns the text of a value whose type was named, unless that type would take it for something else.
+fn as_named(found: Typed, sql_type: &str, value: &Bound<'_, PyAny>, which: &str) -> PyResult<Option<String>> {
+    let named = sql_type.trim().to_ascii_uppercase();
+    let advice = match found.sql_type.as_str() {
+        "BINARY" if named != "BINARY" => "bytes are BINARY; decode them to pass text",
+        "TIMESTAMP" if matches!(named.as_str(), "DATE" | "TIMESTAMP_NTZ" | "STRING") => {
+            "a datetime with a zone is a TIMESTAMP; pass its date, its local time without the zone, or its text"
+        }
+        _ => return Ok(found.text),
+    };
+    let message = format!("parameter {which} does not go with the type `{sql_type}`: {advice}");
+    Err(error::invalid_argument(value.py(), &message))
 }
 
 /// Tells whether `value` is one of databricks-sql-connector's parameters, such as `StringParameter`.

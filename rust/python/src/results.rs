@@ -365,7 +365,7 @@ impl PyResultStream {
 
     /// Gives the kernel's own stream away, of which nothing was read.
     pub(crate) fn take_live(&self, py: Python<'_>) -> PyResult<ResultStream> {
-        let mut state = self.lock_for_reading(py)?;
+        let mut state = self.lock(py)?;
         match mem::replace(&mut state.source, Source::HandedOver) {
             Source::Live(stream) => stream.into_inner(),
             _ => None,
@@ -387,7 +387,7 @@ impl PyResultStream {
     /// Like `lock`, for calls that read.
     fn lock_for_reading(&self, py: Python<'_>) -> PyResult<Reading<'_>> {
         let mut state = self.lock(py)?;
-        Self::check_source(py, &state)?;
+        self.check_source(py, &state)?;
         if self.observer.is_some() {
             state.watch = Watch::new();
         }
@@ -395,7 +395,13 @@ impl PyResultStream {
         Ok(Reading { result: self, state, was_open })
     }
 
-    fn check_source(py: Python<'_>, state: &State) -> PyResult<()> {
+    fn check_source(&self, py: Python<'_>, state: &State) -> PyResult<()> {
+        if self.volume_operation {
+            // The row holds a link that whoever has it may use.
+            let message =
+                "the statement asks for the transfer of a file: hand the result to `Session.volume_operation`";
+            return Err(error::raise(py, "NotSupportedError", "InvalidArgument", message));
+        }
         if matches!(state.source, Source::HandedOver) {
             let message = "the result was handed over as an Arrow stream, which can be done once; read that stream";
             return Err(error::raise(py, "InterfaceError", "Closed", message));
@@ -866,7 +872,7 @@ impl PyResultStream {
             return Ok(nothing);
         }
         let Ok(mut state) = self.state.try_lock() else { return Ok(nothing) };
-        if max_rows == 0 || matches!(state.source, Source::HandedOver | Source::Closed) {
+        if max_rows == 0 || self.volume_operation || matches!(state.source, Source::HandedOver | Source::Closed) {
             return Ok(nothing);
         }
         self.receive_arrived(&mut state, max_rows);
@@ -940,7 +946,7 @@ impl PyResultStream {
             // Another call is receiving; what it has received is looked at in the next round.
             return self.receive_async(py, 0, 0);
         };
-        Self::check_source(py, &state)?;
+        self.check_source(py, &state)?;
         let answer = |ready: bool| Ok(PyBool::new(py, ready).to_owned().into_any());
         let missing = if as_rows {
             while state.ahead.len() < wanted && self.make_rows(py, &mut state, wanted)? {

@@ -24,7 +24,7 @@ use crate::clock;
 use crate::config::{RetryConfig, SessionConfig};
 use crate::error::{Error, ErrorKind, Result, sql_state_in};
 use crate::results::PresignedUrl;
-use retry::{Failure, RequestClass, next_wait};
+use retry::{Failure, RequestClass, may_be_repeated, next_wait};
 use retry_budget::{RetryBudget, RetryBudgets};
 use transport::Transport;
 pub(crate) use transport::{Response, TransportError};
@@ -294,9 +294,14 @@ impl Attempts<'_> {
         let Attempt { failure, error } = attempt;
         let elapsed = self.started.elapsed();
         let Some(wait) = next_wait(self.class, failure, self.in_a_row, elapsed, clock::jitter(), self.config) else {
-            // What may not be repeated by us may not be advertised as repeatable either.
-            let sent = self.class == RequestClass::Execute && failure == Failure::Broken;
-            let retryable = error.is_retryable() && !sent;
+            // A statement that may have been accepted may not be advertised as repeatable either.
+            let accepted = self.class == RequestClass::Execute && !may_be_repeated(self.class, failure);
+            let retryable = error.is_retryable() && !accepted;
+            let error = if accepted && error.is_retryable() {
+                error.within("the statement may have run, and is not sent again".to_owned())
+            } else {
+                error
+            };
             return Err(error.with_attempts(self.sent, elapsed).with_retryable(retryable));
         };
         // What never reached the host costs it nothing: a network that is away for a while does not use up the budget.

@@ -49,14 +49,26 @@ pub(crate) enum Failure {
     Broken,
 }
 
+/// Tells whether a request may be sent again after `failure`.
+///
+/// A statement may only where it cannot have been accepted: no connection, 429, and 503 with `Retry-After`.
+/// Source: the platform's ADBC driver separates its request classes in the same way.
+pub(crate) fn may_be_repeated(class: RequestClass, failure: Failure) -> bool {
+    match failure {
+        Failure::NotSent | Failure::Status { status: 429, .. } => true,
+        Failure::Status { status: 503, retry_after } => retry_after.is_some() || class != RequestClass::Execute,
+        Failure::Broken => class != RequestClass::Execute,
+        Failure::Status { status, .. } => {
+            class != RequestClass::Execute && (status == 408 || (status >= 500 && status != 501))
+        }
+    }
+}
+
 /// Returns how long to wait before the next attempt, or `None` where the failure is final.
 ///
 /// `attempts` counts those already made, `elapsed` since the first; `jitter` is a random number in 0..1. Without a
 /// `Retry-After` the wait is drawn evenly below `min_wait` doubled per attempt (full jitter). A `Retry-After` is honoured
 /// as long as it fits into `max_elapsed`; a longer one is final, for a client that comes back early is refused again.
-///
-/// A statement is repeated only where it cannot have been accepted: no connection, 429, and 503 with `Retry-After`.
-/// Source: the platform's ADBC driver separates its request classes in the same way.
 pub(crate) fn next_wait(
     class: RequestClass,
     failure: Failure,
@@ -65,15 +77,7 @@ pub(crate) fn next_wait(
     jitter: f64,
     config: &RetryConfig,
 ) -> Option<Duration> {
-    let repeatable = match failure {
-        Failure::NotSent | Failure::Status { status: 429, .. } => true,
-        Failure::Status { status: 503, retry_after } => retry_after.is_some() || class != RequestClass::Execute,
-        Failure::Broken => class != RequestClass::Execute,
-        Failure::Status { status, .. } => {
-            class != RequestClass::Execute && (status == 408 || (status >= 500 && status != 501))
-        }
-    };
-    if !repeatable || attempts >= config.max_attempts {
+    if !may_be_repeated(class, failure) || attempts >= config.max_attempts {
         return None;
     }
     let doubled = config.min_wait.saturating_mul(1 << attempts.saturating_sub(1).min(20)).min(config.max_wait);

@@ -75,6 +75,11 @@ impl Warehouse {
         Self::serve(ServerOptions { batch_rows: 300, ..options }, engine)
     }
 
+    /// A warehouse where one statement fails.
+    pub(crate) fn failing(sql: &str, failure: SqlError) -> Self {
+        Self::serve(ServerOptions::default(), CannedEngine::new().failure(sql, failure))
+    }
+
     fn serve(options: ServerOptions, engine: CannedEngine) -> Self {
         canary::watch();
         let engine = Arc::new(engine);
