@@ -56,6 +56,7 @@ BEATS: dict[str, str] = {
         "a query has no modified rows, whatever its columns are called": ["a_query_with_the_name_of_a_count"],
         "a numeric error code of the server is kept": ["session {'access_token': 'wrong'}"],
         "a cancelled statement has the SQLSTATE of one": ["fetched_too_early"],
+        "a statement that may have run is not called retryable": ["execute answers 503", "execute answers 504"],
         "a submitted statement outlives its Statement": ["submitted_by_a_statement_that_is_gone"],
     }.items()
     for name in names
