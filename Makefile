@@ -38,8 +38,8 @@ check-rust: ## check the Rust side
 	! cargo tree -p seakernel -e normal --prefix none | grep -E '^(pyo3|adbc|datafusion|seakernel-local)'
 
 check-python: $(VENV)/wheel ## check the Python side
-	$(BIN)/ruff format --check python tests benches examples docs
-	$(BIN)/ruff check python tests benches examples docs
+	$(BIN)/ruff format --check python tests benches examples
+	$(BIN)/ruff check python tests benches examples
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest seakernel._seakernel --mypy-config-file pyproject.toml
 
@@ -95,8 +95,8 @@ develop: $(VENV)/tools ## build the extension unoptimised into .venv, for the ed
 
 format: $(VENV)/tools ## format Rust and Python
 	cargo fmt --all
-	$(BIN)/ruff format python tests benches examples docs
-	$(BIN)/ruff check --fix python tests benches examples docs
+	$(BIN)/ruff format python tests benches examples
+	$(BIN)/ruff check --fix python tests benches examples
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) dist target

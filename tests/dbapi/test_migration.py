@@ -98,7 +98,7 @@ def keywords_told_by_the_connector() -> set[str]:
 
 
 def migration_tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("migration_tables", ROOT / "docs" / "migration_tables.py")
+    spec = importlib.util.spec_from_file_location("migration_tables", ROOT / "tests" / "docs" / "migration_tables.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -131,7 +131,7 @@ def test_every_keyword_of_the_connector_is_covered() -> None:
 def test_the_tables_of_the_page_are_up_to_date() -> None:
     tables = migration_tables()
     page = tables.PAGE.read_text()
-    assert page == tables.page_with_tables(page), "run `python docs/migration_tables.py`"
+    assert page == tables.page_with_tables(page), "run `python tests/docs/migration_tables.py`"
     for name in CONNECTOR_OPTIONS:
         assert page.count(f"| `{name}` |") == 1
     for kind, names in tables.INSTEAD.items():

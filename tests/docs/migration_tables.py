@@ -1,4 +1,4 @@
-"""Writes the tables of `migrating-from-databricks-sql-connector.md`: `python docs/migration_tables.py`.
+"""Writes the tables of `migrating-from-databricks-sql-connector.md`: `python tests/docs/migration_tables.py`.
 
 They are made from `seakernel.options.CONNECTOR_OPTIONS`, and from the classes of the connector that is installed.
 """
@@ -14,7 +14,7 @@ from databricks.sql import client
 import seakernel
 from seakernel.options import CONNECTOR_OPTIONS, ConnectorOption
 
-PAGE = Path(__file__).with_name("migrating-from-databricks-sql-connector.md")
+PAGE = Path(__file__).parents[2] / "docs" / "migrating-from-databricks-sql-connector.md"
 
 # What to use for names of the connector that are not here.
 INSTEAD = {
@@ -34,10 +34,10 @@ INSTEAD = {
         "buffer_size_bytes": '`connect(results={"memory_budget_bytes": ...})`',
         "catalogs": "`connection.metadata().catalogs()`, an Arrow table",
         "columns": "`connection.metadata().columns(...)`, an Arrow table",
-        "execute_async": "`Session.statement(...).submit()`",
-        "get_async_execution_result": "`ExecutedStatement.results()`",
-        "get_query_state": "`ExecutedStatement.state()`",
-        "is_query_pending": "`ExecutedStatement.state()`",
+        "execute_async": "`connection.submit(...)`",
+        "get_async_execution_result": "`SubmittedStatement.cursor()`",
+        "get_query_state": "`SubmittedStatement.state()`",
+        "is_query_pending": "`SubmittedStatement.state()`",
         "rownumber": "count the rows yourself",
         "schemas": "`connection.metadata().schemas(...)`, an Arrow table",
         "tables": "`connection.metadata().tables(...)`, an Arrow table",
