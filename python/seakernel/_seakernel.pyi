@@ -1,4 +1,4 @@
-"""The extension module. Everything public of it is re-exported by `seakernel`."""
+"""The extension module. Everything public of it is re-exported by `seakernel`, which says what examples start with."""
 
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
@@ -92,7 +92,8 @@ class Parameter:
     Immutable. Its `repr` does not show the value.
 
     Example:
-        >>> cursor.execute("SELECT typeof(:price) AS type", {"price": seakernel.Parameter("9.90", "DECIMAL(10,2)")}).fetchone()
+        >>> price = seakernel.Parameter("9.90", "DECIMAL(10,2)")
+        >>> cursor.execute("SELECT typeof(:price) AS type", {"price": price}).fetchone()
         Row(type='decimal(10,2)')
         >>> seakernel.Parameter(7, "TINYINT")
         Parameter(..., sql_type='TINYINT')
@@ -191,7 +192,8 @@ class Column:
         """Digits of a DECIMAL; None for every other type.
 
         Example:
-            >>> [column.precision for column in session.execute("SELECT CAST(9.9 AS DECIMAL(10,2)) AS price, 1 AS id").columns]
+            >>> result = session.execute("SELECT CAST(9.9 AS DECIMAL(10,2)) AS price, 1 AS id")
+            >>> [column.precision for column in result.columns]
             [10, None]
         """
 
@@ -200,7 +202,8 @@ class Column:
         """Digits behind the point of a DECIMAL; None for every other type.
 
         Example:
-            >>> [column.scale for column in session.execute("SELECT CAST(9.9 AS DECIMAL(10,2)) AS price, 1 AS id").columns]
+            >>> result = session.execute("SELECT CAST(9.9 AS DECIMAL(10,2)) AS price, 1 AS id")
+            >>> [column.scale for column in result.columns]
             [2, None]
         """
 
@@ -416,7 +419,8 @@ class ResultStream:
         """The columns; empty for statements without a result set.
 
         Example:
-            >>> [(column.name, column.type_text) for column in session.execute("SELECT 1 AS id, DATE '2024-02-29' AS day").columns]
+            >>> result = session.execute("SELECT 1 AS id, DATE '2024-02-29' AS day")
+            >>> [(column.name, column.type_text) for column in result.columns]
             [('id', 'INT'), ('day', 'DATE')]
         """
 
@@ -475,7 +479,7 @@ class ResultStream:
         None where the server does not tell, and for every other statement. The row that tells it stays in the result.
 
         Example:
-            >>> session.execute("CREATE TABLE squares AS SELECT id, id * id AS square FROM range(10)").modified_row_count
+            >>> session.execute("CREATE TABLE squares AS SELECT id * id AS square FROM range(10)").modified_row_count
             10
             >>> session.execute("DELETE FROM squares WHERE square > 20").modified_row_count
             5
@@ -506,7 +510,8 @@ class ResultStream:
         """Names of the columns that hold Arrow's month intervals, also nested: polars and pandas cannot read them.
 
         Example:
-            >>> session.execute("SELECT INTERVAL '2-6' YEAR TO MONTH AS term, INTERVAL '3' DAY AS notice").month_intervals
+            >>> sql = "SELECT INTERVAL '2-6' YEAR TO MONTH AS term, INTERVAL '3' DAY AS notice"
+            >>> session.execute(sql).month_intervals
             ['term']
         """
 
@@ -534,11 +539,12 @@ class ResultStream:
             InterfaceError: the result is closed, handed over, or of the parent process.
 
         Example:
-            >>> result = session.execute("SELECT * FROM VALUES (1, 9.90, DATE '2024-02-29'), (2, NULL, NULL) AS t(id, price, day)")
+            >>> sql = "SELECT * FROM VALUES (1, 9.90, DATE '2024-02-29'), (2, 5.00, NULL) AS orders(id, price, day)"
+            >>> result = session.execute(sql)
             >>> result.rows(1)
             [Row(id=1, price=Decimal('9.90'), day=datetime.date(2024, 2, 29))]
             >>> result.rows()
-            [Row(id=2, price=None, day=None)]
+            [Row(id=2, price=Decimal('5.00'), day=None)]
         """
 
     def take(self, max_rows: int | None = None) -> ArrowTable:
@@ -811,10 +817,11 @@ class Statement:
         A cancel that comes before the server has named the statement is sent as soon as it has.
 
         Example:
-            >>> import threading
-            >>> statement = session.statement("SELECT sum(sqrt(a.id + b.id)) FROM range(10000000) a CROSS JOIN range(10000000) b")
-            >>> threading.Timer(0.1, statement.cancel).start()
-            >>> statement.execute()
+            >>> endless = "SELECT sum(sqrt(a.id + b.id)) FROM range(10000000) a CROSS JOIN range(10000000) b"
+            >>> statement = session.statement(endless)
+            >>> executed = statement.submit()
+            >>> statement.cancel()
+            >>> executed.wait()
             Traceback (most recent call last):
                 ...
             seakernel.exceptions.OperationalError: the statement was cancelled
@@ -843,10 +850,11 @@ class Statement:
         """Same as `cancel`, as a future of the running event loop. Cancelling the future does not stop it.
 
         Example:
-            >>> statement = session.statement("SELECT sum(sqrt(a.id + b.id)) FROM range(10000000) a CROSS JOIN range(10000000) b")
-            >>> running = statement.execute_async()
+            >>> endless = "SELECT sum(sqrt(a.id + b.id)) FROM range(10000000) a CROSS JOIN range(10000000) b"
+            >>> statement = session.statement(endless)
+            >>> executed = await statement.submit_async()
             >>> await statement.cancel_async()
-            >>> await running
+            >>> await executed.wait_async()
             Traceback (most recent call last):
                 ...
             seakernel.exceptions.OperationalError: the statement was cancelled
@@ -957,11 +965,7 @@ class VolumeOperation:
         Example:
             >>> _ = session.execute("CREATE VOLUME main.default.files")
             >>> operation = session.volume_operation("PUT 'prices.csv' INTO '/Volumes/main/default/files/prices.csv'")
-            >>> operation.cancel()
-            >>> operation.put(b"1,9.90")
-            Traceback (most recent call last):
-                ...
-            seakernel.exceptions.OperationalError: the transfer of statement ... was cancelled
+            >>> operation.cancel()  # from any thread, while `put` waits
         """
 
 @final
@@ -1397,7 +1401,8 @@ class Metadata:
 
         Example:
             >>> import polars
-            >>> tables = connection.metadata().tables(catalog_pattern="samples", schema_pattern="tpch", table_pattern="part%")
+            >>> metadata = connection.metadata()
+            >>> tables = metadata.tables(catalog_pattern="samples", schema_pattern="tpch", table_pattern="part%")
             >>> polars.DataFrame(tables)["TABLE_NAME"].to_list()
             ['part', 'partsupp']
         """
@@ -1420,7 +1425,8 @@ class Metadata:
 
         Example:
             >>> import polars
-            >>> columns = connection.metadata().columns(catalog="samples", schema_pattern="nycflights13", table_pattern="airlines")
+            >>> metadata = connection.metadata()
+            >>> columns = metadata.columns(catalog="samples", schema_pattern="nycflights13", table_pattern="airlines")
             >>> polars.DataFrame(columns).select("COLUMN_NAME", "TYPE_NAME").rows()
             [('carrier', 'STRING'), ('name', 'STRING')]
         """
@@ -1437,7 +1443,7 @@ class Metadata:
 
         Example:
             >>> import polars
-            >>> _ = cursor.execute("CREATE TABLE customers (id INT NOT NULL, name STRING, CONSTRAINT customers_pk PRIMARY KEY (id))")
+            >>> _ = cursor.execute("CREATE TABLE customers (id INT NOT NULL, CONSTRAINT customers_pk PRIMARY KEY (id))")
             >>> keys = connection.metadata().primary_keys(catalog="main", schema="default", table="customers")
             >>> polars.DataFrame(keys).select("COLUMN_NAME", "KEY_SEQ", "PK_NAME").rows()
             [('id', 1, 'customers_pk')]
@@ -1465,11 +1471,12 @@ class Metadata:
 
         Example:
             >>> import polars
-            >>> _ = cursor.execute("CREATE TABLE customers (id INT NOT NULL, CONSTRAINT customers_pk PRIMARY KEY (id))")
-            >>> _ = cursor.execute("CREATE TABLE orders (customer INT, CONSTRAINT buyer FOREIGN KEY (customer) REFERENCES customers)")
+            >>> _ = cursor.execute("CREATE TABLE customers (id INT NOT NULL PRIMARY KEY)")
+            >>> _ = cursor.execute("CREATE TABLE orders (buyer INT REFERENCES customers)")
             >>> order = {"foreign_catalog": "main", "foreign_schema": "default", "foreign_table": "orders"}
-            >>> polars.DataFrame(connection.metadata().foreign_keys(**order)).select("FKCOLUMN_NAME", "PKTABLE_NAME").rows()
-            [('customer', 'customers')]
+            >>> keys = connection.metadata().foreign_keys(**order)
+            >>> polars.DataFrame(keys).select("FKCOLUMN_NAME", "PKTABLE_NAME").rows()
+            [('buyer', 'customers')]
         """
 
     def functions(

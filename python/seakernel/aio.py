@@ -7,6 +7,9 @@ Cancelling a task, also by `asyncio.timeout` and the like, takes effect at once 
 cancels the statement on the server, in the background, as soon as the server has named it. A cancelled fetch leaves its
 rows to the next one. A cancelled `close` or `cancel` goes on in the background.
 
+The examples of this module await at top level, as notebooks and `python -m asyncio` can, and start with `aio` imported,
+`connection = await aio.connect("local")` and `cursor = connection.cursor()`.
+
 Example:
     >>> import asyncio
     >>> from seakernel import aio
@@ -237,10 +240,10 @@ class Connection:
         """Returns a statement that was sent before, by whomever, to follow it, read its result or end it.
 
         A server keeps a result for about an hour, and may give up a waiting statement that nobody asks about for a
-        quarter of an hour.
+        quarter of an hour. A cursor's statement is closed on the server once its result has arrived there.
 
         Args:
-            statement_id: The server's id, such as `SubmittedStatement.statement_id` or `Cursor.statement_id`.
+            statement_id: The server's id, such as `SubmittedStatement.statement_id`, or that of another program.
 
         Raises:
             ProgrammingError: the server does not know the statement, or knows it no more (kind `NotFound`).
@@ -260,7 +263,7 @@ class Connection:
 
         Example:
             >>> cursor = await cursor.execute("CREATE TABLE numbers AS SELECT id FROM range(3)")
-            >>> await connection.commit()  # the table was there before
+            >>> await connection.commit()  # not needed
         """
         self._connection.commit()
 
@@ -626,21 +629,19 @@ class Cursor:
             self._executing = None
 
     async def cancel(self) -> None:
-        """Ends what another task is waiting for on this cursor; does nothing where nothing is under way.
+        """Ends what another task is waiting for on this cursor, or a result that was not read to its end.
 
         A waiting `execute` raises `OperationalError` with kind `Cancelled` as soon as the server has ended the
         statement; a cancel that comes before the server has named the statement is sent as soon as it has. A waiting
-        fetch raises the same at once, and the result is gone.
+        fetch raises the same at once, as does the next one, for the result is gone.
 
         Example:
-            >>> endless = "SELECT sum(sqrt(a.id + b.id)) FROM range(10000000) a CROSS JOIN range(10000000) b"
-            >>> running = asyncio.create_task(cursor.execute(endless))
-            >>> await asyncio.sleep(0.1)
-            >>> await cursor.cancel()
-            >>> await running
+            >>> cursor = await cursor.execute("SELECT id FROM range(1000)")
+            >>> await cursor.cancel()  # from any task
+            >>> await cursor.fetchall()
             Traceback (most recent call last):
                 ...
-            seakernel.exceptions.OperationalError: the statement was cancelled
+            seakernel.exceptions.OperationalError: fetching the result of statement ... was cancelled
         """
         result = self._cursor._result  # noqa: SLF001
         if self._executing is not None:
@@ -679,9 +680,9 @@ class Cursor:
         A value that Python cannot hold, such as a date after the year 9999, raises `DataError` and no row is lost.
 
         Example:
-            >>> cursor = await cursor.execute("SELECT carrier, name FROM samples.nycflights13.airlines ORDER BY carrier LIMIT 2")
+            >>> cursor = await cursor.execute("SELECT name FROM samples.nycflights13.airlines ORDER BY carrier LIMIT 2")
             >>> await cursor.fetchall()
-            [Row(carrier='9E', name='Endeavor Air Inc.'), Row(carrier='AA', name='American Airlines Inc.')]
+            [Row(name='Endeavor Air Inc.'), Row(name='American Airlines Inc.')]
         """
         await self._prepared(None, as_rows=True)
         return self._cursor.fetchall()

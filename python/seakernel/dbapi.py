@@ -268,10 +268,10 @@ class Connection:
         """Returns a statement that was sent before, by whomever, to follow it, read its result or end it.
 
         A server keeps a result for about an hour, and may give up a waiting statement that nobody asks about for a
-        quarter of an hour.
+        quarter of an hour. A cursor's statement is closed on the server once its result has arrived there.
 
         Args:
-            statement_id: The server's id, such as `SubmittedStatement.statement_id` or `Cursor.statement_id`.
+            statement_id: The server's id, such as `SubmittedStatement.statement_id`, or that of another program.
 
         Raises:
             ProgrammingError: the server does not know the statement, or knows it no more (kind `NotFound`).
@@ -375,7 +375,7 @@ class Connection:
 
         Example:
             >>> _ = cursor.execute("CREATE TABLE numbers AS SELECT id FROM range(3)")
-            >>> connection.commit()  # the table was there before
+            >>> connection.commit()  # not needed
         """
         self._open_session()
 
@@ -823,19 +823,19 @@ class Cursor(ArrowReads):
         return self
 
     def cancel(self) -> None:
-        """Ends what another thread is waiting for on this cursor; does nothing where nothing is under way.
+        """Ends what another thread is waiting for on this cursor, or a result that was not read to its end.
 
         A waiting `execute` raises `OperationalError` with kind `Cancelled` as soon as the server has ended the
         statement; a cancel that comes before the server has named the statement is sent as soon as it has. A waiting
-        fetch raises the same at once, and the result is gone; so does a waiting transfer of a file.
+        fetch raises the same at once, and so does the next one, for the result is gone; or a waiting transfer of a file.
 
         Example:
-            >>> import threading
-            >>> threading.Timer(0.2, cursor.cancel).start()
-            >>> cursor.execute("SELECT sum(sqrt(a.id + b.id)) FROM range(10000000) a CROSS JOIN range(10000000) b")
+            >>> _ = cursor.execute("SELECT id FROM range(1000)")
+            >>> cursor.cancel()  # from any thread
+            >>> cursor.fetchall()
             Traceback (most recent call last):
                 ...
-            seakernel.exceptions.OperationalError: the statement was cancelled
+            seakernel.exceptions.OperationalError: fetching the result of statement ... was cancelled
         """
         statement, transferring, result = self._statement, self._transfer, self._result
         if statement is not None:
@@ -875,8 +875,8 @@ class Cursor(ArrowReads):
         A value that Python cannot hold, such as a date after the year 9999, raises `DataError` and no row is lost.
 
         Example:
-            >>> cursor.execute("SELECT carrier, name FROM samples.nycflights13.airlines ORDER BY carrier LIMIT 2").fetchall()
-            [Row(carrier='9E', name='Endeavor Air Inc.'), Row(carrier='AA', name='American Airlines Inc.')]
+            >>> cursor.execute("SELECT name FROM samples.nycflights13.airlines ORDER BY carrier LIMIT 2").fetchall()
+            [Row(name='Endeavor Air Inc.'), Row(name='American Airlines Inc.')]
         """
         return self._open_result().rows()
 

@@ -140,7 +140,7 @@ class DataError(DatabaseError):
         >>> cursor.execute("SELECT CAST('tea' AS INT)")
         Traceback (most recent call last):
             ...
-        seakernel.exceptions.DataError: [CAST_INVALID_INPUT] The value 'tea' of the type "STRING" cannot be cast to "INT" ...
+        seakernel.exceptions.DataError: [CAST_INVALID_INPUT] The value 'tea' of the type "STRING" cannot be cast to ...
     """
 
 
@@ -152,7 +152,7 @@ class OperationalError(DatabaseError):
         >>> cursor.execute(endless, timeout=0.1)
         Traceback (most recent call last):
             ...
-        seakernel.exceptions.OperationalError: the statement was cancelled, for it took longer than its limit of 100ms ...
+        seakernel.exceptions.OperationalError: the statement was cancelled, for it took longer than its limit of 100ms
     """
 
 
@@ -198,11 +198,13 @@ class DataLossError(DatabaseError):
     """Rows are missing, surplus, out of order or unreadable. Trust nothing of that result.
 
     Example:
-        >>> warehouse.faults([{"on": "download", "do": {"missing_rows": {"rows": 10}}}])
-        >>> cursor.execute("SELECT id, uuid() AS key FROM range(1000000)").fetchall()
+        >>> from seakernel.local import LocalWarehouse
+        >>> loss = {"on": "download", "times": "always", "do": {"missing_rows": {"rows": 1}}}
+        >>> with LocalWarehouse(inline_bytes=0, faults=[loss]) as warehouse, warehouse.connect() as connection:
+        ...     connection.cursor().execute("SELECT id FROM range(1000)").fetchall()
         Traceback (most recent call last):
             ...
-        seakernel.exceptions.DataLossError: ...
+        seakernel.exceptions.DataLossError: ...holds 999 rows and its link declares 1000...
     """
 
 

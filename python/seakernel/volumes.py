@@ -48,7 +48,7 @@ class VolumeFile(NamedTuple):
     path: str
     """The whole path, `/Volumes/...`; that of a directory ends with `/`."""
     name: str
-    """The last part of the path."""
+    """The last part of the path; that of a directory ends with `/`, too."""
     size: int
     """Bytes; 0 for a directory."""
     modified: dt.datetime | None
@@ -177,8 +177,10 @@ class Volume:
             >>> _ = connection.volume.put(b"1,9.90", "/Volumes/main/default/files/prices.csv")
             >>> connection.volume.get("/Volumes/main/default/files/prices.csv")
             b'1,9.90'
-            >>> connection.volume.get("/Volumes/main/default/files/prices.csv", "prices.csv"), Path("prices.csv").read_text()
-            (6, '1,9.90')
+            >>> connection.volume.get("/Volumes/main/default/files/prices.csv", "prices.csv")
+            6
+            >>> Path("prices.csv").read_text()
+            '1,9.90'
         """
         check_path(path)
         statement = f"GET {_literal(path)} TO '{_INPUT_STREAM}'"

@@ -9,6 +9,7 @@ import doctest
 import importlib
 import inspect
 import os
+import sys
 import textwrap
 import types
 from pathlib import Path
@@ -22,6 +23,8 @@ from seakernel.local import LocalWarehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from seakernel import Cursor
 
 PACKAGE = Path(seakernel.__file__).parent
 # The stand-in for databricks-sql-kernel is described by the original.
@@ -94,30 +97,41 @@ def test_every_public_name_is_documented() -> None:
     assert [documented.name for documented in NAMES if not documented.text] == []
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
     event_loop = asyncio.new_event_loop()
     yield event_loop
     event_loop.close()
 
 
+@pytest.fixture(scope="module")
+def own() -> Iterator[tuple[LocalWarehouse, Cursor]]:
+    with LocalWarehouse() as own, own.connect() as connection, connection.cursor() as cursor:
+        yield own, cursor
+
+
 @pytest.fixture
-def given(event_loop: asyncio.AbstractEventLoop, request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
-    """What the docstring of `seakernel` says examples start with, and a warehouse that no other example has changed."""
-    in_aio = request.node.callspec.id.startswith("seakernel.aio")
-    with LocalWarehouse() as warehouse:
-        names: dict[str, Any] = {"asyncio": asyncio, "seakernel": seakernel, "warehouse": warehouse}
-        names["__builtins__"] = builtins  # as `exec` does; imports of the extension ask for it
-        place = (warehouse.server_hostname, warehouse.http_path, warehouse.access_token)
-        names["session"] = session = seakernel.Session(*place)
-        if in_aio:
-            connection = event_loop.run_until_complete(aio.connect(*place).__aenter__())
-            yield names | {"aio": aio, "connection": connection, "cursor": connection.cursor()}
-            event_loop.run_until_complete(connection.close())
-        else:
-            with warehouse.connect() as connection, connection.cursor() as cursor:
-                yield names | {"connection": connection, "cursor": cursor}
-        session.close()
+def given(
+    own: tuple[LocalWarehouse, Cursor], event_loop: asyncio.AbstractEventLoop, documented: Documented
+) -> Iterator[dict[str, Any]]:
+    """What the docstring of `seakernel` says that examples start with, as if no other example had run."""
+    warehouse, cleaner = own
+    place = (warehouse.server_hostname, warehouse.http_path, warehouse.access_token)
+    names: dict[str, Any] = {"asyncio": asyncio, "seakernel": seakernel, "warehouse": warehouse}
+    names["__builtins__"] = builtins  # as `exec` does; imports of the extension ask for it
+    if "session" in documented.text:
+        names["session"] = seakernel.Session(*place)
+    if documented.name.startswith("seakernel.aio"):
+        connection = event_loop.run_until_complete(aio.connect(*place).__aenter__())
+        yield names | {"aio": aio, "connection": connection, "cursor": connection.cursor()}
+        event_loop.run_until_complete(connection.close())
+    else:
+        with warehouse.connect() as connection, connection.cursor() as cursor:
+            yield names | {"connection": connection, "cursor": cursor}
+    warehouse.faults()
+    warehouse.switches()
+    cleaner.execute("DROP SCHEMA main.default CASCADE")
+    cleaner.execute("CREATE SCHEMA main.default")
 
 
 @pytest.mark.parametrize("documented", EXAMPLES, ids=lambda documented: documented.name)
@@ -141,9 +155,10 @@ def test_an_example_runs(
         if in_event_loop:
             event_loop.run_until_complete(run_in_event_loop(code, names))
         else:
-            exec(code, names)  # noqa: S102
+            exec(code, names)
 
     monkeypatch.setattr(doctest, "exec", run, raising=False)
+    monkeypatch.delitem(sys.modules, "databricks_sql_kernel", raising=False)
     monkeypatch.chdir(tmp_path)
     for name in os.environ:
         if name.startswith("DATABRICKS_"):

@@ -188,8 +188,8 @@ class LocalWarehouse:
 
         Example:
             >>> _ = cursor.execute("SELECT 1 AS one")
-            >>> requests = [request for request in warehouse.requests() if request["statement_id"] == cursor.statement_id]
-            >>> requests[0]["method"], requests[0]["path"], requests[0]["status"]
+            >>> asked = [entry for entry in warehouse.requests() if entry["statement_id"] == cursor.statement_id]
+            >>> asked[0]["method"], asked[0]["path"], asked[0]["status"]
             ('POST', '/api/2.0/sql/statements', 200)
         """
         requests: list[dict[str, Any]] = json.loads(self._server.requests_json())
