@@ -268,7 +268,7 @@ class Connection:
         """Returns a statement that was sent before, by whomever, to follow it, read its result or end it.
 
         A server keeps a result for about an hour, and may give up a waiting statement that nobody asks about for a
-        quarter of an hour. A cursor's statement is closed on the server once its result has arrived there.
+        quarter of an hour. A cursor's statement is closed on the server, and unknown there, once its result has arrived.
 
         Args:
             statement_id: The server's id, such as `SubmittedStatement.statement_id`, or that of another program.
@@ -823,11 +823,11 @@ class Cursor(ArrowReads):
         return self
 
     def cancel(self) -> None:
-        """Ends what another thread is waiting for on this cursor, or a result that was not read to its end.
+        """Ends what another thread is waiting for on this cursor, and the current result; without either, nothing.
 
         A waiting `execute` raises `OperationalError` with kind `Cancelled` as soon as the server has ended the
         statement; a cancel that comes before the server has named the statement is sent as soon as it has. A waiting
-        fetch raises the same at once, and so does the next one, for the result is gone; or a waiting transfer of a file.
+        fetch raises the same at once, as does every later one, also after the last row; so does a waiting transfer of a file.
 
         Example:
             >>> _ = cursor.execute("SELECT id FROM range(1000)")
