@@ -827,7 +827,7 @@ class Cursor(ArrowReads):
 
         A waiting `execute` raises `OperationalError` with kind `Cancelled` as soon as the server has ended the
         statement; a cancel that comes before the server has named the statement is sent as soon as it has. A waiting
-        fetch raises the same at once, as does every later one, also after the last row; so does a waiting transfer of a file.
+        fetch raises the same at once, as does every later one, also after the last row. So does a transfer of a file.
 
         Example:
             >>> _ = cursor.execute("SELECT id FROM range(1000)")
