@@ -240,7 +240,7 @@ class Connection:
         """Returns a statement that was sent before, by whomever, to follow it, read its result or end it.
 
         A server keeps a result for about an hour, and may give up a waiting statement that nobody asks about for a
-        quarter of an hour. A cursor's statement is closed on the server, and unknown there, once its result has arrived.
+        quarter of an hour. A cursor's statement is closed on the server as soon as its result has arrived.
 
         Args:
             statement_id: The server's id, such as `SubmittedStatement.statement_id`, or that of another program.
