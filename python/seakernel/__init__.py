@@ -1,5 +1,18 @@
 """Databricks SQL through a Rust kernel: PEP 249 and Arrow, every row accounted for.
 
+The examples of the reference start with what these lines give, and some with `await`, as in notebooks and in
+`python -m asyncio`:
+
+    import asyncio
+
+    import seakernel
+    from seakernel.local import LocalWarehouse
+
+    warehouse = LocalWarehouse()
+    connection = warehouse.connect()
+    cursor = connection.cursor()
+    session = seakernel.Session(warehouse.server_hostname, warehouse.http_path, warehouse.access_token)
+
 Example:
     >>> import seakernel
     >>> with seakernel.connect("local") as connection, connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The extension module. Everything public of it is re-exported by `seakernel`."""
+"""The extension module. Everything public of it is re-exported by `seakernel`, which says what examples start with."""
 
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
@@ -90,6 +90,13 @@ class Parameter:
     """A statement parameter with its SQL type named, where inference would choose another.
 
     Immutable. Its `repr` does not show the value.
+
+    Example:
+        >>> price = seakernel.Parameter("9.90", "DECIMAL(10,2)")
+        >>> cursor.execute("SELECT typeof(:price) AS type", {"price": price}).fetchone()
+        Row(type='decimal(10,2)')
+        >>> seakernel.Parameter(7, "TINYINT")
+        Parameter(..., sql_type='TINYINT')
     """
 
     def __new__(cls, value: object, sql_type: str) -> Self:
@@ -118,95 +125,230 @@ class Parameter:
 
         Raises:
             ProgrammingError: no parameter has that type, or the text is no value of it. The text is not repeated.
+
+        Example:
+            >>> parameter = seakernel.Parameter.from_text("2024-02-29T12:00:00+01:00", "TIMESTAMP")
+            >>> cursor.execute("SELECT date_format(?, 'HH:mm') AS utc", [parameter]).fetchone()
+            Row(utc='11:00')
         """
 
     @property
     def value(self) -> Any:
-        """The value as given."""
+        """The value as given.
+
+        Example:
+            >>> seakernel.Parameter("2024-02-29", "DATE").value
+            '2024-02-29'
+        """
 
     @property
     def sql_type(self) -> str:
-        """The SQL type as given."""
+        """The SQL type as given.
+
+        Example:
+            >>> seakernel.Parameter([1, 2], "ARRAY<INT>").sql_type
+            'ARRAY<INT>'
+        """
 
 @final
 class Column:
-    """One column of a result, as the server describes it. Immutable."""
+    """One column of a result, as the server describes it. Immutable.
+
+    Example:
+        >>> result = session.execute("SELECT 1 AS id, 'Ada' AS name")
+        >>> [(column.name, column.type_text) for column in result.columns]
+        [('id', 'INT'), ('name', 'STRING')]
+    """
 
     @property
     def name(self) -> str:
-        """Name, or text of the expression. Names may repeat."""
+        """Name, or text of the expression. Names may repeat.
+
+        Example:
+            >>> [column.name for column in session.execute("SELECT 1 AS id, 1 + 1").columns]
+            ['id', '(1 + 1)']
+        """
 
     @property
     def type_text(self) -> str:
-        """Full SQL type, such as `DECIMAL(10,2)` or `ARRAY<INT>`."""
+        """Full SQL type, such as `DECIMAL(10,2)` or `ARRAY<INT>`.
+
+        Example:
+            >>> session.execute("SELECT array(1, 2) AS numbers").columns[0].type_text
+            'ARRAY<INT>'
+        """
 
     @property
     def type_name(self) -> str:
-        """Base type in the server's words, such as `DECIMAL`, `LONG` (for BIGINT) or `STRING`."""
+        """Base type in the server's words, such as `DECIMAL`, `LONG` (for BIGINT) or `STRING`.
+
+        Example:
+            >>> session.execute("SELECT array(1, 2) AS numbers").columns[0].type_name
+            'ARRAY'
+        """
 
     @property
     def precision(self) -> int | None:
-        """Digits of a DECIMAL; None for every other type."""
+        """Digits of a DECIMAL; None for every other type.
+
+        Example:
+            >>> result = session.execute("SELECT CAST(9.9 AS DECIMAL(10,2)) AS price, 1 AS id")
+            >>> [column.precision for column in result.columns]
+            [10, None]
+        """
 
     @property
     def scale(self) -> int | None:
-        """Digits behind the point of a DECIMAL; None for every other type."""
+        """Digits behind the point of a DECIMAL; None for every other type.
+
+        Example:
+            >>> result = session.execute("SELECT CAST(9.9 AS DECIMAL(10,2)) AS price, 1 AS id")
+            >>> [column.scale for column in result.columns]
+            [2, None]
+        """
 
 @final
 class Statistics:
-    """What fetching a result has cost so far: a snapshot, immutable."""
+    """What fetching a result has cost so far: a snapshot, immutable.
+
+    Example:
+        >>> cursor.execute("SELECT id FROM range(1000)").fetchall()[-1]
+        Row(id=999)
+        >>> statistics = cursor.statistics
+        >>> statistics.rows, statistics.chunks, statistics.retries
+        (1000, 1, 0)
+    """
 
     @property
     def chunks(self) -> int:
-        """Result chunks received."""
+        """Result chunks received.
+
+        Example:
+            >>> result = session.execute("SELECT id FROM range(1000)")
+            >>> len(result.rows()), result.statistics.chunks
+            (1000, 1)
+        """
 
     @property
     def rows(self) -> int:
-        """Rows received; those not yet fetched by the caller included."""
+        """Rows received; those not yet fetched by the caller included.
+
+        Example:
+            >>> result = session.execute("SELECT id FROM range(1000)")
+            >>> len(result.rows(10)), result.statistics.rows
+            (10, 1000)
+        """
 
     @property
     def wire_bytes(self) -> int:
-        """Bytes of result bodies that arrived whole or came with an answer, refused ones included."""
+        """Bytes of result bodies that arrived whole or came with an answer, refused ones included.
+
+        Example:
+            >>> result = session.execute("SELECT repeat('abc', 1000) AS text FROM range(1000)")
+            >>> result.take().num_rows, result.statistics.wire_bytes < result.statistics.decoded_bytes / 10
+            (1000, True)
+        """
 
     @property
     def decoded_bytes(self) -> int:
-        """Bytes after decompression, of the bodies that were accepted."""
+        """Bytes after decompression, of the bodies that were accepted.
+
+        Example:
+            >>> result = session.execute("SELECT repeat('abc', 1000) AS text FROM range(1000)")
+            >>> result.take().num_rows, result.statistics.decoded_bytes > 3_000_000
+            (1000, True)
+        """
 
     @property
     def link_requests(self) -> int:
-        """Requests for further links, after the first answer."""
+        """Requests for further links, after the first answer.
+
+        Example:
+            >>> result = session.execute("SELECT 1 AS one")
+            >>> result.rows(), result.statistics.link_requests  # the rows came with the answer
+            ([Row(one=1)], 0)
+        """
 
     @property
     def renewals(self) -> int:
-        """Those of them that asked for links again because the old ones had expired."""
+        """Those of them that asked for links again because the old ones had expired.
+
+        Example:
+            >>> result = session.execute("SELECT id, uuid() AS key FROM range(1000000)")
+            >>> result.take().num_rows, result.statistics.renewals
+            (1000000, 0)
+        """
 
     @property
     def download_requests(self) -> int:
-        """Requests to storage hosts."""
+        """Requests to storage hosts.
+
+        Example:
+            >>> result = session.execute("SELECT id, uuid() AS key FROM range(1000000)")
+            >>> result.take().num_rows, result.statistics.download_requests >= result.statistics.chunks
+            (1000000, True)
+        """
 
     @property
     def range_requests(self) -> int:
-        """Those of them for a range of a file."""
+        """Those of them for a range of a file.
+
+        Example:
+            >>> result = session.execute("SELECT id, uuid() AS key FROM range(1000000)")
+            >>> result.take().num_rows, result.statistics.range_requests <= result.statistics.download_requests
+            (1000000, True)
+        """
 
     @property
     def hedged_requests(self) -> int:
-        """Downloads requested a second time because the first was slow, while the reader waited for them."""
+        """Downloads requested a second time because the first was slow, while the reader waited for them.
+
+        Example:
+            >>> result = session.execute("SELECT id, uuid() AS key FROM range(1000000)")
+            >>> result.take().num_rows, result.statistics.hedged_requests <= result.statistics.download_requests
+            (1000000, True)
+        """
 
     @property
     def retries(self) -> int:
-        """Downloads repeated after a failure."""
+        """Downloads repeated after a failure.
+
+        Example:
+            >>> warehouse.faults([{"on": "download", "chunk_index": 0, "times": 1, "do": {"status": {"code": 503}}}])
+            >>> result = session.execute("SELECT id, uuid() AS key FROM range(1000000)")
+            >>> result.take().num_rows, result.statistics.retries
+            (1000000, 1)
+        """
 
     @property
     def trimmed_rows(self) -> int:
-        """Surplus rows cut from chunks that held more than was announced."""
+        """Surplus rows cut from chunks that held more than was announced.
+
+        Example:
+            >>> result = session.execute("SELECT id, uuid() AS key FROM range(1000000)")
+            >>> result.take().num_rows, result.statistics.trimmed_rows
+            (1000000, 0)
+        """
 
     @property
     def reader_wait_s(self) -> float:
-        """Seconds in which the reader waited for chunks: the network or the decoder was slower."""
+        """Seconds in which the reader waited for chunks: the network or the decoder was slower.
+
+        Example:
+            >>> result = session.execute("SELECT id, uuid() AS key FROM range(1000000)")
+            >>> result.take().num_rows, 0 < result.statistics.reader_wait_s < 60
+            (1000000, True)
+        """
 
     @property
     def memory_wait_s(self) -> float:
-        """Seconds in which the next chunk waited for room in the byte budget: the reader was slower, or it is small."""
+        """Seconds in which the next chunk waited for room in the byte budget: the reader was slower, or it is small.
+
+        Example:
+            >>> result = session.execute("SELECT id FROM range(1000)")
+            >>> result.take().num_rows, result.statistics.memory_wait_s  # the budget was never full
+            (1000, 0.0)
+        """
 
 @final
 class ArrowTable:
@@ -214,15 +356,32 @@ class ArrowTable:
 
     Exports itself any number of times and from any thread, each time the same buffers without a copy:
     `pyarrow.table(table)`, `polars.DataFrame(table)`. The memory lives as long as this object or anything read from it.
+
+    Example:
+        >>> import polars
+        >>> table = session.execute("SELECT id, id * id AS square FROM range(3)").take()
+        >>> polars.DataFrame(table).to_dicts()
+        [{'id': 0, 'square': 0}, {'id': 1, 'square': 1}, {'id': 2, 'square': 4}]
     """
 
     @property
     def num_rows(self) -> int:
-        """Number of rows, same as `len`."""
+        """Number of rows, same as `len`.
+
+        Example:
+            >>> table = connection.metadata().table_types()
+            >>> table.num_rows, len(table)
+            (4, 4)
+        """
 
     @property
     def num_columns(self) -> int:
-        """Number of columns."""
+        """Number of columns.
+
+        Example:
+            >>> connection.metadata().catalogs().num_columns
+            1
+        """
 
     def __len__(self) -> int: ...
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
@@ -248,50 +407,113 @@ class ResultStream:
 
     Dropping the object aborts what is under way and closes the statement on the server in the background. In a forked
     child every call of a parent's result raises `InterfaceError`, save `close`, which does nothing.
+
+    Example:
+        >>> result = session.execute("SELECT id FROM range(5)")
+        >>> next(result), result.rows(2), len(result.take())
+        (Row(id=0), [Row(id=1), Row(id=2)], 2)
     """
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns; empty for statements without a result set."""
+        """The columns; empty for statements without a result set.
+
+        Example:
+            >>> result = session.execute("SELECT 1 AS id, DATE '2024-02-29' AS day")
+            >>> [(column.name, column.type_text) for column in result.columns]
+            [('id', 'INT'), ('day', 'DATE')]
+        """
 
     @property
     def statement_id(self) -> str:
-        """The server's id of the statement."""
+        """The server's id of the statement.
+
+        Example:
+            >>> statement = session.statement("SELECT 1 AS one")
+            >>> statement.execute().statement_id == statement.statement_id
+            True
+        """
 
     @property
     def total_row_count(self) -> int | None:
-        """Rows of the whole result as announced by the server, None where it did not say."""
+        """Rows of the whole result as announced by the server, None where it did not say.
+
+        Example:
+            >>> session.execute("SELECT id FROM range(1000)").total_row_count
+            1000
+        """
 
     @property
     def fetched_row_count(self) -> int:
-        """Rows handed over so far, in any form; those of a stream taken over by another library are not counted."""
+        """Rows handed over so far, in any form; those of a stream taken over by another library are not counted.
+
+        Example:
+            >>> result = session.execute("SELECT id FROM range(1000)")
+            >>> len(result.rows(10)), result.fetched_row_count
+            (10, 10)
+        """
 
     @property
     def is_volume_operation(self) -> bool:
-        """Whether the statement asks for the transfer of a file: the result is for `Session.volume_operation`."""
+        """Whether the statement asks for the transfer of a file: the result is for `Session.volume_operation`.
+
+        Example:
+            >>> session.execute("SELECT 1 AS one").is_volume_operation
+            False
+        """
 
     @property
     def truncated(self) -> bool:
-        """Whether a row or byte limit cut the result."""
+        """Whether a row or byte limit cut the result.
+
+        Example:
+            >>> result = session.execute("SELECT id FROM range(1000)", row_limit=10)
+            >>> len(result.rows()), result.truncated
+            (10, True)
+        """
 
     @property
     def modified_row_count(self) -> int | None:
         """Rows that an INSERT, UPDATE, DELETE, MERGE, COPY or CREATE TABLE AS has changed.
 
         None where the server does not tell, and for every other statement. The row that tells it stays in the result.
+
+        Example:
+            >>> session.execute("CREATE TABLE squares AS SELECT id * id AS square FROM range(10)").modified_row_count
+            10
+            >>> session.execute("DELETE FROM squares WHERE square > 20").modified_row_count
+            5
         """
 
     @property
     def statistics(self) -> Statistics:
-        """What fetching has cost up to now, also by whoever the result was handed over to."""
+        """What fetching has cost up to now, also by whoever the result was handed over to.
+
+        Example:
+            >>> result = session.execute("SELECT id FROM range(1000)")
+            >>> len(result.rows()), result.statistics.rows
+            (1000, 1000)
+        """
 
     @property
     def state(self) -> Literal["Open", "Reading", "Read", "Failed", "HandedOver", "Cancelled", "Closed"]:
-        """Whether there is something to read. `Reading` while another thread does, `Read` after the last row."""
+        """Whether there is something to read. `Reading` while another thread does, `Read` after the last row.
+
+        Example:
+            >>> result = session.execute("SELECT 1 AS one")
+            >>> result.state, result.rows(), result.state
+            ('Open', [Row(one=1)], 'Read')
+        """
 
     @property
     def month_intervals(self) -> list[str]:
-        """Names of the columns that hold Arrow's month intervals, also nested: polars and pandas cannot read them."""
+        """Names of the columns that hold Arrow's month intervals, also nested: polars and pandas cannot read them.
+
+        Example:
+            >>> sql = "SELECT INTERVAL '2-6' YEAR TO MONTH AS term, INTERVAL '3' DAY AS notice"
+            >>> session.execute(sql).month_intervals
+            ['term']
+        """
 
     def rows(self, max_rows: int | None = None) -> list[Row]:
         """Returns the next rows, tuples that know their columns.
@@ -315,6 +537,14 @@ class ResultStream:
             DataLossError: rows are missing, surplus or unreadable.
             OperationalError: the download failed after its retries, or was cancelled.
             InterfaceError: the result is closed, handed over, or of the parent process.
+
+        Example:
+            >>> sql = "SELECT * FROM VALUES (1, 9.90, DATE '2024-02-29'), (2, 5.00, NULL) AS orders(id, price, day)"
+            >>> result = session.execute(sql)
+            >>> result.rows(1)
+            [Row(id=1, price=Decimal('9.90'), day=datetime.date(2024, 2, 29))]
+            >>> result.rows()
+            [Row(id=2, price=Decimal('5.00'), day=None)]
         """
 
     def take(self, max_rows: int | None = None) -> ArrowTable:
@@ -327,6 +557,11 @@ class ResultStream:
             DataLossError: rows are missing, surplus or unreadable.
             OperationalError: the download failed after its retries, or was cancelled.
             InterfaceError: the result is closed, handed over, or of the parent process.
+
+        Example:
+            >>> result = session.execute("SELECT id FROM range(1000)")
+            >>> len(result.take(10)), len(result.take())
+            (10, 990)
         """
 
     def take_as(self, convert: Callable[[ArrowTable], _T], max_rows: int | None = None) -> _T:
@@ -341,6 +576,11 @@ class ResultStream:
             DataLossError: rows are missing, surplus or unreadable.
             OperationalError: the download failed after its retries, or was cancelled.
             InterfaceError: the result is closed, handed over, or of the parent process.
+
+        Example:
+            >>> import polars
+            >>> session.execute("SELECT id FROM range(1000)").take_as(polars.DataFrame, 10).shape
+            (10, 1)
         """
 
     def next_batch(self) -> ArrowTable | None:
@@ -350,16 +590,38 @@ class ResultStream:
             DataLossError: rows are missing, surplus or unreadable.
             OperationalError: the download failed after its retries, or was cancelled.
             InterfaceError: the result is closed, handed over, or of the parent process.
+
+        Example:
+            >>> result = session.execute("SELECT id FROM range(1000)")
+            >>> while (batch := result.next_batch()) is not None:
+            ...     print(batch.num_rows)
+            1000
         """
 
     def take_pyarrow(self, max_rows: int | None = None) -> pa.Table:
-        """Returns the next rows as a `pyarrow.Table`, like `take`; an interrupted conversion leaves them here, too."""
+        """Returns the next rows as a `pyarrow.Table`, like `take`; an interrupted conversion leaves them here, too.
+
+        Example:
+            >>> session.execute("SELECT id FROM range(3)").take_pyarrow().to_pydict()
+            {'id': [0, 1, 2]}
+        """
 
     def next_pyarrow_batch(self) -> pa.RecordBatch | None:
-        """Returns the next rows as they came, like `next_batch`, as a `pyarrow.RecordBatch`; None after the last one."""
+        """Returns the next rows as they came, like `next_batch`, as a `pyarrow.RecordBatch`; None after the last one.
+
+        Example:
+            >>> session.execute("SELECT id FROM range(3)").next_pyarrow_batch().num_rows
+            3
+        """
 
     def peek(self) -> Row | None:
-        """Returns the next row without moving on; None after the last one. Raises as `rows` does."""
+        """Returns the next row without moving on; None after the last one. Raises as `rows` does.
+
+        Example:
+            >>> result = session.execute("SELECT id FROM range(3)")
+            >>> result.peek(), result.rows()
+            (Row(id=0), [Row(id=0), Row(id=1), Row(id=2)])
+        """
 
     def preview(self, max_rows: int, max_columns: int) -> tuple[int, list[list[Any] | None]]:
         """Looks at the next rows that have arrived already; waits for nothing and moves nothing.
@@ -371,6 +633,11 @@ class ResultStream:
         Returns:
             The number of rows, and their values by column, None for a column with values that Python cannot hold. No
             rows where another thread reads, and where the result was handed over or is closed.
+
+        Example:
+            >>> result = session.execute("SELECT id, id * id AS square FROM range(4)")
+            >>> result.preview(max_rows=2, max_columns=10)
+            (2, [[0, 1], [0, 1]])
         """
 
     def __iter__(self) -> Self: ...
@@ -392,10 +659,26 @@ class ResultStream:
         """Returns the Arrow schema. Every field is nullable."""
 
     def cancel(self) -> None:
-        """Ends a call that waits in another thread, and the result; both then raise `OperationalError`."""
+        """Ends a call that waits in another thread, and the result; both then raise `OperationalError`.
+
+        Example:
+            >>> result = session.execute("SELECT id FROM range(3)")
+            >>> result.cancel()
+            >>> result.rows()
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.OperationalError: fetching the result of statement ... was cancelled
+        """
 
     def close(self) -> None:
-        """Ends a call that waits in another thread, and releases the result on the server. Safe to call twice."""
+        """Ends a call that waits in another thread, and releases the result on the server. Safe to call twice.
+
+        Example:
+            >>> result = session.execute("SELECT id FROM range(3)")
+            >>> result.close()
+            >>> result.state
+            'Closed'
+        """
 
     def prepare_async(self, max_rows: int | None = None, *, as_rows: bool) -> Future[None] | bool:
         """Has the next rows ready, so that reading them waits for nothing. For an asyncio event loop.
@@ -414,31 +697,80 @@ class ResultStream:
         Raises:
             DataError: as `rows`.
             InterfaceError: the result is closed, handed over, or of the parent process; or no asyncio loop runs here.
+
+        Example:
+            >>> result = await session.statement("SELECT id FROM range(3)").execute_async()
+            >>> while (step := result.prepare_async(2, as_rows=True)) is not True:
+            ...     await (step or asyncio.sleep(0))
+            >>> result.rows(2)
+            [Row(id=0), Row(id=1)]
         """
 
     def next_made(self) -> Row | None:
-        """Returns the next row and moves on, where `prepare_async` has made it; else None, which is not the end."""
+        """Returns the next row and moves on, where `prepare_async` has made it; else None, which is not the end.
+
+        Example:
+            >>> result = await session.statement("SELECT id FROM range(3)").execute_async()
+            >>> while (step := result.prepare_async(2, as_rows=True)) is not True:
+            ...     await (step or asyncio.sleep(0))
+            >>> result.next_made()
+            Row(id=0)
+        """
 
     def cancel_async(self) -> Future[None] | None:
-        """Same as `cancel`, as a future of the running event loop; None where nothing is under way."""
+        """Same as `cancel`, as a future of the running event loop; None where nothing is under way.
+
+        Example:
+            >>> result = await session.statement("SELECT id FROM range(3)").execute_async()
+            >>> if (ending := result.cancel_async()) is not None:
+            ...     await ending
+            >>> result.state
+            'Cancelled'
+        """
 
     def close_async(self) -> Future[None] | None:
-        """Same as `close`, as a future of the running event loop; None where nothing is under way."""
+        """Same as `close`, as a future of the running event loop; None where nothing is under way.
+
+        Example:
+            >>> result = await session.statement("SELECT id FROM range(3)").execute_async()
+            >>> if (ending := result.close_async()) is not None:
+            ...     await ending
+            >>> result.state
+            'Closed'
+        """
 
 @final
 class Statement:
     """A statement before and while it runs.
 
     Made by `Session.statement`. Threads may share it.
+
+    Example:
+        >>> statement = session.statement("SELECT :a + :b AS total", {"a": 1, "b": 2})
+        >>> statement.execute().rows()
+        [Row(total=3)]
     """
 
     @property
     def statement_id(self) -> str | None:
-        """The server's id, None until the server has named it. Known after a failure too."""
+        """The server's id, None until the server has named it. Known after a failure too.
+
+        Example:
+            >>> statement = session.statement("SELECT 1 AS one")
+            >>> print(statement.statement_id)
+            None
+            >>> statement.execute().statement_id == statement.statement_id
+            True
+        """
 
     @property
     def state(self) -> Literal["Pending", "Running", "Succeeded", "Failed", "Canceled", "Closed", "Unknown"] | None:
-        """The newest state that the server has told while `execute` waits; None before and after."""
+        """The newest state that the server has told while `execute` waits; None before and after.
+
+        Example:
+            >>> print(session.statement("SELECT 1 AS one").state)  # not sent yet
+            None
+        """
 
     def execute(self, observer: _Observer | None = None) -> ResultStream:
         """Runs the statement and waits until its first rows are here. Works once.
@@ -457,6 +789,12 @@ class Statement:
             DatabaseError: by SQLSTATE class, where the statement failed.
             OperationalError: it was cancelled, has reached its time limit (SQLSTATE HYT00), or the connection failed.
             InterfaceError: it was executed before, or belongs to the parent process.
+
+        Example:
+            >>> events = []
+            >>> result = session.statement("SELECT id FROM range(3)").execute(lambda event, *_: events.append(event))
+            >>> result.rows(), events
+            ([Row(id=0), Row(id=1), Row(id=2)], ['done'])
         """
 
     def submit(self) -> ExecutedStatement:
@@ -465,41 +803,107 @@ class Statement:
         Raises:
             OperationalError: the connection failed, or the statement was refused.
             InterfaceError: it was executed before, or belongs to the parent process.
+
+        Example:
+            >>> executed = session.statement("SELECT count(*) AS n FROM range(1000000)").submit()
+            >>> executed.wait()
+            >>> executed.results().rows()
+            [Row(n=1000000)]
         """
 
     def cancel(self) -> None:
         """Asks the server to cancel, from any thread; `execute` raises when the server has ended the statement.
 
         A cancel that comes before the server has named the statement is sent as soon as it has.
+
+        Example:
+            >>> endless = "SELECT sum(sqrt(a.id + b.id)) FROM range(10000000) a CROSS JOIN range(10000000) b"
+            >>> statement = session.statement(endless)
+            >>> executed = statement.submit()
+            >>> statement.cancel()
+            >>> executed.wait()
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.OperationalError: the statement was cancelled
         """
 
     def execute_async(self) -> Future[ResultStream]:
-        """Same as `execute`, as a future of the running event loop. Cancelling it cancels the statement on the server."""
+        """Same as `execute`, as a future of the running event loop. Cancelling it cancels the statement on the server.
+
+        Example:
+            >>> result = await session.statement("SELECT id FROM range(3)").execute_async()
+            >>> result.total_row_count
+            3
+        """
 
     def submit_async(self) -> Future[ExecutedStatement]:
-        """Same as `submit`, as a future of the running event loop. Cancelling it cancels the statement on the server."""
+        """Same as `submit`, as a future of the running event loop. Cancelling it cancels the statement on the server.
+
+        Example:
+            >>> executed = await session.statement("SELECT count(*) AS n FROM range(1000000)").submit_async()
+            >>> result = await executed.results_async()
+            >>> result.rows()
+            [Row(n=1000000)]
+        """
 
     def cancel_async(self) -> Future[None]:
-        """Same as `cancel`, as a future of the running event loop. Cancelling the future does not stop it."""
+        """Same as `cancel`, as a future of the running event loop. Cancelling the future does not stop it.
+
+        Example:
+            >>> endless = "SELECT sum(sqrt(a.id + b.id)) FROM range(10000000) a CROSS JOIN range(10000000) b"
+            >>> statement = session.statement(endless)
+            >>> executed = await statement.submit_async()
+            >>> await statement.cancel_async()
+            >>> await executed.wait_async()
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.OperationalError: the statement was cancelled
+        """
 
 @final
 class VolumeOperation:
     """A transfer of a file of a volume that a PUT, GET or REMOVE statement has asked for. It is done once.
 
     Made by `Session.volume_operation`. Waiting calls release the GIL and end within a fraction of a second on Ctrl-C.
+
+    Example:
+        >>> _ = session.execute("CREATE VOLUME main.default.files")
+        >>> session.volume_operation("PUT 'prices.csv' INTO '/Volumes/main/default/files/prices.csv'").put(b"1,9.90")
+        6
+        >>> session.volume_operation("GET '/Volumes/main/default/files/prices.csv' TO 'prices.csv'").get()
+        b'1,9.90'
     """
 
     @property
     def operation(self) -> Literal["PUT", "GET", "REMOVE"]:
-        """What is to be done."""
+        """What is to be done.
+
+        Example:
+            >>> _ = session.execute("CREATE VOLUME main.default.files")
+            >>> session.volume_operation("REMOVE '/Volumes/main/default/files/prices.csv'").operation
+            'REMOVE'
+        """
 
     @property
     def local_file(self) -> str | None:
-        """The client's own file, as the statement names it; None where it names none."""
+        """The client's own file, as the statement names it; None where it names none.
+
+        Example:
+            >>> _ = session.execute("CREATE VOLUME main.default.files")
+            >>> session.volume_operation("PUT 'prices.csv' INTO '/Volumes/main/default/files/prices.csv'").local_file
+            'prices.csv'
+        """
 
     @property
     def statement_id(self) -> str:
-        """The server's id of the statement."""
+        """The server's id of the statement.
+
+        Example:
+            >>> _ = session.execute("CREATE VOLUME main.default.files")
+            >>> operation = session.volume_operation("PUT 'prices.csv' INTO '/Volumes/main/default/files/prices.csv'")
+            >>> len(operation.statement_id)
+            36
+        """
 
     def put(self, source: bytes | str | BinaryIO, progress: Callable[[int, int | None], object] | None = None) -> int:
         """Uploads a file and returns its bytes; a broken upload is repeated from the first byte.
@@ -511,6 +915,13 @@ class VolumeOperation:
         Raises:
             OperationalError: the connection failed, or the storage host refused the file.
             OSError: the file cannot be read.
+
+        Example:
+            >>> _ = session.execute("CREATE VOLUME main.default.files")
+            >>> operation = session.volume_operation("PUT 'prices.csv' INTO '/Volumes/main/default/files/prices.csv'")
+            >>> operation.put(b"1,9.90", lambda sent, total: print(f"{sent} of {total} bytes"))
+            6 of 6 bytes
+            6
         """
 
     def get(
@@ -527,6 +938,12 @@ class VolumeOperation:
             ProgrammingError: there is no such file (kind `NotFound`).
             OperationalError: the connection failed, or the storage host refused.
             OSError: the local file exists or cannot be written.
+
+        Example:
+            >>> _ = cursor.execute("CREATE VOLUME main.default.files")
+            >>> _ = connection.volume.put(b"1,9.90", "/Volumes/main/default/files/prices.csv")
+            >>> session.volume_operation("GET '/Volumes/main/default/files/prices.csv' TO 'prices.csv'").get()
+            b'1,9.90'
         """
 
     def remove(self) -> None:
@@ -535,10 +952,21 @@ class VolumeOperation:
         Raises:
             ProgrammingError: there is no such file (kind `NotFound`), if the storage host tells.
             OperationalError: the connection failed, or the storage host refused.
+
+        Example:
+            >>> _ = cursor.execute("CREATE VOLUME main.default.files")
+            >>> _ = connection.volume.put(b"1,9.90", "/Volumes/main/default/files/prices.csv")
+            >>> session.volume_operation("REMOVE '/Volumes/main/default/files/prices.csv'").remove()
         """
 
     def cancel(self) -> None:
-        """Ends a transfer that waits in another thread, or the coming one; it raises `OperationalError`."""
+        """Ends a transfer that waits in another thread, or the coming one; it raises `OperationalError`.
+
+        Example:
+            >>> _ = session.execute("CREATE VOLUME main.default.files")
+            >>> operation = session.volume_operation("PUT 'prices.csv' INTO '/Volumes/main/default/files/prices.csv'")
+            >>> operation.cancel()  # from any thread, while `put` waits
+        """
 
 @final
 class ExecutedStatement:
@@ -548,11 +976,23 @@ class ExecutedStatement:
     times, also at once. When the object and every result opened through it are done (dropped, closed or, a result, read to
     its end), the statement is closed on the server in the background, which also ends it if it still runs; read-only
     objects, those of `attach` and `reader`, leave it alone.
+
+    Example:
+        >>> executed = session.statement("SELECT id FROM range(3)").submit()
+        >>> executed.wait()
+        >>> executed.state(), executed.results().rows()
+        ('Succeeded', [Row(id=0), Row(id=1), Row(id=2)])
     """
 
     @property
     def statement_id(self) -> str:
-        """The server's id of the statement, also after `close`."""
+        """The server's id of the statement, also after `close`.
+
+        Example:
+            >>> executed = session.statement("SELECT id FROM range(3)").submit()
+            >>> session.attach(executed.statement_id).results().rows()
+            [Row(id=0), Row(id=1), Row(id=2)]
+        """
 
     def state(self) -> StatementState:
         """Asks the server for the state, unless it is known to be final. A failed statement is no error here.
@@ -560,6 +1000,14 @@ class ExecutedStatement:
         Raises:
             ProgrammingError: the server does not know the statement, or knows it no more (kind `NotFound`).
             OperationalError: the connection failed.
+
+        Example:
+            >>> import time
+            >>> executed = session.statement("SELECT 1 / 0").submit()
+            >>> while executed.state() in ("Pending", "Running"):
+            ...     time.sleep(0.1)
+            >>> executed.state()
+            'Failed'
         """
 
     def wait(self) -> None:
@@ -569,48 +1017,132 @@ class ExecutedStatement:
             DatabaseError: by SQLSTATE class, where the statement failed.
             OperationalError: it was cancelled, or the connection failed.
             InterfaceError: its result was released before it could be read.
+
+        Example:
+            >>> executed = session.statement("SELECT count(*) AS n FROM range(1000000)").submit()
+            >>> executed.wait()
+            >>> executed.state()
+            'Succeeded'
         """
 
     def results(self) -> ResultStream:
         """Waits for success and opens the result from its first row; raises as `wait` does.
 
         The first result takes what came with the server's answer; each further one asks the server again.
+
+        Example:
+            >>> executed = session.statement("SELECT id FROM range(3)").submit()
+            >>> executed.results().rows(1), executed.results().rows()
+            ([Row(id=0)], [Row(id=0), Row(id=1), Row(id=2)])
         """
 
     def reader(self) -> ExecutedStatement:
-        """Returns another object for the same statement, read-only and independent, for instance for another thread."""
+        """Returns another object for the same statement, read-only and independent, for instance for another thread.
+
+        Example:
+            >>> executed = session.statement("SELECT id FROM range(3)").submit()
+            >>> reader = executed.reader()
+            >>> reader.results().rows()
+            [Row(id=0), Row(id=1), Row(id=2)]
+        """
 
     def cancel(self) -> None:
         """Asks the server to cancel; `wait` raises when the server has ended the statement.
 
         Raises:
             ProgrammingError: the object is read-only.
+
+        Example:
+            >>> endless = "SELECT sum(sqrt(a.id + b.id)) FROM range(10000000) a CROSS JOIN range(10000000) b"
+            >>> executed = session.statement(endless).submit()
+            >>> executed.cancel()
+            >>> executed.wait()
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.OperationalError: the statement was cancelled
         """
 
     def close(self) -> None:
-        """Releases the statement and its result on the server, also under results being read. Safe to call twice."""
+        """Releases the statement and its result on the server, also under results being read. Safe to call twice.
+
+        Example:
+            >>> executed = session.statement("SELECT id FROM range(3)").submit()
+            >>> executed.close()
+            >>> executed.state()
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.ProgrammingError: statement status: HTTP 404: The statement ... was not found. ...
+        """
 
     def keep(self) -> None:
         """Has the statement outlive this object, its results and its session: only `cancel` and `close` end it then.
 
         Read-only objects may cancel and close afterwards, too. A session whose statement is kept is not closed on the
         server, which would end the statement, until that is closed here; the server closes it when it has been idle.
+
+        Example:
+            >>> executed = session.statement("SELECT id FROM range(3)").submit()
+            >>> executed.keep()
+            >>> session.close()
+            >>> connection.attach(executed.statement_id).cursor().fetchall()
+            [Row(id=0), Row(id=1), Row(id=2)]
         """
 
     def state_async(self) -> Future[StatementState]:
-        """Same as `state`, as a future of the running event loop."""
+        """Same as `state`, as a future of the running event loop.
+
+        Example:
+            >>> executed = await session.statement("SELECT id FROM range(3)").submit_async()
+            >>> await executed.wait_async()
+            >>> await executed.state_async()
+            'Succeeded'
+        """
 
     def wait_async(self) -> Future[None]:
-        """Same as `wait`, as a future of the running event loop. Cancelling it leaves the statement running."""
+        """Same as `wait`, as a future of the running event loop. Cancelling it leaves the statement running.
+
+        Example:
+            >>> executed = await session.statement("SELECT 1 / 0").submit_async()
+            >>> await executed.wait_async()
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.DataError: [DIVIDE_BY_ZERO] Division by zero. ...
+        """
 
     def results_async(self) -> Future[ResultStream]:
-        """Same as `results`, as a future of the running event loop. Cancelling it leaves the statement running."""
+        """Same as `results`, as a future of the running event loop. Cancelling it leaves the statement running.
+
+        Example:
+            >>> executed = await session.statement("SELECT id FROM range(3)").submit_async()
+            >>> result = await executed.results_async()
+            >>> result.rows()
+            [Row(id=0), Row(id=1), Row(id=2)]
+        """
 
     def cancel_async(self) -> Future[None]:
-        """Same as `cancel`, as a future of the running event loop. Cancelling the future does not stop it."""
+        """Same as `cancel`, as a future of the running event loop. Cancelling the future does not stop it.
+
+        Example:
+            >>> sql = "SELECT sum(sqrt(a.id + b.id)) FROM range(10000000) a CROSS JOIN range(10000000) b"
+            >>> executed = await session.statement(sql).submit_async()
+            >>> await executed.cancel_async()
+            >>> await executed.wait_async()
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.OperationalError: the statement was cancelled
+        """
 
     def close_async(self) -> Future[None] | None:
-        """Same as `close`, as a future of the running event loop; None where nothing is left to close."""
+        """Same as `close`, as a future of the running event loop; None where nothing is left to close.
+
+        Example:
+            >>> executed = await session.statement("SELECT id FROM range(3)").submit_async()
+            >>> await executed.close_async()
+            >>> await executed.state_async()
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.ProgrammingError: statement status: HTTP 404: The statement ... was not found. ...
+        """
 
 @final
 class Session:
@@ -623,6 +1155,12 @@ class Session:
     Threads may share it; their statements run side by side. Dropping the object closes the session in the background,
     and so does the interpreter's exit. In a forked child every call of a parent's session raises `InterfaceError`, save
     `close`, which does nothing.
+
+    Example:
+        >>> session = seakernel.Session(warehouse.server_hostname, warehouse.http_path, warehouse.access_token)
+        >>> session.execute("SELECT :greeting AS greeting", {"greeting": "hello"}).rows()
+        [Row(greeting='hello')]
+        >>> session.close()
     """
 
     def __new__(
@@ -669,11 +1207,23 @@ class Session:
         """Opens a session as a future of the running event loop.
 
         A session that the server opens within 10 s of the future's cancellation is closed again.
+
+        Example:
+            >>> place = warehouse.server_hostname, warehouse.http_path, warehouse.access_token
+            >>> session = await seakernel.Session.open_async(*place, schema="information_schema")
+            >>> session.execute("SELECT current_schema() AS schema").rows()
+            [Row(schema='information_schema')]
         """
 
     @property
     def session_id(self) -> str:
-        """The server's id of the session, also after `close`. It changes where a new session had to be opened."""
+        """The server's id of the session, also after `close`. It changes where a new session had to be opened.
+
+        Example:
+            >>> other = seakernel.Session(warehouse.server_hostname, warehouse.http_path, warehouse.access_token)
+            >>> session.session_id == other.session_id
+            False
+        """
 
     def statement(
         self,
@@ -696,12 +1246,22 @@ class Session:
             DataError: a value is outside every SQL type, such as an int of more than 38 digits.
             NotSupportedError: a value has no SQL type, such as a list.
             ProgrammingError: `parameters` or `row_limit` is of the wrong shape.
+
+        Example:
+            >>> statement = session.statement("SELECT id FROM range(?)", [1000], row_limit=3, timeout_s=60)
+            >>> statement.execute().rows()
+            [Row(id=0), Row(id=1), Row(id=2)]
         """
 
     def execute(
         self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None, row_limit: int | None = None
     ) -> ResultStream:
-        """Runs a statement: `statement` and its `execute` in one call."""
+        """Runs a statement: `statement` and its `execute` in one call.
+
+        Example:
+            >>> session.execute("SELECT upper(:name) AS name", {"name": "ada"}).rows()
+            [Row(name='ADA')]
+        """
 
     def attach(self, statement_id: str) -> ExecutedStatement:
         """Returns a read-only object for a statement that was sent before, by whomever.
@@ -709,10 +1269,22 @@ class Session:
         Raises:
             ProgrammingError: the server does not know the id, or knows it no more (kind `NotFound`).
             OperationalError: the connection failed.
+
+        Example:
+            >>> executed = session.statement("SELECT id FROM range(3)").submit()
+            >>> session.attach(executed.statement_id).results().rows()
+            [Row(id=0), Row(id=1), Row(id=2)]
         """
 
     def attach_async(self, statement_id: str) -> Future[ExecutedStatement]:
-        """Same as `attach`, as a future of the running event loop."""
+        """Same as `attach`, as a future of the running event loop.
+
+        Example:
+            >>> executed = await session.statement("SELECT id FROM range(3)").submit_async()
+            >>> attached = await session.attach_async(executed.statement_id)
+            >>> (await attached.results_async()).total_row_count
+            3
+        """
 
     def volume_operation(self, sql: str | None, result: ResultStream | None = None) -> VolumeOperation:
         """Runs a PUT, GET or REMOVE statement of a file of a volume, and returns the transfer it asks for.
@@ -725,16 +1297,42 @@ class Session:
         Raises:
             ProgrammingError: the statement asks for no transfer.
             DatabaseError: by SQLSTATE class, where it failed.
+
+        Example:
+            >>> _ = session.execute("CREATE VOLUME main.default.files")
+            >>> operation = session.volume_operation("PUT 'prices.csv' INTO '/Volumes/main/default/files/prices.csv'")
+            >>> operation.operation, operation.local_file
+            ('PUT', 'prices.csv')
         """
 
     def metadata(self) -> Metadata:
-        """Returns what lists catalogs, schemas, tables and the like; sends nothing. It keeps the session open."""
+        """Returns what lists catalogs, schemas, tables and the like; sends nothing. It keeps the session open.
+
+        Example:
+            >>> import polars
+            >>> polars.DataFrame(session.metadata().catalogs())["TABLE_CAT"].to_list()
+            ['main', 'samples', 'system']
+        """
 
     def close(self) -> None:
-        """Closes the session on the server; statements that still run end. Safe to call twice."""
+        """Closes the session on the server; statements that still run end. Safe to call twice.
+
+        Example:
+            >>> session.close()
+            >>> session.execute("SELECT 1 AS one")
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.InterfaceError: the session is closed; open a new one
+        """
 
     def close_async(self) -> Future[None] | None:
-        """Same as `close`, as a future of the running event loop; None where nothing is left to close."""
+        """Same as `close`, as a future of the running event loop; None where nothing is left to close.
+
+        Example:
+            >>> await session.close_async()
+            >>> print(session.close_async())
+            <Future pending cb=[PyCapsule.pyo3-closure()]>
+        """
 
 @final
 class Metadata:
@@ -752,10 +1350,22 @@ class Metadata:
         ProgrammingError: a name or pattern is blank or longer than 255 bytes, or a name is empty where it must not be, or
             holds a backtick. Nothing was sent.
         DataLossError: the server's rows cannot be read.
+
+    Example:
+        >>> import polars
+        >>> metadata = connection.metadata()
+        >>> polars.DataFrame(metadata.schemas(catalog="samples", schema_pattern="nyc%")).to_dicts()
+        [{'TABLE_SCHEM': 'nycflights13', 'TABLE_CATALOG': 'samples'}]
     """
 
     def catalogs(self) -> ArrowTable:
-        """Lists the catalogs: `TABLE_CAT`."""
+        """Lists the catalogs: `TABLE_CAT`.
+
+        Example:
+            >>> import polars
+            >>> polars.DataFrame(connection.metadata().catalogs())["TABLE_CAT"].to_list()
+            ['main', 'samples', 'system']
+        """
 
     def schemas(self, *, catalog: str | None = None, schema_pattern: str | None = None) -> ArrowTable:
         """Lists schemas: `TABLE_SCHEM`, `TABLE_CATALOG`.
@@ -763,6 +1373,11 @@ class Metadata:
         Args:
             catalog: The one catalog to look into; the empty one has no schemas.
             schema_pattern: Pattern of the schema.
+
+        Example:
+            >>> import polars
+            >>> polars.DataFrame(connection.metadata().schemas(catalog="samples"))["TABLE_SCHEM"].to_list()
+            ['information_schema', 'nycflights13', 'tpch']
         """
 
     def tables(
@@ -783,6 +1398,13 @@ class Metadata:
             schema_pattern: Pattern of the schema.
             table_pattern: Pattern of the name.
             table_types: Types such as `TABLE` and `VIEW`, in any case; an empty list matches nothing.
+
+        Example:
+            >>> import polars
+            >>> metadata = connection.metadata()
+            >>> tables = metadata.tables(catalog_pattern="samples", schema_pattern="tpch", table_pattern="part%")
+            >>> polars.DataFrame(tables)["TABLE_NAME"].to_list()
+            ['part', 'partsupp']
         """
 
     def columns(
@@ -800,6 +1422,13 @@ class Metadata:
             schema_pattern: Pattern of the schema.
             table_pattern: Pattern of the table.
             column_pattern: Pattern of the name.
+
+        Example:
+            >>> import polars
+            >>> metadata = connection.metadata()
+            >>> columns = metadata.columns(catalog="samples", schema_pattern="nycflights13", table_pattern="airlines")
+            >>> polars.DataFrame(columns).select("COLUMN_NAME", "TYPE_NAME").rows()
+            [('carrier', 'STRING'), ('name', 'STRING')]
         """
 
     def primary_keys(self, *, catalog: str, schema: str, table: str) -> ArrowTable:
@@ -811,6 +1440,13 @@ class Metadata:
             catalog: The table's catalog.
             schema: Its schema.
             table: Its name.
+
+        Example:
+            >>> import polars
+            >>> _ = cursor.execute("CREATE TABLE customers (id INT NOT NULL, CONSTRAINT customers_pk PRIMARY KEY (id))")
+            >>> keys = connection.metadata().primary_keys(catalog="main", schema="default", table="customers")
+            >>> polars.DataFrame(keys).select("COLUMN_NAME", "KEY_SEQ", "PK_NAME").rows()
+            [('id', 1, 'customers_pk')]
         """
 
     def foreign_keys(
@@ -832,6 +1468,15 @@ class Metadata:
             parent_catalog: Only keys to tables of this catalog.
             parent_schema: Only keys to tables of this schema.
             parent_table: Only keys to tables of this name.
+
+        Example:
+            >>> import polars
+            >>> _ = cursor.execute("CREATE TABLE customers (id INT NOT NULL PRIMARY KEY)")
+            >>> _ = cursor.execute("CREATE TABLE orders (buyer INT REFERENCES customers)")
+            >>> order = {"foreign_catalog": "main", "foreign_schema": "default", "foreign_table": "orders"}
+            >>> keys = connection.metadata().foreign_keys(**order)
+            >>> polars.DataFrame(keys).select("FKCOLUMN_NAME", "PKTABLE_NAME").rows()
+            [('buyer', 'customers')]
         """
 
     def functions(
@@ -845,6 +1490,12 @@ class Metadata:
             catalog: The catalog; the session's where it is None.
             schema_pattern: Pattern of the schema.
             name_pattern: Pattern of the name.
+
+        Example:
+            >>> import polars
+            >>> _ = cursor.execute("CREATE FUNCTION net(price DOUBLE) RETURNS DOUBLE RETURN price / 1.19")
+            >>> polars.DataFrame(connection.metadata().functions(name_pattern="n%"))["FUNCTION_NAME"].to_list()
+            ['net']
         """
 
     def procedures(
@@ -859,13 +1510,29 @@ class Metadata:
             catalog: The one catalog to look into; all where it is None.
             schema_pattern: Pattern of the schema.
             name_pattern: Pattern of the name.
+
+        Example:
+            >>> connection.metadata().procedures(catalog="main").num_rows
+            0
         """
 
     def table_types(self) -> ArrowTable:
-        """Lists the types of tables, `TABLE_TYPE`, without asking the server."""
+        """Lists the types of tables, `TABLE_TYPE`, without asking the server.
+
+        Example:
+            >>> import polars
+            >>> polars.DataFrame(connection.metadata().table_types())["TABLE_TYPE"].to_list()
+            ['SYSTEM TABLE', 'TABLE', 'VIEW', 'METRIC_VIEW']
+        """
 
     def type_info(self) -> ArrowTable:
-        """Lists the SQL types in 18 columns from `TYPE_NAME` to `NUM_PREC_RADIX`, without asking the server."""
+        """Lists the SQL types in 18 columns from `TYPE_NAME` to `NUM_PREC_RADIX`, without asking the server.
+
+        Example:
+            >>> import polars
+            >>> polars.DataFrame(connection.metadata().type_info())["TYPE_NAME"].to_list()[:3]
+            ['VOID', 'BOOLEAN', 'STRING']
+        """
 
 @final
 class LocalServer:

@@ -7,6 +7,9 @@ Cancelling a task, also by `asyncio.timeout` and the like, takes effect at once 
 cancels the statement on the server, in the background, as soon as the server has named it. A cancelled fetch leaves its
 rows to the next one. A cancelled `close` or `cancel` goes on in the background.
 
+The examples of this module await at top level, as notebooks and `python -m asyncio` can, and start with `aio` imported,
+`connection = await aio.connect("local")` and `cursor = connection.cursor()`.
+
 Example:
     >>> import asyncio
     >>> from seakernel import aio
@@ -107,7 +110,14 @@ def connect(
 
 
 class Connecting:
-    """A connection to be: `await` it once, or use it in one `async with`."""
+    """A connection to be: `await` it once, or use it in one `async with`.
+
+    Example:
+        >>> async with aio.connect("local") as connection:
+        ...     cursor = await connection.cursor().execute("SELECT 1 AS one")
+        ...     await cursor.fetchone()
+        Row(one=1)
+    """
 
     def __init__(self, opening: Coroutine[Any, Any, Connection]) -> None:
         # Made here, so that Python warns of a `connect` that nobody has awaited.
@@ -136,6 +146,14 @@ class Connection:
 
     Made by `connect`. Bound to no event loop. There are no transactions: every statement is committed by itself. After a
     fork, a connection of the parent raises `InterfaceError` in the child, which must open its own.
+
+    Example:
+        >>> async def count(table: str) -> int:
+        ...     async with connection.cursor() as cursor:
+        ...         await cursor.execute(f"SELECT count(*) AS n FROM samples.nycflights13.{table}")
+        ...         return (await cursor.fetchone()).n
+        >>> await asyncio.gather(count("airlines"), count("flights"))
+        [16, 336776]
     """
 
     def __init__(self, connection: dbapi.Connection) -> None:
@@ -143,12 +161,24 @@ class Connection:
 
     @property
     def session_id(self) -> str:
-        """The server's id of the session, also after `close`."""
+        """The server's id of the session, also after `close`.
+
+        Example:
+            >>> other = await aio.connect("local")
+            >>> connection.session_id == other.session_id
+            False
+        """
         return self._connection.session_id
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called."""
+        """Whether `close` was called.
+
+        Example:
+            >>> await connection.close()
+            >>> connection.closed
+            True
+        """
         return self._connection.closed
 
     def cursor(self, arraysize: int = 1000) -> Cursor:
@@ -156,6 +186,12 @@ class Connection:
 
         Args:
             arraysize: Rows that `fetchmany` returns when it is not told.
+
+        Example:
+            >>> async with connection.cursor(arraysize=2) as cursor:
+            ...     _ = await cursor.execute("SELECT id FROM range(5)")
+            ...     await cursor.fetchmany()
+            [Row(id=0), Row(id=1)]
         """
         return Cursor(self, self._connection.cursor(arraysize))
 
@@ -204,30 +240,55 @@ class Connection:
         """Returns a statement that was sent before, by whomever, to follow it, read its result or end it.
 
         A server keeps a result for about an hour, and may give up a waiting statement that nobody asks about for a
-        quarter of an hour.
+        quarter of an hour. A cursor's statement is closed on the server as soon as its result has arrived.
 
         Args:
-            statement_id: The server's id, such as `SubmittedStatement.statement_id` or `Cursor.statement_id`.
+            statement_id: The server's id, such as `SubmittedStatement.statement_id`, or that of another program.
 
         Raises:
             ProgrammingError: the server does not know the statement, or knows it no more (kind `NotFound`).
+
+        Example:
+            >>> statement_id = (await connection.submit("SELECT count(*) AS n FROM range(1000000)")).statement_id
+            >>> statement = await connection.attach(statement_id)  # also elsewhere, and later
+            >>> await (await statement.cursor()).fetchone()
+            Row(n=1000000)
         """
         executed = await self._connection._open_session().attach_async(statement_id)  # noqa: SLF001
         executed.keep()
         return SubmittedStatement(self, executed)
 
     async def commit(self) -> None:
-        """Does nothing: every statement is committed by itself."""
+        """Does nothing: every statement is committed by itself.
+
+        Example:
+            >>> cursor = await cursor.execute("CREATE TABLE numbers AS SELECT id FROM range(3)")
+            >>> await connection.commit()  # not needed
+        """
         self._connection.commit()
 
     async def rollback(self) -> None:
-        """Raises `NotSupportedError`: there are no transactions."""
+        """Raises `NotSupportedError`: there are no transactions.
+
+        Example:
+            >>> await connection.rollback()
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.NotSupportedError: there are no transactions; every statement is committed by itself
+        """
         self._connection.rollback()
 
     async def close(self) -> None:
         """Closes the session on the server, with every cursor; statements that still run end. Safe to call twice.
 
         Where `submit` has sent statements that were not closed, these run on and the server keeps the session.
+
+        Example:
+            >>> await connection.close()
+            >>> await cursor.execute("SELECT 1")
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.InterfaceError: the cursor is closed
         """
         connection = self._connection
         session, connection._session = connection._session, None  # noqa: SLF001
@@ -257,6 +318,13 @@ class SubmittedStatement:
 
     Made by `Connection.submit` and `Connection.attach`. Tasks may share it. Dropping it, closing the connection or ending
     the process leaves the statement alone: only `cancel` and `close` end it.
+
+    Example:
+        >>> statement = await connection.submit("SELECT count(*) AS n FROM range(1000000)")
+        >>> cursor = await statement.cursor()
+        >>> await cursor.fetchone()
+        Row(n=1000000)
+        >>> await statement.close()
     """
 
     def __init__(self, connection: Connection, executed: ExecutedStatement) -> None:
@@ -265,7 +333,14 @@ class SubmittedStatement:
 
     @property
     def statement_id(self) -> str:
-        """The server's id of the statement, by which `Connection.attach` finds it."""
+        """The server's id of the statement, by which `Connection.attach` finds it.
+
+        Example:
+            >>> statement = await connection.submit("SELECT count(*) AS n FROM range(1000000)")
+            >>> attached = await connection.attach(statement.statement_id)
+            >>> attached.statement_id == statement.statement_id
+            True
+        """
         return self._executed.statement_id
 
     async def state(self) -> StatementState:
@@ -274,6 +349,13 @@ class SubmittedStatement:
         Raises:
             ProgrammingError: the server does not know the statement any more (kind `NotFound`).
             OperationalError: the connection failed.
+
+        Example:
+            >>> statement = await connection.submit("SELECT count(*) AS n FROM range(1000000)")
+            >>> while await statement.state() in ("Pending", "Running"):
+            ...     await asyncio.sleep(0.1)
+            >>> await statement.state()
+            'Succeeded'
         """
         return await self._executed.state_async()
 
@@ -289,17 +371,42 @@ class SubmittedStatement:
             DatabaseError: by SQLSTATE class, where the statement failed.
             OperationalError: it was cancelled, or the connection failed.
             InterfaceError: its result was released before it could be read, or the connection is closed.
+
+        Example:
+            >>> statement = await connection.submit("SELECT id FROM range(3)")
+            >>> cursor = await statement.cursor()
+            >>> await cursor.fetchall()
+            [Row(id=0), Row(id=1), Row(id=2)]
         """
         cursor = self._connection.cursor(arraysize)
         cursor._cursor._take_result(await self._executed.results_async())  # noqa: SLF001
         return cursor
 
     async def cancel(self) -> None:
-        """Asks the server to cancel; waiting for the statement raises when the server has ended it."""
+        """Asks the server to cancel; waiting for the statement raises when the server has ended it.
+
+        Example:
+            >>> endless = "SELECT sum(sqrt(a.id + b.id)) FROM range(10000000) a CROSS JOIN range(10000000) b"
+            >>> statement = await connection.submit(endless)
+            >>> await statement.cancel()
+            >>> await statement.cursor()
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.OperationalError: the statement was cancelled
+        """
         await self._executed.cancel_async()
 
     async def close(self) -> None:
-        """Releases the statement and its result on the server, which also ends it if it still runs. Safe to call twice."""
+        """Releases the statement and its result on the server, which also ends it if it still runs. Safe to call twice.
+
+        Example:
+            >>> statement = await connection.submit("SELECT id FROM range(3)")
+            >>> await statement.close()
+            >>> await connection.attach(statement.statement_id)
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.ProgrammingError: statement status: HTTP 404: The statement ... was not found. ...
+        """
         await _ended(self._executed.close_async())
 
     def __repr__(self) -> str:
@@ -316,6 +423,13 @@ class Cursor:
     Rows are made in the event loop's thread, 1024 at a time with a turn for other tasks in between; a `fetchall` of a
     million rows holds it up for some 40 ms at its end. Frames of polars and pandas are made there, too.
 
+    Example:
+        >>> cursor = await cursor.execute("SELECT id, id * id AS square FROM range(5)")
+        >>> await cursor.fetchone()
+        Row(id=0, square=0)
+        >>> [row.square async for row in cursor]
+        [1, 4, 9, 16]
+
     Attributes:
         arraysize: Rows that `fetchmany` returns when it is not told.
     """
@@ -328,12 +442,24 @@ class Cursor:
 
     @property
     def connection(self) -> Connection:
-        """The connection that made this cursor."""
+        """The connection that made this cursor.
+
+        Example:
+            >>> cursor.connection is connection
+            True
+        """
         return self._connection
 
     @property
     def arraysize(self) -> int:
-        """Rows that `fetchmany` returns when it is not told."""
+        """Rows that `fetchmany` returns when it is not told.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT id FROM range(5)")
+            >>> cursor.arraysize = 2
+            >>> await cursor.fetchmany()
+            [Row(id=0), Row(id=1)]
+        """
         return self._cursor.arraysize
 
     @arraysize.setter
@@ -342,12 +468,24 @@ class Cursor:
 
     @property
     def description(self) -> list[DescriptionColumn] | None:
-        """One 7-tuple per column, as that of `seakernel.Cursor`; None without a result."""
+        """One 7-tuple per column, as that of `seakernel.Cursor`; None without a result.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT 'tea' AS item, CAST(9.9 AS DECIMAL(10,2)) AS price")
+            >>> [(column[0], column[1]) for column in cursor.description]
+            [('item', 'string'), ('price', 'decimal')]
+        """
         return self._cursor.description
 
     @property
     def rowcount(self) -> int:
-        """Rows of the result, or rows that INSERT, UPDATE, DELETE or MERGE changed; -1 where unknown."""
+        """Rows of the result, or rows that INSERT, UPDATE, DELETE or MERGE changed; -1 where unknown.
+
+        Example:
+            >>> cursor = await cursor.execute("CREATE TABLE squares AS SELECT id, id * id AS square FROM range(10)")
+            >>> cursor.rowcount
+            10
+        """
         return self._cursor.rowcount
 
     @property
@@ -355,22 +493,47 @@ class Cursor:
         """The server's id of the running or last statement, also after a failure or a cancelled task.
 
         None until the server has named it.
+
+        Example:
+            >>> try:
+            ...     await cursor.execute("SELECT 1 / 0")
+            ... except seakernel.Error as error:
+            ...     error.statement_id == cursor.statement_id
+            True
         """
         return self._cursor.statement_id
 
     @property
     def query_id(self) -> str | None:
-        """Same as `statement_id`, under databricks-sql-connector's name."""
+        """Same as `statement_id`, under databricks-sql-connector's name.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT 1 AS one")
+            >>> cursor.query_id == cursor.statement_id
+            True
+        """
         return self._cursor.statement_id
 
     @property
     def statistics(self) -> Statistics | None:
-        """What fetching the current result has cost so far; None without a result."""
+        """What fetching the current result has cost so far; None without a result.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT id FROM range(1000)")
+            >>> len(await cursor.fetchall()), cursor.statistics.rows, cursor.statistics.chunks
+            (1000, 1000, 1)
+        """
         return self._cursor.statistics
 
     @property
     def truncated(self) -> bool:
-        """Whether a row or byte limit cut the current result."""
+        """Whether a row or byte limit cut the current result.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT id FROM range(1000)", row_limit=10)
+            >>> cursor.truncated
+            True
+        """
         return self._cursor.truncated
 
     async def execute(
@@ -395,6 +558,11 @@ class Cursor:
             Error: by SQLSTATE class where the statement failed; see `seakernel.exceptions`.
             InterfaceError: another task is executing on this cursor.
             NotSupportedError: the statement is a PUT, GET or REMOVE of a file of a volume.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT upper(:name) AS name", {"name": "ada"}, timeout=60)
+            >>> await cursor.fetchone()
+            Row(name='ADA')
         """
         self._check_idle()
         connection = self._connection._connection  # noqa: SLF001 - one module, one protocol
@@ -414,6 +582,12 @@ class Cursor:
 
         Returns:
             This cursor: `rowcount` is the sum, and the result is that of the last statement.
+
+        Example:
+            >>> cursor = await cursor.execute("CREATE TABLE orders (item STRING, price DECIMAL(10,2))")
+            >>> cursor = await cursor.executemany("INSERT INTO orders VALUES (?, ?)", [("tea", 9.9), ("mug", 12)])
+            >>> cursor.rowcount
+            2
         """
         self._check_idle()
         cursor = self._cursor
@@ -455,11 +629,19 @@ class Cursor:
             self._executing = None
 
     async def cancel(self) -> None:
-        """Ends what another task is waiting for on this cursor; does nothing where nothing is under way.
+        """Ends what another task is waiting for on this cursor, and the current result; without either, nothing.
 
         A waiting `execute` raises `OperationalError` with kind `Cancelled` as soon as the server has ended the
         statement; a cancel that comes before the server has named the statement is sent as soon as it has. A waiting
-        fetch raises the same at once, and the result is gone.
+        fetch raises the same at once, as does every later one.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT id FROM range(1000)")
+            >>> await cursor.cancel()  # from any task
+            >>> await cursor.fetchall()
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.OperationalError: fetching the result of statement ... was cancelled
         """
         result = self._cursor._result  # noqa: SLF001
         if self._executing is not None:
@@ -468,12 +650,27 @@ class Cursor:
             await _ended(result.cancel_async())
 
     async def fetchone(self) -> Row | None:
-        """Returns the next row, None after the last one."""
+        """Returns the next row, None after the last one.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT 1 AS id, 'Ada' AS name")
+            >>> await cursor.fetchone(), await cursor.fetchone()
+            (Row(id=1, name='Ada'), None)
+        """
         await self._prepared(1, as_rows=True)
         return self._cursor.fetchone()
 
     async def fetchmany(self, size: int | None = None) -> list[Row]:
-        """Returns the next `size` rows (default `arraysize`), fewer at the end, an empty list after the last one."""
+        """Returns the next `size` rows (default `arraysize`), fewer at the end, an empty list after the last one.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT id FROM range(5)")
+            >>> while rows := await cursor.fetchmany(2):
+            ...     print(rows)
+            [Row(id=0), Row(id=1)]
+            [Row(id=2), Row(id=3)]
+            [Row(id=4)]
+        """
         await self._prepared(self._cursor._checked_size(size), as_rows=True)  # noqa: SLF001
         return self._cursor.fetchmany(size)
 
@@ -481,32 +678,69 @@ class Cursor:
         """Returns all remaining rows.
 
         A value that Python cannot hold, such as a date after the year 9999, raises `DataError` and no row is lost.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT name FROM samples.nycflights13.airlines ORDER BY carrier LIMIT 2")
+            >>> await cursor.fetchall()
+            [Row(name='Endeavor Air Inc.'), Row(name='American Airlines Inc.')]
         """
         await self._prepared(None, as_rows=True)
         return self._cursor.fetchall()
 
     async def fetchmany_arrow(self, size: int | None = None) -> pa.Table:
-        """Returns the next `size` rows (default `arraysize`) as a `pyarrow.Table`, without a copy."""
+        """Returns the next `size` rows (default `arraysize`) as a `pyarrow.Table`, without a copy.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT id FROM range(1000)")
+            >>> (await cursor.fetchmany_arrow(10)).num_rows
+            10
+        """
         await self._prepared(self._cursor._checked_size(size), as_rows=False)  # noqa: SLF001
         return self._cursor.fetchmany_arrow(size)
 
     async def fetchall_arrow(self) -> pa.Table:
-        """Returns all remaining rows as a `pyarrow.Table`, without a copy."""
+        """Returns all remaining rows as a `pyarrow.Table`, without a copy.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT id, id * id AS square FROM range(3)")
+            >>> (await cursor.fetchall_arrow()).to_pydict()
+            {'id': [0, 1, 2], 'square': [0, 1, 4]}
+        """
         await self._prepared(None, as_rows=False)
         return self._cursor.fetchall_arrow()
 
     async def arrow(self) -> pa.Table:
-        """Returns all remaining rows as a `pyarrow.Table`, without a copy; once, as `seakernel.Cursor.arrow` does."""
+        """Returns all remaining rows as a `pyarrow.Table`, without a copy; once, as `seakernel.Cursor.arrow` does.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT id, id * id AS square FROM range(3)")
+            >>> (await cursor.arrow()).to_pydict()
+            {'id': [0, 1, 2], 'square': [0, 1, 4]}
+        """
         await self._prepared(None, as_rows=False)
         return self._cursor.arrow()
 
     async def pl(self) -> pl.DataFrame:
-        """Returns all remaining rows as a `polars.DataFrame`, once; pyarrow is not needed."""
+        """Returns all remaining rows as a `polars.DataFrame`, once; pyarrow is not needed.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT id, id * id AS square FROM range(3)")
+            >>> (await cursor.pl()).rows()
+            [(0, 0), (1, 1), (2, 4)]
+        """
         await self._prepared(None, as_rows=False)
         return self._cursor.pl()
 
     async def duckdb(self, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
-        """Returns all remaining rows as a relation on a DuckDB connection, held in memory, once; pyarrow is not needed."""
+        """Returns all remaining rows as a relation on a DuckDB connection, held in memory, once; pyarrow is not needed.
+
+        Example:
+            >>> import duckdb
+            >>> cursor = await cursor.execute("SELECT id FROM range(1000)")
+            >>> relation = await cursor.duckdb(duckdb.connect())
+            >>> relation.filter("id > 997").fetchall()
+            [(998,), (999,)]
+        """
         await self._prepared(None, as_rows=False)
         return self._cursor.duckdb(connection)
 
@@ -515,6 +749,11 @@ class Cursor:
 
         Args:
             dtype_backend: `pyarrow` for columns of Arrow types; columns of NumPy types by default.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT id, id * id AS square FROM range(2)")
+            >>> (await cursor.df()).to_dict("records")
+            [{'id': 0, 'square': 0}, {'id': 1, 'square': 1}]
         """
         await self._prepared(None, as_rows=False)
         return self._cursor.df(dtype_backend=dtype_backend)
@@ -540,7 +779,15 @@ class Cursor:
         return Batches(self)
 
     async def close(self) -> None:
-        """Closes the cursor and releases its result. Safe to call twice."""
+        """Closes the cursor and releases its result. Safe to call twice.
+
+        Example:
+            >>> await cursor.close()
+            >>> await cursor.execute("SELECT 1")
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.InterfaceError: the cursor is closed
+        """
         await _close(self._cursor)
 
     async def _prepared(self, rows: int | None, *, as_rows: bool) -> ResultStream:
@@ -579,7 +826,14 @@ class Cursor:
 
 
 class Batches:
-    """The rest of a result for `async for`, one Arrow batch at a time. Made by `Cursor.batches`."""
+    """The rest of a result for `async for`, one Arrow batch at a time. Made by `Cursor.batches`.
+
+    Example:
+        >>> import polars
+        >>> cursor = await cursor.execute("SELECT id, id * id AS square FROM range(3)")
+        >>> [polars.DataFrame(batch).rows() async for batch in cursor.batches()]
+        [[(0, 0), (1, 1), (2, 4)]]
+    """
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor

@@ -135,6 +135,11 @@ def connect(
         OperationalError: the token was refused, or the host cannot be reached.
         NotSupportedError: an option of databricks-sql-connector, or a way of signing in, that this package does not have.
         TypeError: an unknown option; the message suggests the nearest name.
+
+    Example:
+        >>> with seakernel.connect("local", session_configuration={"TIMEZONE": "Europe/Berlin"}) as connection:
+        ...     connection.cursor().execute("SELECT current_timezone() AS zone").fetchone()
+        Row(zone='Europe/Berlin')
     """
     arguments = locals()
     from seakernel.options import session_arguments
@@ -153,6 +158,11 @@ class Connection:
     Servers end sessions that were idle for hours. A statement refused for that reason has not run, and is sent in a new
     session; not after statements such as USE, SET or CREATE TEMPORARY VIEW, whose effects the new one would lack: then
     `execute` raises `InterfaceError`, and a new connection is needed.
+
+    Example:
+        >>> with seakernel.connect("local") as connection, connection.cursor() as cursor:
+        ...     cursor.execute("SELECT current_catalog() AS catalog").fetchone()
+        Row(catalog='main')
     """
 
     Warning = exceptions.Warning
@@ -181,14 +191,25 @@ class Connection:
 
     @property
     def session_id(self) -> str:
-        """The server's id of the session, also after `close`. It changes where a new session had to be opened."""
+        """The server's id of the session, also after `close`. It changes where a new session had to be opened.
+
+        Example:
+            >>> connection.session_id == seakernel.connect("local").session_id
+            False
+        """
         if self._session is not None:
             self._session_id = self._session.session_id
         return self._session_id
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called."""
+        """Whether `close` was called.
+
+        Example:
+            >>> connection.close()
+            >>> connection.closed
+            True
+        """
         return self._session is None
 
     def cursor(self, arraysize: int = 1000) -> Cursor:
@@ -196,6 +217,11 @@ class Connection:
 
         Args:
             arraysize: Rows that `fetchmany` returns when it is not told.
+
+        Example:
+            >>> with connection.cursor(arraysize=2) as cursor:
+            ...     cursor.execute("SELECT id FROM range(5)").fetchmany()
+            [Row(id=0), Row(id=1)]
         """
         self._open_session()
         cursor = Cursor(self, arraysize)
@@ -230,7 +256,7 @@ class Connection:
             >>> statement = connection.submit("SELECT id FROM range(3)")
             >>> elsewhere = connection.attach(statement.statement_id)
             >>> elsewhere.cursor().fetchall()
-            [(0,), (1,), (2,)]
+            [Row(id=0), Row(id=1), Row(id=2)]
             >>> statement.close()
         """
         statement, _ = self._prepared(operation, parameters, row_limit, query_tags, None)
@@ -242,25 +268,45 @@ class Connection:
         """Returns a statement that was sent before, by whomever, to follow it, read its result or end it.
 
         A server keeps a result for about an hour, and may give up a waiting statement that nobody asks about for a
-        quarter of an hour.
+        quarter of an hour. A cursor's statement is closed on the server as soon as its result has arrived.
 
         Args:
-            statement_id: The server's id, such as `SubmittedStatement.statement_id` or `Cursor.statement_id`.
+            statement_id: The server's id, such as `SubmittedStatement.statement_id`, or that of another program.
 
         Raises:
             ProgrammingError: the server does not know the statement, or knows it no more (kind `NotFound`).
+
+        Example:
+            >>> statement_id = connection.submit("SELECT count(*) AS n FROM range(1000000)").statement_id
+            >>> connection.attach(statement_id).cursor().fetchone()  # also elsewhere, and later
+            Row(n=1000000)
         """
         executed = self._open_session().attach(statement_id)
         executed.keep()
         return SubmittedStatement(self, executed)
 
     def metadata(self) -> Metadata:
-        """Returns what lists catalogs, schemas, tables and the like, as Arrow tables."""
+        """Returns what lists catalogs, schemas, tables and the like, as Arrow tables.
+
+        Example:
+            >>> import polars
+            >>> polars.DataFrame(connection.metadata().schemas(catalog="samples"))["TABLE_SCHEM"].to_list()
+            ['information_schema', 'nycflights13', 'tpch']
+        """
         return self._open_session().metadata()
 
     @property
     def autocommit(self) -> bool:
-        """True: every statement is committed by itself. Setting it to anything else raises `NotSupportedError`."""
+        """True: every statement is committed by itself. Setting it to anything else raises `NotSupportedError`.
+
+        Example:
+            >>> connection.autocommit
+            True
+            >>> connection.autocommit = False
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.NotSupportedError: there are no transactions; `autocommit` can only be True
+        """
         return True
 
     @autocommit.setter
@@ -271,7 +317,15 @@ class Connection:
 
     @property
     def volume(self) -> Volume:
-        """What uploads, downloads, deletes and lists the files of volumes."""
+        """What uploads, downloads, deletes and lists the files of volumes.
+
+        Example:
+            >>> _ = cursor.execute("CREATE VOLUME main.default.files")
+            >>> connection.volume.put(b"1,9.90", "/Volumes/main/default/files/prices.csv")
+            6
+            >>> connection.volume.get("/Volumes/main/default/files/prices.csv")
+            b'1,9.90'
+        """
         self._open_session()
         return Volume(self)
 
@@ -308,17 +362,32 @@ class Connection:
             OperationalError: the connection failed. If that was while the statement ran, it may still be done.
 
         Example:
-            >>> connection.ingest("main.default.numbers", table, volume="/Volumes/main/default/files", mode="create")
-            3
+            >>> import pyarrow
+            >>> _ = cursor.execute("CREATE VOLUME main.default.files")
+            >>> prices = pyarrow.table({"item": ["tea", "mug"], "price": [9.9, 12.0]})
+            >>> connection.ingest("main.default.prices", prices, volume="/Volumes/main/default/files", mode="create")
+            2
         """
         return ingest(self, table, data, mode=mode, volume=volume)
 
     def commit(self) -> None:
-        """Does nothing: every statement is committed by itself."""
+        """Does nothing: every statement is committed by itself.
+
+        Example:
+            >>> _ = cursor.execute("CREATE TABLE numbers AS SELECT id FROM range(3)")
+            >>> connection.commit()  # not needed
+        """
         self._open_session()
 
     def rollback(self) -> None:
-        """Raises `NotSupportedError`: there are no transactions."""
+        """Raises `NotSupportedError`: there are no transactions.
+
+        Example:
+            >>> connection.rollback()
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.NotSupportedError: there are no transactions; every statement is committed by itself
+        """
         self._open_session()
         raise NotSupportedError("there are no transactions; every statement is committed by itself")
 
@@ -326,6 +395,13 @@ class Connection:
         """Closes the session on the server, with every cursor; statements that still run end. Safe to call twice.
 
         Where `submit` has sent statements that were not closed, these run on and the server keeps the session.
+
+        Example:
+            >>> connection.close()
+            >>> cursor.execute("SELECT 1")
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.InterfaceError: the cursor is closed
         """
         self._session_id = self.session_id
         session, self._session = self._session, None
@@ -374,6 +450,12 @@ class SubmittedStatement:
 
     Made by `Connection.submit` and `Connection.attach`. Threads may share it. Dropping it, closing the connection or ending
     the process leaves the statement alone: only `cancel` and `close` end it.
+
+    Example:
+        >>> statement = connection.submit("SELECT count(*) AS n FROM range(1000000)")
+        >>> statement.cursor().fetchone()
+        Row(n=1000000)
+        >>> statement.close()
     """
 
     def __init__(self, connection: Connection, executed: ExecutedStatement) -> None:
@@ -382,7 +464,13 @@ class SubmittedStatement:
 
     @property
     def statement_id(self) -> str:
-        """The server's id of the statement, by which `Connection.attach` finds it."""
+        """The server's id of the statement, by which `Connection.attach` finds it.
+
+        Example:
+            >>> statement = connection.submit("SELECT count(*) AS n FROM range(1000000)")
+            >>> connection.attach(statement.statement_id).cursor().fetchone()
+            Row(n=1000000)
+        """
         return self._executed.statement_id
 
     def state(self) -> StatementState:
@@ -391,6 +479,14 @@ class SubmittedStatement:
         Raises:
             ProgrammingError: the server does not know the statement any more (kind `NotFound`).
             OperationalError: the connection failed.
+
+        Example:
+            >>> import time
+            >>> statement = connection.submit("SELECT count(*) AS n FROM range(1000000)")
+            >>> while statement.state() in ("Pending", "Running"):
+            ...     time.sleep(0.1)
+            >>> statement.state()
+            'Succeeded'
         """
         return self._executed.state()
 
@@ -406,17 +502,41 @@ class SubmittedStatement:
             DatabaseError: by SQLSTATE class, where the statement failed.
             OperationalError: it was cancelled, or the connection failed.
             InterfaceError: its result was released before it could be read, or the connection is closed.
+
+        Example:
+            >>> statement = connection.submit("SELECT id FROM range(3)")
+            >>> statement.cursor().fetchone(), statement.cursor().fetchall()
+            (Row(id=0), [Row(id=0), Row(id=1), Row(id=2)])
         """
         cursor = self._connection.cursor(arraysize)
         cursor._take_result(self._executed.results())  # noqa: SLF001 - one module, one protocol
         return cursor
 
     def cancel(self) -> None:
-        """Asks the server to cancel; waiting for the statement raises when the server has ended it."""
+        """Asks the server to cancel; waiting for the statement raises when the server has ended it.
+
+        Example:
+            >>> endless = "SELECT sum(sqrt(a.id + b.id)) FROM range(10000000) a CROSS JOIN range(10000000) b"
+            >>> statement = connection.submit(endless)
+            >>> statement.cancel()
+            >>> statement.cursor()
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.OperationalError: the statement was cancelled
+        """
         self._executed.cancel()
 
     def close(self) -> None:
-        """Releases the statement and its result on the server, which also ends it if it still runs. Safe to call twice."""
+        """Releases the statement and its result on the server, which also ends it if it still runs. Safe to call twice.
+
+        Example:
+            >>> statement = connection.submit("SELECT id FROM range(3)")
+            >>> statement.close()
+            >>> connection.attach(statement.statement_id)
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.ProgrammingError: statement status: HTTP 404: The statement ... was not found. ...
+        """
         self._executed.close()
 
     def __repr__(self) -> str:
@@ -433,6 +553,12 @@ class Cursor(ArrowReads):
     It is itself an Arrow stream: `pyarrow.table(cursor)`, `polars.DataFrame(cursor)` and the like take over the rows not
     yet fetched, once, without a copy. A look at it, as HTML in a notebook or by `repr`, tells rows, bytes and time; in
     notebooks and interactive interpreters it shows the next ten rows, as far as they have arrived, and reads none.
+
+    Example:
+        >>> import polars
+        >>> _ = cursor.execute("SELECT id, id * id AS square FROM range(5)")
+        >>> cursor.fetchone(), cursor.fetchmany(2), polars.DataFrame(cursor).rows()
+        (Row(id=0, square=0), [Row(id=1, square=1), Row(id=2, square=4)], [(3, 9), (4, 16)])
 
     Attributes:
         arraysize: Rows that `fetchmany` returns when it is not told.
@@ -455,7 +581,12 @@ class Cursor(ArrowReads):
 
     @property
     def connection(self) -> Connection:
-        """The connection that made this cursor."""
+        """The connection that made this cursor.
+
+        Example:
+            >>> cursor.connection is connection
+            True
+        """
         return self._connection
 
     @property
@@ -465,6 +596,13 @@ class Cursor(ArrowReads):
         Type codes are lower-case SQL names such as `int`, `bigint`, `decimal`, `string`; they equal the type objects of
         the module. Precision and scale are given for decimals. None before `execute`, after a failed one and for
         statements without columns.
+
+        Example:
+            >>> _ = cursor.execute("SELECT 'tea' AS item, CAST(9.9 AS DECIMAL(10,2)) AS price")
+            >>> [(column[0], column[1]) for column in cursor.description]
+            [('item', 'string'), ('price', 'decimal')]
+            >>> cursor.description[1][1] == seakernel.NUMBER
+            True
         """
         if self._result is None:
             return None
@@ -475,37 +613,82 @@ class Cursor(ArrowReads):
 
     @property
     def rowcount(self) -> int:
-        """Rows of the result, or rows that INSERT, UPDATE, DELETE or MERGE changed; -1 where unknown."""
+        """Rows of the result, or rows that INSERT, UPDATE, DELETE or MERGE changed; -1 where unknown.
+
+        Example:
+            >>> cursor.execute("CREATE TABLE squares AS SELECT id, id * id AS square FROM range(10)").rowcount
+            10
+            >>> cursor.execute("UPDATE squares SET square = 0 WHERE id < 3").rowcount
+            3
+            >>> cursor.execute("SELECT * FROM squares WHERE square = 0").rowcount
+            3
+        """
         return self._rowcount
 
     @property
     def rownumber(self) -> int | None:
-        """Rows of the result that were fetched, which is the index of the next one; None without a result."""
+        """Rows of the result that were fetched, which is the index of the next one; None without a result.
+
+        Example:
+            >>> rows = cursor.execute("SELECT id FROM range(5)").fetchmany(2)
+            >>> cursor.rownumber
+            2
+        """
         return None if self._result is None else self._result.fetched_row_count
 
     @property
     def lastrowid(self) -> None:
-        """None: the warehouse has no row ids."""
+        """None: the warehouse has no row ids.
+
+        Example:
+            >>> print(cursor.execute("CREATE TABLE numbers AS SELECT id FROM range(3)").lastrowid)
+            None
+        """
 
     @property
     def statement_id(self) -> str | None:
-        """The server's id of the running or last statement, also after a failure; None until the server has named it."""
+        """The server's id of the running or last statement, also after a failure; None until the server has named it.
+
+        Example:
+            >>> try:
+            ...     cursor.execute("SELECT 1 / 0")
+            ... except seakernel.Error as error:
+            ...     error.statement_id == cursor.statement_id
+            True
+        """
         statement = self._statement
         return self._statement_id if statement is None else statement.statement_id
 
     @property
     def query_id(self) -> str | None:
-        """Same as `statement_id`, under databricks-sql-connector's name."""
+        """Same as `statement_id`, under databricks-sql-connector's name.
+
+        Example:
+            >>> _ = cursor.execute("SELECT 1 AS one")
+            >>> cursor.query_id == cursor.statement_id
+            True
+        """
         return self.statement_id
 
     @property
     def statistics(self) -> Statistics | None:
-        """What fetching the current result has cost so far; None without a result."""
+        """What fetching the current result has cost so far; None without a result.
+
+        Example:
+            >>> rows = cursor.execute("SELECT id FROM range(1000)").fetchall()
+            >>> cursor.statistics.rows, cursor.statistics.chunks
+            (1000, 1)
+        """
         return None if self._result is None else self._result.statistics
 
     @property
     def truncated(self) -> bool:
-        """Whether a row or byte limit cut the current result."""
+        """Whether a row or byte limit cut the current result.
+
+        Example:
+            >>> cursor.execute("SELECT id FROM range(1000)", row_limit=10).truncated
+            True
+        """
         return self._result is not None and self._result.truncated
 
     def execute(
@@ -549,6 +732,14 @@ class Cursor(ArrowReads):
             OperationalError: `timeout` is over (kind `Timeout`, SQLSTATE HYT00).
             ProgrammingError: PUT or GET names a local file outside of `staging_allowed_local_path`.
             Error: by SQLSTATE class where the statement failed; see `seakernel.exceptions`.
+
+        Example:
+            >>> cursor.execute("SELECT upper(:name) AS name", {"name": "ada"}).fetchone()
+            Row(name='ADA')
+            >>> cursor.execute("SELECT id FROM range(?) WHERE id > ?", [10, 7], timeout=60).fetchall()
+            [Row(id=8), Row(id=9)]
+            >>> cursor.execute("SELECT size(?) AS size", [seakernel.Parameter([1, 2], "ARRAY<INT>")]).fetchone()
+            Row(size=2)
         """
         self._open_session()
         self._clear()
@@ -608,6 +799,11 @@ class Cursor(ArrowReads):
 
         Raises:
             Error: as `execute` does; the message and `applied_sets` say how many sets were applied before.
+
+        Example:
+            >>> _ = cursor.execute("CREATE TABLE orders (item STRING, price DECIMAL(10,2))")
+            >>> cursor.executemany("INSERT INTO orders VALUES (?, ?)", [("tea", 9.9), ("mug", 12)]).rowcount
+            2
         """
         session = self._open_session()
         self._clear()
@@ -627,11 +823,19 @@ class Cursor(ArrowReads):
         return self
 
     def cancel(self) -> None:
-        """Ends what another thread is waiting for on this cursor; does nothing where nothing is under way.
+        """Ends what another thread is waiting for on this cursor, and the current result; without either, nothing.
 
         A waiting `execute` raises `OperationalError` with kind `Cancelled` as soon as the server has ended the
         statement; a cancel that comes before the server has named the statement is sent as soon as it has. A waiting
-        fetch raises the same at once, and the result is gone; so does a waiting transfer of a file.
+        fetch raises the same at once, as does every later one, also after the last row. So does a transfer of a file.
+
+        Example:
+            >>> _ = cursor.execute("SELECT id FROM range(1000)")
+            >>> cursor.cancel()  # from any thread
+            >>> cursor.fetchall()
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.OperationalError: fetching the result of statement ... was cancelled
         """
         statement, transferring, result = self._statement, self._transfer, self._result
         if statement is not None:
@@ -642,39 +846,85 @@ class Cursor(ArrowReads):
             result.cancel()
 
     def fetchone(self) -> Row | None:
-        """Returns the next row, None after the last one."""
+        """Returns the next row, None after the last one.
+
+        Example:
+            >>> cursor.execute("SELECT id, upper(name) AS name FROM VALUES (1, 'ada') AS people(id, name)").fetchone()
+            Row(id=1, name='ADA')
+            >>> print(cursor.fetchone())
+            None
+        """
         return next(self._open_result(), None)
 
     def fetchmany(self, size: int | None = None) -> list[Row]:
-        """Returns the next `size` rows (default `arraysize`), fewer at the end, an empty list after the last one."""
+        """Returns the next `size` rows (default `arraysize`), fewer at the end, an empty list after the last one.
+
+        Example:
+            >>> _ = cursor.execute("SELECT id FROM range(5)")
+            >>> while rows := cursor.fetchmany(2):
+            ...     print(rows)
+            [Row(id=0), Row(id=1)]
+            [Row(id=2), Row(id=3)]
+            [Row(id=4)]
+        """
         return self._open_result().rows(self._checked_size(size))
 
     def fetchall(self) -> list[Row]:
         """Returns all remaining rows.
 
         A value that Python cannot hold, such as a date after the year 9999, raises `DataError` and no row is lost.
+
+        Example:
+            >>> cursor.execute("SELECT name FROM samples.nycflights13.airlines ORDER BY carrier LIMIT 2").fetchall()
+            [Row(name='Endeavor Air Inc.'), Row(name='American Airlines Inc.')]
         """
         return self._open_result().rows()
 
     def fetchmany_arrow(self, size: int | None = None) -> pa.Table:
-        """Returns the next `size` rows (default `arraysize`) as a `pyarrow.Table`, without a copy."""
+        """Returns the next `size` rows (default `arraysize`) as a `pyarrow.Table`, without a copy.
+
+        Example:
+            >>> cursor.execute("SELECT id FROM range(1000)").fetchmany_arrow(10).num_rows
+            10
+        """
         return self._open_result().take_pyarrow(self._checked_size(size))
 
     def fetchall_arrow(self) -> pa.Table:
-        """Returns all remaining rows as a `pyarrow.Table`, without a copy."""
+        """Returns all remaining rows as a `pyarrow.Table`, without a copy.
+
+        Example:
+            >>> cursor.execute("SELECT id, id * id AS square FROM range(3)").fetchall_arrow().to_pydict()
+            {'id': [0, 1, 2], 'square': [0, 1, 4]}
+        """
         return self._open_result().take_pyarrow()
 
     def close(self) -> None:
-        """Closes the cursor and releases its result. Safe to call twice."""
+        """Closes the cursor and releases its result. Safe to call twice.
+
+        Example:
+            >>> cursor.close()
+            >>> cursor.execute("SELECT 1")
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.InterfaceError: the cursor is closed
+        """
         self._closed = True
         self._clear()
 
     def setinputsizes(self, sizes: object) -> None:
-        """Does nothing, as PEP 249 allows."""
+        """Does nothing, as PEP 249 allows.
+
+        Example:
+            >>> cursor.setinputsizes([10])
+        """
         self._open_session()
 
     def setoutputsize(self, size: int, column: int | None = None) -> None:
-        """Does nothing, as PEP 249 allows."""
+        """Does nothing, as PEP 249 allows.
+
+        Example:
+            >>> cursor.setoutputsize(1000)
+        """
         self._open_session()
 
     def _clear(self) -> None:

@@ -19,7 +19,12 @@ __all__ = [
 
 
 class Warning(Exception):  # noqa: A001, N818 - PEP 249 gives the name
-    """Never raised; PEP 249 asks for it."""
+    """Never raised; PEP 249 asks for it.
+
+    Example:
+        >>> issubclass(seakernel.Warning, seakernel.Error)
+        False
+    """
 
 
 class Error(Exception):
@@ -28,6 +33,13 @@ class Error(Exception):
     The message names what failed, which one and why, with the chain of causes. It holds no token, no presigned address
     and no parameter value. Instances can be pickled. `str(error)` is the message, and on lines of their own the excerpt
     of the SQL and the hint, where there are any.
+
+    Example:
+        >>> try:
+        ...     cursor.execute("SELECT price / 0 FROM VALUES (9.90) AS orders(price)")
+        ... except seakernel.Error as error:
+        ...     type(error).__name__, error.kind, error.sql_state, error.retryable
+        ('DataError', 'Sql', '22012', False)
 
     Attributes:
         message: The message in one sentence.
@@ -98,23 +110,62 @@ class Error(Exception):
 
 
 class InterfaceError(Error):
-    """This package was used wrongly: a closed object, a handle of the parent process, a result taken twice."""
+    """This package was used wrongly: a closed object, a handle of the parent process, a result taken twice.
+
+    Example:
+        >>> cursor.close()
+        >>> cursor.fetchone()
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.InterfaceError: the cursor is closed
+    """
 
 
 class DatabaseError(Error):
-    """A failure of the warehouse or of the way to it."""
+    """A failure of the warehouse or of the way to it.
+
+    Example:
+        >>> try:
+        ...     cursor.execute("SELECT * FROM orders")
+        ... except seakernel.DatabaseError as error:
+        ...     print(error.sql_state, error.statement_id == cursor.statement_id)
+        42P01 True
+    """
 
 
 class DataError(DatabaseError):
-    """A value does not fit: SQLSTATE class 22, a parameter that no SQL type holds, a date that Python cannot hold."""
+    """A value does not fit: SQLSTATE class 22, a parameter that no SQL type holds, a date that Python cannot hold.
+
+    Example:
+        >>> cursor.execute("SELECT CAST('tea' AS INT)")
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.DataError: [CAST_INVALID_INPUT] The value 'tea' of the type "STRING" cannot be cast to ...
+    """
 
 
 class OperationalError(DatabaseError):
-    """Not the program's fault: sign-in, network, time limits, cancellation; SQLSTATE classes 08, 53, 57 and HY."""
+    """Not the program's fault: sign-in, network, time limits, cancellation; SQLSTATE classes 08, 53, 57 and HY.
+
+    Example:
+        >>> endless = "SELECT sum(sqrt(a.id + b.id)) FROM range(10000000) a CROSS JOIN range(10000000) b"
+        >>> cursor.execute(endless, timeout=0.1)
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.OperationalError: the statement was cancelled, for it took longer than its limit of 100ms
+    """
 
 
 class IntegrityError(DatabaseError):
-    """A constraint was violated: SQLSTATE class 23."""
+    """A constraint was violated: SQLSTATE class 23.
+
+    Example:
+        >>> _ = cursor.execute("CREATE TABLE orders (item STRING NOT NULL)")
+        >>> cursor.execute("INSERT INTO orders VALUES (NULL)")
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.IntegrityError: [DELTA_NOT_NULL_CONSTRAINT_VIOLATED] NOT NULL constraint violated ...
+    """
 
 
 class InternalError(DatabaseError):
@@ -122,16 +173,47 @@ class InternalError(DatabaseError):
 
 
 class ProgrammingError(DatabaseError):
-    """Wrong SQL, an unknown table or a wrong argument: SQLSTATE classes 07, 26 and 42."""
+    """Wrong SQL, an unknown table or a wrong argument: SQLSTATE classes 07, 26 and 42.
+
+    Example:
+        >>> cursor.execute("SELECT * FROM orders")
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.ProgrammingError: [TABLE_OR_VIEW_NOT_FOUND] The table or view `orders` cannot be found. ...
+    """
 
 
 class NotSupportedError(DatabaseError):
-    """The server, or this package, does not have that: SQLSTATE class 0A."""
+    """The server, or this package, does not have that: SQLSTATE class 0A.
+
+    Example:
+        >>> connection.rollback()
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.NotSupportedError: there are no transactions; every statement is committed by itself
+    """
 
 
 class DataLossError(DatabaseError):
-    """Rows are missing, surplus, out of order or unreadable. Trust nothing of that result."""
+    """Rows are missing, surplus, out of order or unreadable. Trust nothing of that result.
+
+    Example:
+        >>> from seakernel.local import LocalWarehouse
+        >>> loss = {"on": "download", "times": "always", "do": {"missing_rows": {"rows": 1}}}
+        >>> with LocalWarehouse(inline_bytes=0, faults=[loss]) as warehouse, warehouse.connect() as connection:
+        ...     connection.cursor().execute("SELECT id FROM range(1000)").fetchall()
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.DataLossError: ...holds 999 rows and its link declares 1000...
+    """
 
 
 class ServerOperationError(DatabaseError):
-    """The statement failed on the server with an SQLSTATE that has no class of its own above."""
+    """The statement failed on the server with an SQLSTATE that has no class of its own above.
+
+    Example:
+        >>> cursor.execute("SELECT raise_error('out of stock')")
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.ServerOperationError: [USER_RAISED_EXCEPTION] out of stock SQLSTATE: P0001
+    """

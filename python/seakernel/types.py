@@ -36,7 +36,13 @@ __all__ = [
 
 
 class ResultOptions(TypedDict, total=False):
-    """How results are fetched."""
+    """How results are fetched.
+
+    Example:
+        >>> connection = seakernel.connect("local", results={"complex_types": "json", "memory_budget_bytes": 64 << 20})
+        >>> connection.cursor().execute("SELECT named_struct('id', 1) AS item").fetchone()
+        Row(item='{"id":1}')
+    """
 
     memory_budget_bytes: int
     """Bytes of result chunks held at once: being downloaded, decoded, or waiting to be read. Default 256 MiB. A single
@@ -76,6 +82,9 @@ class RetryOptions(TypedDict, total=False):
 
     All requests of a connection to one host share 40 retries, of which five successes bring one back, as does a retry
     that succeeds: a host that fails everything gets few requests more than without retries.
+
+    Example:
+        >>> connection = seakernel.connect("local", retry={"max_attempts": 3, "max_elapsed_s": 60})
     """
 
     max_attempts: int
@@ -89,7 +98,11 @@ class RetryOptions(TypedDict, total=False):
 
 
 class RequestOptions(TypedDict, total=False):
-    """What requests to the workspace carry, and how long they may take. Nothing of it reaches storage hosts."""
+    """What requests to the workspace carry, and how long they may take. Nothing of it reaches storage hosts.
+
+    Example:
+        >>> connection = seakernel.connect("local", requests={"headers": {"X-Team": "billing"}, "timeout_s": 60})
+    """
 
     headers: Mapping[str, str] | Sequence[tuple[str, str]]
     """Further headers. `User-Agent` replaces ours; headers that the session sets itself are left out with a warning."""
@@ -100,7 +113,14 @@ class RequestOptions(TypedDict, total=False):
 
 
 class TlsOptions(TypedDict, total=False):
-    """Whom to trust, and how to identify ourselves. The system's certificate authorities are always trusted as well."""
+    """Whom to trust, and how to identify ourselves. The system's certificate authorities are always trusted as well.
+
+    Example:
+        >>> seakernel.connect("local", tls={"ca_certificates_pem": b"not a certificate"})
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.ProgrammingError: the CA certificates hold no `BEGIN CERTIFICATE` block
+    """
 
     ca_certificates_pem: bytes
     """Further certificate authorities, for the workspace and for storage hosts."""
@@ -115,13 +135,26 @@ class TlsOptions(TypedDict, total=False):
 
 
 class ArrowStreamExportable(Protocol):
-    """An object that exports an Arrow stream; pyarrow, polars, DuckDB, pandas and nanoarrow read it as it is."""
+    """An object that exports an Arrow stream; pyarrow, polars, DuckDB, pandas and nanoarrow read it as it is.
+
+    Example:
+        >>> import polars
+        >>> table = session.execute("SELECT id FROM range(3)").take()
+        >>> hasattr(table, "__arrow_c_stream__"), polars.DataFrame(table).shape
+        (True, (3, 1))
+    """
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
 class ArrowSchemaExportable(Protocol):
-    """An object that exports an Arrow schema."""
+    """An object that exports an Arrow schema.
+
+    Example:
+        >>> import pyarrow
+        >>> pyarrow.schema(session.execute("SELECT 1 AS id, 'tea' AS item")).types
+        [DataType(int32), DataType(string)]
+    """
 
     def __arrow_c_schema__(self) -> object: ...
 
@@ -132,7 +165,13 @@ DescriptionColumn: TypeAlias = "tuple[str, str, None, None, int | None, int | No
 
 
 class TypeObject:
-    """A group of type codes; equal to each code in it."""
+    """A group of type codes; equal to each code in it.
+
+    Example:
+        >>> _ = cursor.execute("SELECT 1 AS id, 'tea' AS item")
+        >>> [column[1] == seakernel.NUMBER for column in cursor.description]
+        [True, False]
+    """
 
     def __init__(self, *codes: str) -> None:
         self.codes = frozenset(codes)
@@ -162,15 +201,33 @@ Binary = bytes
 
 
 def DateFromTicks(ticks: float) -> dt.date:  # noqa: N802 - PEP 249 gives the name
-    """Returns the local date at `ticks` seconds since 1970."""
+    """Returns the local date at `ticks` seconds since 1970.
+
+    Example:
+        >>> import time
+        >>> seakernel.DateFromTicks(time.mktime((2024, 2, 29, 12, 0, 0, 0, 0, -1)))
+        datetime.date(2024, 2, 29)
+    """
     return dt.date(*time.localtime(ticks)[:3])
 
 
 def TimeFromTicks(ticks: float) -> dt.time:  # noqa: N802
-    """Returns the local time of day at `ticks` seconds since 1970."""
+    """Returns the local time of day at `ticks` seconds since 1970.
+
+    Example:
+        >>> import time
+        >>> seakernel.TimeFromTicks(time.mktime((2024, 2, 29, 12, 30, 0, 0, 0, -1)))
+        datetime.time(12, 30)
+    """
     return dt.time(*time.localtime(ticks)[3:6])
 
 
 def TimestampFromTicks(ticks: float) -> dt.datetime:  # noqa: N802
-    """Returns the local date and time at `ticks` seconds since 1970, without a zone."""
+    """Returns the local date and time at `ticks` seconds since 1970, without a zone.
+
+    Example:
+        >>> import time
+        >>> seakernel.TimestampFromTicks(time.mktime((2024, 2, 29, 12, 30, 0, 0, 0, -1)))
+        datetime.datetime(2024, 2, 29, 12, 30)
+    """
     return dt.datetime(*time.localtime(ticks)[:6])  # noqa: DTZ001

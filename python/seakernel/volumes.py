@@ -34,12 +34,21 @@ _SPOOLED_BYTES = 8 << 20
 
 
 class VolumeFile(NamedTuple):
-    """A file or directory in a volume, as `Volume.list` gives it."""
+    """A file or directory in a volume, as `Volume.list` gives it.
+
+    Example:
+        >>> _ = cursor.execute("CREATE VOLUME main.default.files")
+        >>> _ = connection.volume.put(b"1,9.90", "/Volumes/main/default/files/2024/prices.csv")
+        >>> [file.path for file in connection.volume.list("/Volumes/main/default/files")]
+        ['/Volumes/main/default/files/2024/']
+        >>> [(file.name, file.size) for file in connection.volume.list("/Volumes/main/default/files/2024")]
+        [('prices.csv', 6)]
+    """
 
     path: str
     """The whole path, `/Volumes/...`; that of a directory ends with `/`."""
     name: str
-    """The last part of the path."""
+    """The last part of the path; that of a directory ends with `/`, too."""
     size: int
     """Bytes; 0 for a directory."""
     modified: dt.datetime | None
@@ -47,7 +56,14 @@ class VolumeFile(NamedTuple):
 
     @property
     def is_directory(self) -> bool:
-        """Whether it is a directory."""
+        """Whether it is a directory.
+
+        Example:
+            >>> _ = cursor.execute("CREATE VOLUME main.default.files")
+            >>> _ = connection.volume.put(b"1,9.90", "/Volumes/main/default/files/2024/prices.csv")
+            >>> [file.name for file in connection.volume.list("/Volumes/main/default/files") if file.is_directory]
+            ['2024/']
+        """
         return self.path.endswith("/")
 
 
@@ -61,6 +77,13 @@ class Volume:
     It is `Connection.volume`. Each call runs one statement, which hands out a presigned link, and then talks to the storage
     host with that link alone. The names and contents of local files are not sent to the warehouse. Files travel in pieces
     of 256 KiB. Threads may share it. Ctrl-C ends a call within a fraction of a second.
+
+    Example:
+        >>> _ = cursor.execute("CREATE VOLUME main.default.files")
+        >>> connection.volume.put(b"1,9.90", "/Volumes/main/default/files/prices.csv")
+        6
+        >>> connection.volume.get("/Volumes/main/default/files/prices.csv")
+        b'1,9.90'
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -95,8 +118,11 @@ class Volume:
             OSError: `source` cannot be read.
 
         Example:
-            >>> connection.volume.put(b"1,2,3", "/Volumes/main/default/files/numbers.csv")
-            5
+            >>> _ = cursor.execute("CREATE VOLUME main.default.files")
+            >>> connection.volume.put(b"1,9.90", "/Volumes/main/default/files/prices.csv")
+            6
+            >>> connection.volume.put(b"1,8.50", "/Volumes/main/default/files/prices.csv", overwrite=True)
+            6
         """
         check_path(path)
         keyword = " OVERWRITE" if overwrite else ""
@@ -146,8 +172,15 @@ class Volume:
             OperationalError: the connection failed, or the storage host refused.
 
         Example:
-            >>> connection.volume.get("/Volumes/main/default/files/numbers.csv")
-            b'1,2,3'
+            >>> from pathlib import Path
+            >>> _ = cursor.execute("CREATE VOLUME main.default.files")
+            >>> _ = connection.volume.put(b"1,9.90", "/Volumes/main/default/files/prices.csv")
+            >>> connection.volume.get("/Volumes/main/default/files/prices.csv")
+            b'1,9.90'
+            >>> connection.volume.get("/Volumes/main/default/files/prices.csv", "prices.csv")
+            6
+            >>> Path("prices.csv").read_text()
+            '1,9.90'
         """
         check_path(path)
         statement = f"GET {_literal(path)} TO '{_INPUT_STREAM}'"
@@ -172,7 +205,11 @@ class Volume:
             OperationalError: the connection failed, or the storage host refused.
 
         Example:
-            >>> connection.volume.remove("/Volumes/main/default/files/numbers.csv")
+            >>> _ = cursor.execute("CREATE VOLUME main.default.files")
+            >>> _ = connection.volume.put(b"1,9.90", "/Volumes/main/default/files/prices.csv")
+            >>> connection.volume.remove("/Volumes/main/default/files/prices.csv")
+            >>> connection.volume.list("/Volumes/main/default/files")
+            []
         """
         check_path(path)
         self._ask("REMOVE", f"REMOVE {_literal(path)}").remove()
@@ -187,8 +224,10 @@ class Volume:
             ProgrammingError: there is no such directory or volume.
 
         Example:
-            >>> [file.name for file in connection.volume.list("/Volumes/main/default/files")]
-            ['numbers.csv']
+            >>> _ = cursor.execute("CREATE VOLUME main.default.files")
+            >>> _ = connection.volume.put(b"1,9.90", "/Volumes/main/default/files/prices.csv")
+            >>> [(file.name, file.size) for file in connection.volume.list("/Volumes/main/default/files")]
+            [('prices.csv', 6)]
         """
         check_path(path, directory=True)
         with self._connection.cursor() as cursor:

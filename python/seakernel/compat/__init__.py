@@ -36,6 +36,14 @@ def install(force: bool = False) -> ModuleType:
 
     Raises:
         RuntimeError: the original is imported already.
+
+    Example:
+        >>> import seakernel.compat
+        >>> _ = seakernel.compat.install()
+        >>> import databricks_sql_kernel
+        >>> databricks_sql_kernel.__name__
+        'seakernel.compat.databricks_sql_kernel'
+        >>> seakernel.compat.uninstall()
     """
     from seakernel.compat import databricks_sql_kernel as stand_in
 
@@ -52,7 +60,16 @@ def install(force: bool = False) -> ModuleType:
 
 
 def uninstall() -> None:
-    """Takes back what `install` did: later imports find the original again. Who has imported the stand-in keeps it."""
+    """Takes back what `install` did: later imports find the original again. Who has imported the stand-in keeps it.
+
+    Example:
+        >>> import sys
+        >>> import seakernel.compat
+        >>> _ = seakernel.compat.install()
+        >>> seakernel.compat.uninstall()
+        >>> "databricks_sql_kernel" in sys.modules
+        False
+    """
     from seakernel.compat import _log
     from seakernel.compat import databricks_sql_kernel as stand_in
 

@@ -173,7 +173,13 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 
 
 class SampleDataError(RuntimeError):
-    """A sample table cannot be made; the message says what to install or to change."""
+    """A sample table cannot be made; the message says what to install or to change.
+
+    Example:
+        >>> from seakernel.local import SampleDataError
+        >>> issubclass(SampleDataError, RuntimeError)
+        True
+    """
 
 
 def cache_directory() -> Path:

