@@ -70,13 +70,13 @@ impl PyVolumeOperation {
             loop {
                 tokio::select! {
                     biased;
+                    _ = cancelled.wait_for(|cancelled| *cancelled) => return Ok(None),
                     outcome = &mut transfer => {
                         if outcome.is_ok() {
                             tell().transpose()?;
                         }
                         return Ok(Some(outcome));
                     }
-                    _ = cancelled.wait_for(|cancelled| *cancelled) => return Ok(None),
                     () = time::sleep(REPORT_INTERVAL), if report.is_some() => drop(tell().transpose()?),
                 }
             }
