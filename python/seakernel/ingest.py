@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Literal
 
-from seakernel.exceptions import DataError, DataLossError, NotSupportedError, ProgrammingError
+from seakernel.exceptions import DataError, DataLossError, Error, NotSupportedError, ProgrammingError
 from seakernel.volumes import check_path
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def ingest(
     written = _written_schema(batches.schema)
     directory = f"{volume.removesuffix('/')}/seakernel-ingest-{uuid.uuid4().hex}"
     uploads = _Uploads(connection, directory)
+    # Whether the server may be reading the files; without them the statement would fail, or load a part of the rows.
+    in_use = False
     with connection.cursor() as cursor:
         _check_target(cursor, name, batches.schema.names, mode)
         try:
@@ -64,15 +66,36 @@ def ingest(
                 for part in _parts(batches, written, uploads.folder):
                     uploads.add(part)
             sent = uploads.rows
-            cursor.execute(_load_statement(name, directory, batches.schema, mode))
+            in_use = True
+            try:
+                cursor.execute(_load_statement(name, directory, batches.schema, mode))
+            except Error as error:
+                in_use = not _is_over(error)
+                if in_use:
+                    error.message += f"; it may still be done, so the files in {directory} are kept: delete them later"
+                    error.args = (error.message,)
+                raise
+            in_use = False
             loaded = cursor.rowcount
             if loaded != sent:
                 told = "did not say how many rows it added" if loaded < 0 else f"added {loaded} rows"
                 message = f"{sent} rows were sent to {name} and the server {told}; the table has them already: check it"
                 raise DataLossError(message, kind="DataLoss", statement_id=cursor.statement_id)
         finally:
-            uploads.remove()
+            if in_use:
+                _LOG.warning("the statement that loads %s may still run: delete them when it has ended", directory)
+            else:
+                uploads.remove()
     return sent
+
+
+def _is_over(error: Error) -> bool:
+    """Whether the statement that failed with `error` runs no more, for certain."""
+    if error.kind == "Sql":
+        return True
+    # Refused before it was a statement; where it is one already, only the question for its state was refused.
+    refused = error.kind in {"InvalidArgument", "NotFound", "PermissionDenied", "Unauthenticated"}
+    return refused and error.statement_id is None
 
 
 class _Uploads:
@@ -327,7 +350,9 @@ def _check_target(cursor: Cursor, name: str, columns: list[str], mode: IngestMod
 def _load_statement(name: str, directory: str, schema: pa.Schema, mode: IngestMode) -> str:
     if mode == "append":
         literal = directory.replace("\\", "\\\\").replace("'", "\\'")
-        return f"COPY INTO {name} FROM '{literal}' FILEFORMAT = PARQUET"
+        # By default, COPY INTO passes over files that have gone since it listed them.
+        missing = "FORMAT_OPTIONS ('ignoreMissingFiles' = 'false')"
+        return f"COPY INTO {name} FROM '{literal}' FILEFORMAT = PARQUET {missing}"
     # One statement, so that there is no table without its rows. The casts name the types, whatever the files would suggest.
     items = ", ".join(
         f"CAST({_quoted(field.name)} AS {_types(field.name, field.type)[1]}) AS {_quoted(field.name)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
-from child_processes import interrupted
+from child_processes import PRELUDE, interrupted
 
 import seakernel
 import seakernel.ingest
@@ -350,6 +351,62 @@ except KeyboardInterrupt:
     # The upload's own watch, and the deletions.
     assert seconds < 2
     assert left_behind(connection) == []
+
+
+def statements(warehouse: LocalWarehouse) -> list[str]:
+    """The first words of the statements that were sent."""
+    bodies = [request.get("body") for request in warehouse.requests() if request["operation"] == "execute"]
+    return [body["statement"].split()[0] for body in bodies if isinstance(body, dict)]
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_files_that_the_server_may_be_reading_are_kept_and_named(
+    warehouse: LocalWarehouse,
+    connection: Connection,
+    ingest: Callable[..., int],
+    caplog: pytest.LogCaptureFixture,
+    mode: str,
+) -> None:
+    ingest(pa.table({"a": [1]}))
+    word = "COPY INTO" if mode == "append" else "CREATE OR REPLACE"
+    warehouse.faults([{"on": "execute", "statement_contains": word, "do": "drop_before_response"}])
+    with pytest.raises(seakernel.OperationalError, match="may still be done, so the files in") as raised:
+        ingest(pa.table({"a": [2, 3]}), mode)
+    assert statements(warehouse)[-1] == word.split(maxsplit=1)[0], "no REMOVE follows"
+    (file,) = left_behind(connection)
+    directory = file.rpartition("/")[0]
+    assert directory in str(raised.value)
+    assert directory in caplog.text
+
+
+def test_an_interrupt_while_the_table_is_loaded_keeps_the_files(
+    warehouse: LocalWarehouse, connection: Connection, eventually: Callable[[Callable[[], Any]], Any]
+) -> None:
+    connection.cursor().execute("CREATE TABLE main.default.t (a BIGINT)")
+    warehouse.faults([{"on": "execute", "statement_contains": "COPY INTO", "do": {"delay": {"ms": 3000}}}])
+    script = f"""
+import logging, pyarrow as pa
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+connection = seakernel.connect(host, path, token)
+data = pa.table({{"a": [1, 2]}})
+ready()
+try:
+    connection.ingest("main.default.t", data, volume={VOLUME!r})
+except KeyboardInterrupt:
+    print(flush=True)
+"""
+    place = [warehouse.server_hostname, warehouse.http_path, warehouse.access_token]
+    command = [sys.executable, "-c", PRELUDE + script, *place]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        assert eventually(lambda: "COPY" in statements(warehouse))
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0
+    (file,) = left_behind(connection)
+    assert f"the statement that loads {file.rpartition('/')[0]} may still run" in output
+    assert "REMOVE" not in statements(warehouse)
 
 
 def test_without_pyarrow_it_says_so(connection: Connection) -> None:
