@@ -9,7 +9,6 @@ import tempfile
 import uuid
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Literal
 
 from seakernel.exceptions import DataError, DataLossError, Error, NotSupportedError, ProgrammingError
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Self
 
+    from seakernel._seakernel import VolumeOperation
     from seakernel.dbapi import Connection, Cursor
     from seakernel.types import ArrowStreamExportable
 
@@ -106,8 +106,8 @@ class _Uploads:
         self._connection = connection
         self._directory = directory
         self._remote: list[str] = []
+        self._operations: list[VolumeOperation] = []
         self._pending: set[Future[None]] = set()
-        self._stopped = Event()
 
     def __enter__(self) -> Self:
         self._local = tempfile.TemporaryDirectory(prefix="seakernel-ingest-")
@@ -121,18 +121,16 @@ class _Uploads:
         self.rows += rows
         self._settle(_UPLOADS - 1)
         remote = f"{self._directory}/part-{len(self._remote):05}.parquet"
+        # Asked in this thread, for Ctrl-C ends the waits of the main thread only; the upload itself can be cancelled.
+        operation = self._connection.volume._begin_put(remote)  # noqa: SLF001 - the same package
         # Noted before it begins: an upload that fails may have arrived.
         self._remote.append(remote)
-        self._pending.add(self._threads.submit(self._upload, path, remote))
+        self._operations.append(operation)
+        self._pending.add(self._threads.submit(self._upload, operation, path))
 
-    def _upload(self, path: Path, remote: str) -> None:
-        # The callback ends an upload that nobody waits for any more.
-        self._connection.volume.put(path, remote, progress=self._check)
+    def _upload(self, operation: VolumeOperation, path: Path) -> None:
+        operation.put(str(path))
         path.unlink()
-
-    def _check(self, _done: int, _total: int | None) -> None:
-        if self._stopped.is_set():
-            raise InterruptedError("the ingest was given up")
 
     def _settle(self, left: int) -> None:
         """Waits until no more than `left` uploads are under way; raises what one of them has raised."""
@@ -150,7 +148,8 @@ class _Uploads:
             if exception_type is None:
                 self._settle(0)
         finally:
-            self._stopped.set()
+            for operation in self._operations:
+                operation.cancel()
             self._threads.shutdown(cancel_futures=True)
             self._local.cleanup()
 

@@ -99,11 +99,9 @@ class Volume:
             5
         """
         check_path(path)
-        keyword = " OVERWRITE" if overwrite else ""
         # Before the statement, so that a wrong path costs nothing.
         with _readable(source) as readable:
-            operation = self._ask("PUT", f"PUT '{_INPUT_STREAM}' INTO {_literal(path)}{keyword}")
-            return operation.put(readable, progress)
+            return self._begin_put(path, overwrite=overwrite).put(readable, progress)
 
     @overload
     def get(self, path: str, destination: None = None, *, progress: Progress | None = None) -> bytes: ...
@@ -199,6 +197,10 @@ class Volume:
             VolumeFile(row["path"], row["name"], int(row.get("size") or 0), _moment(row.get("modification_time")))
             for row in rows
         ]
+
+    def _begin_put(self, path: str, *, overwrite: bool = False) -> VolumeOperation:
+        keyword = " OVERWRITE" if overwrite else ""
+        return self._ask("PUT", f"PUT '{_INPUT_STREAM}' INTO {_literal(path)}{keyword}")
 
     def _ask(self, operation: str, statement: str) -> VolumeOperation:
         asked = self._connection._open_session().volume_operation(statement)  # noqa: SLF001 - the same package

@@ -353,6 +353,24 @@ except KeyboardInterrupt:
     assert left_behind(connection) == []
 
 
+def test_an_interrupt_while_a_link_is_awaited_is_prompt(warehouse: LocalWarehouse, connection: Connection) -> None:
+    warehouse.faults([{"on": "execute", "statement_contains": "PUT", "do": {"delay": {"ms": 10_000}}}])
+    script = f"""
+import pyarrow as pa
+connection = seakernel.connect(host, path, token)
+data = pa.table({{"a": [1, 2]}})
+ready()
+try:
+    connection.ingest("main.default.t", data, mode="create", volume={VOLUME!r})
+except KeyboardInterrupt:
+    report("interrupted")
+"""
+    seconds, values = interrupted(warehouse, script)
+    assert values == ["interrupted"]
+    assert seconds < 2
+    assert left_behind(connection) == []
+
+
 def statements(warehouse: LocalWarehouse) -> list[str]:
     """The first words of the statements that were sent."""
     bodies = [request.get("body") for request in warehouse.requests() if request["operation"] == "execute"]
