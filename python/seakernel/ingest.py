@@ -154,15 +154,19 @@ class _Uploads:
             self._local.cleanup()
 
     def remove(self) -> None:
-        """Deletes the parts from the volume. A part that stays is logged: the outcome of the ingest is another matter."""
+        """Deletes the parts from the volume. Parts that stay are logged: the outcome of the ingest is another matter."""
         for remote in self._remote:
             try:
                 self._connection.volume.remove(remote)
-            except ProgrammingError as error:  # noqa: PERF203 - each file by itself
-                if error.kind != "NotFound":
-                    _LOG.warning("%s stays in the volume: %s", remote, error)
-            except Exception as error:  # noqa: BLE001 - what goes on, or failed before, must be told
+            except Exception as error:  # noqa: BLE001, PERF203 - what goes on, or failed before, must be told
+                kind = error.kind if isinstance(error, Error) else None
+                if kind == "NotFound":
+                    continue
                 _LOG.warning("%s stays in the volume: %s", remote, error)
+                if kind != "Sql":
+                    # A server that is away would have each of them wait for as long.
+                    _LOG.warning("and so do those after it in %s: delete them later", self._directory)
+                    return
 
 
 def _reader(data: object) -> pa.RecordBatchReader:

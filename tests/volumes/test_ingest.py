@@ -321,6 +321,22 @@ def test_a_failure_leaves_nothing_behind(
     assert cursor.execute("SELECT count(*) FROM main.default.t").fetchall() == [(0,)]
 
 
+@pytest.mark.usefixtures("small_parts")
+def test_the_clean_up_gives_up_at_the_first_file_where_the_server_is_away(
+    warehouse: LocalWarehouse, connection: Connection, ingest: Callable[..., int], caplog: pytest.LogCaptureFixture
+) -> None:
+    away = {"on": "execute", "statement_contains": "REMOVE", "times": "always", "do": {"status": {"code": 503}}}
+    warehouse.faults([away])
+    assert ingest(large(10)) == 100_000
+    warehouse.faults()
+    files = left_behind(connection)
+    assert len(files) > 2
+    sent = {request["body"]["statement"] for request in warehouse.requests() if "REMOVE" in str(request.get("body"))}
+    assert len(sent) == 1
+    assert caplog.text.count("stays in the volume") == 1
+    assert f"those after it in {files[0].rpartition('/')[0]}" in caplog.text
+
+
 def test_a_count_that_differs_is_data_loss(
     connection: Connection, ingest: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
