@@ -7,13 +7,13 @@ import os
 import shutil
 import stat
 import tempfile
-import uuid
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias, overload
 
 from seakernel.exceptions import OperationalError, ProgrammingError
+from seakernel.local_files import check_destination, complete_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -125,7 +125,8 @@ class Volume:
         """Downloads a file.
 
         A download that breaks off goes on where it stopped, if the file has not changed meanwhile, and starts again if it
-        has. A local file gets its name only when it is complete; until then the part lies beside it under a hidden name.
+        has. A local file gets its name only when it is complete; until then the part lies beside it in a hidden folder that
+        only this user can enter. A file that is replaced hands on its permissions.
 
         Args:
             path: The file in the volume.
@@ -156,7 +157,7 @@ class Volume:
             count: int = self._ask("GET", statement).get(destination, progress)
             return count
         target = Path(destination)
-        _check_destination(target, overwrite=overwrite)
+        check_destination(target, overwrite=overwrite)
         return _download(self._ask("GET", statement), target, progress, overwrite=overwrite)
 
     def remove(self, path: str) -> None:
@@ -247,7 +248,7 @@ def transfer(operation: VolumeOperation, allowed: Sequence[str] | None, stream: 
         with _readable(local) as readable:
             operation.put(readable)
     else:
-        _check_destination(local, overwrite=True)
+        check_destination(local, overwrite=True)
         _download(operation, local, None, overwrite=True)
 
 
@@ -297,37 +298,10 @@ def _readable(source: object) -> Iterator[Any]:
             yield spooled
 
 
-def _check_destination(target: Path, *, overwrite: bool) -> None:
-    if target.is_dir():
-        raise IsADirectoryError(f"`{target}` is a directory; name the file in it")
-    if not overwrite and target.exists():
-        raise FileExistsError(f"`{target}` exists; pass `overwrite=True` to replace it")
-
-
 def _download(operation: VolumeOperation, target: Path, progress: Progress | None, *, overwrite: bool) -> int:
-    """Downloads beside the target, which then gets its name in one step."""
-    part = target.with_name(f".{target.name[:200]}.{uuid.uuid4().hex}.part")
-    try:
+    with complete_file(target, overwrite=overwrite) as part:
         count: int = operation.get(str(part), progress)
-        if overwrite:
-            part.replace(target)
-        else:
-            _rename_new(part, target)
-    finally:
-        part.unlink(missing_ok=True)
     return count
-
-
-def _rename_new(part: Path, target: Path) -> None:
-    try:
-        # Unlike a rename, it fails where another has made the file meanwhile.
-        os.link(part, target)
-    except FileExistsError:
-        raise FileExistsError(f"`{target}` was made by another meanwhile") from None
-    except OSError:
-        # A file system without hard links.
-        _check_destination(target, overwrite=False)
-        part.rename(target)
 
 
 def check_path(path: str, *, directory: bool = False) -> None:
