@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from seakernel.exceptions import DataError, DataLossError, Error, NotSupportedError, ProgrammingError
-from seakernel.volumes import check_path
+from seakernel.volumes import check_path, string_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -352,10 +352,9 @@ def _check_target(cursor: Cursor, name: str, columns: list[str], mode: IngestMod
 
 def _load_statement(name: str, directory: str, schema: pa.Schema, mode: IngestMode) -> str:
     if mode == "append":
-        literal = directory.replace("\\", "\\\\").replace("'", "\\'")
         # By default, COPY INTO passes over files that have gone since it listed them.
         missing = "FORMAT_OPTIONS ('ignoreMissingFiles' = 'false')"
-        return f"COPY INTO {name} FROM '{literal}' FILEFORMAT = PARQUET {missing}"
+        return f"COPY INTO {name} FROM {string_literal(directory)} FILEFORMAT = PARQUET {missing}"
     # One statement, so that there is no table without its rows. The casts name the types, whatever the files would suggest.
     items = ", ".join(
         f"CAST({_quoted(field.name)} AS {_types(field.name, field.type)[1]}) AS {_quoted(field.name)}"

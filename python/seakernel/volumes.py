@@ -149,7 +149,7 @@ class Volume:
             b'1,2,3'
         """
         check_path(path)
-        statement = f"GET {_literal(path)} TO '{_INPUT_STREAM}'"
+        statement = f"GET {string_literal(path)} TO '{_INPUT_STREAM}'"
         if destination is None:
             content: bytes = self._ask("GET", statement).get(None, progress)
             return content
@@ -174,7 +174,7 @@ class Volume:
             >>> connection.volume.remove("/Volumes/main/default/files/numbers.csv")
         """
         check_path(path)
-        self._ask("REMOVE", f"REMOVE {_literal(path)}").remove()
+        self._ask("REMOVE", f"REMOVE {string_literal(path)}").remove()
 
     def list(self, path: str) -> _VolumeFiles:
         """Returns the files and directories in a directory of a volume, not those further down.
@@ -191,7 +191,7 @@ class Volume:
         """
         check_path(path, directory=True)
         with self._connection.cursor() as cursor:
-            cursor.execute(f"LIST {_literal(path)}")
+            cursor.execute(f"LIST {string_literal(path)}")
             names = [column[0].lower() for column in cursor.description or ()]
             rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         return [
@@ -201,7 +201,7 @@ class Volume:
 
     def _begin_put(self, path: str, *, overwrite: bool = False) -> VolumeOperation:
         keyword = " OVERWRITE" if overwrite else ""
-        return self._ask("PUT", f"PUT '{_INPUT_STREAM}' INTO {_literal(path)}{keyword}")
+        return self._ask("PUT", f"PUT '{_INPUT_STREAM}' INTO {string_literal(path)}{keyword}")
 
     def _ask(self, operation: str, statement: str) -> VolumeOperation:
         asked = self._connection._open_session().volume_operation(statement)  # noqa: SLF001 - the same package
@@ -313,7 +313,8 @@ def check_path(path: str, *, directory: bool = False) -> None:
         raise ProgrammingError(f"the path {path!r} is not of the form `{wanted}`", kind="InvalidArgument")
 
 
-def _literal(text: str) -> str:
+def string_literal(text: str) -> str:
+    """Returns `text` as a string of SQL."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 

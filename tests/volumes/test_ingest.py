@@ -221,6 +221,14 @@ def test_names(connection: Connection, cursor: Cursor, table: str) -> None:
     assert cursor.execute("SELECT * FROM main.default.t").fetchall() == [(1,)]
 
 
+def test_names_of_folders_with_quotes(connection: Connection, cursor: Cursor) -> None:
+    folder = VOLUME + "/it's `one`"
+    for mode in ("create", "append"):
+        assert connection.ingest("main.default.t", pa.table({"a": [1]}), mode=mode, volume=folder) == 1  # type: ignore[arg-type]
+    assert cursor.execute("SELECT * FROM main.default.t").fetchall() == [(1,), (1,)]
+    assert left_behind(connection) == []
+
+
 @pytest.mark.parametrize("table", ["", ".", "a.", ".a", "a..b", "a.b.c.d", "`a", "``", "a; DROP TABLE b`", " "])
 def test_names_that_are_none(warehouse: LocalWarehouse, ingest: Callable[..., int], table: str) -> None:
     before = len(warehouse.requests())
