@@ -9,11 +9,10 @@ import tempfile
 import uuid
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Literal
 
-from seakernel.exceptions import DataError, DataLossError, NotSupportedError, ProgrammingError
-from seakernel.volumes import check_path
+from seakernel.exceptions import DataError, DataLossError, Error, NotSupportedError, ProgrammingError
+from seakernel.volumes import check_path, string_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Self
 
+    from seakernel._seakernel import VolumeOperation
     from seakernel.dbapi import Connection, Cursor
     from seakernel.types import ArrowStreamExportable
 
@@ -57,6 +57,8 @@ def ingest(
     written = _written_schema(batches.schema)
     directory = f"{volume.removesuffix('/')}/seakernel-ingest-{uuid.uuid4().hex}"
     uploads = _Uploads(connection, directory)
+    # Whether the server may be reading the files; without them the statement would fail, or load a part of the rows.
+    in_use = False
     with connection.cursor() as cursor:
         _check_target(cursor, name, batches.schema.names, mode)
         try:
@@ -64,15 +66,36 @@ def ingest(
                 for part in _parts(batches, written, uploads.folder):
                     uploads.add(part)
             sent = uploads.rows
-            cursor.execute(_load_statement(name, directory, batches.schema, mode))
+            in_use = True
+            try:
+                cursor.execute(_load_statement(name, directory, batches.schema, mode))
+            except Error as error:
+                in_use = not _is_over(error)
+                if in_use:
+                    error.message += f"; it may still be done, so the files in {directory} are kept: delete them later"
+                    error.args = (error.message,)
+                raise
+            in_use = False
             loaded = cursor.rowcount
             if loaded != sent:
                 told = "did not say how many rows it added" if loaded < 0 else f"added {loaded} rows"
                 message = f"{sent} rows were sent to {name} and the server {told}; the table has them already: check it"
                 raise DataLossError(message, kind="DataLoss", statement_id=cursor.statement_id)
         finally:
-            uploads.remove()
+            if in_use:
+                _LOG.warning("the statement that loads %s may still run: delete them when it has ended", directory)
+            else:
+                uploads.remove()
     return sent
+
+
+def _is_over(error: Error) -> bool:
+    """Whether the statement that failed with `error` runs no more, for certain."""
+    if error.kind == "Sql":
+        return True
+    # Refused before it was a statement; where it is one already, only the question for its state was refused.
+    refused = error.kind in {"InvalidArgument", "NotFound", "PermissionDenied", "Unauthenticated"}
+    return refused and error.statement_id is None
 
 
 class _Uploads:
@@ -83,8 +106,8 @@ class _Uploads:
         self._connection = connection
         self._directory = directory
         self._remote: list[str] = []
+        self._operations: list[VolumeOperation] = []
         self._pending: set[Future[None]] = set()
-        self._stopped = Event()
 
     def __enter__(self) -> Self:
         self._local = tempfile.TemporaryDirectory(prefix="seakernel-ingest-")
@@ -98,18 +121,16 @@ class _Uploads:
         self.rows += rows
         self._settle(_UPLOADS - 1)
         remote = f"{self._directory}/part-{len(self._remote):05}.parquet"
+        # Asked in this thread, for Ctrl-C ends the waits of the main thread only; the upload itself can be cancelled.
+        operation = self._connection.volume._begin_put(remote)  # noqa: SLF001 - the same package
         # Noted before it begins: an upload that fails may have arrived.
         self._remote.append(remote)
-        self._pending.add(self._threads.submit(self._upload, path, remote))
+        self._operations.append(operation)
+        self._pending.add(self._threads.submit(self._upload, operation, path))
 
-    def _upload(self, path: Path, remote: str) -> None:
-        # The callback ends an upload that nobody waits for any more.
-        self._connection.volume.put(path, remote, progress=self._check)
+    def _upload(self, operation: VolumeOperation, path: Path) -> None:
+        operation.put(str(path))
         path.unlink()
-
-    def _check(self, _done: int, _total: int | None) -> None:
-        if self._stopped.is_set():
-            raise InterruptedError("the ingest was given up")
 
     def _settle(self, left: int) -> None:
         """Waits until no more than `left` uploads are under way; raises what one of them has raised."""
@@ -127,20 +148,25 @@ class _Uploads:
             if exception_type is None:
                 self._settle(0)
         finally:
-            self._stopped.set()
+            for operation in self._operations:
+                operation.cancel()
             self._threads.shutdown(cancel_futures=True)
             self._local.cleanup()
 
     def remove(self) -> None:
-        """Deletes the parts from the volume. A part that stays is logged: the outcome of the ingest is another matter."""
+        """Deletes the parts from the volume. Parts that stay are logged: the outcome of the ingest is another matter."""
         for remote in self._remote:
             try:
                 self._connection.volume.remove(remote)
-            except ProgrammingError as error:  # noqa: PERF203 - each file by itself
-                if error.kind != "NotFound":
-                    _LOG.warning("%s stays in the volume: %s", remote, error)
-            except Exception as error:  # noqa: BLE001 - what goes on, or failed before, must be told
+            except Exception as error:  # noqa: BLE001, PERF203 - what goes on, or failed before, must be told
+                kind = error.kind if isinstance(error, Error) else None
+                if kind == "NotFound":
+                    continue
                 _LOG.warning("%s stays in the volume: %s", remote, error)
+                if kind != "Sql":
+                    # A server that is away would have each of them wait for as long.
+                    _LOG.warning("and so do those after it in %s: delete them later", self._directory)
+                    return
 
 
 def _reader(data: object) -> pa.RecordBatchReader:
@@ -326,8 +352,9 @@ def _check_target(cursor: Cursor, name: str, columns: list[str], mode: IngestMod
 
 def _load_statement(name: str, directory: str, schema: pa.Schema, mode: IngestMode) -> str:
     if mode == "append":
-        literal = directory.replace("\\", "\\\\").replace("'", "\\'")
-        return f"COPY INTO {name} FROM '{literal}' FILEFORMAT = PARQUET"
+        # By default, COPY INTO passes over files that have gone since it listed them.
+        missing = "FORMAT_OPTIONS ('ignoreMissingFiles' = 'false')"
+        return f"COPY INTO {name} FROM {string_literal(directory)} FILEFORMAT = PARQUET {missing}"
     # One statement, so that there is no table without its rows. The casts name the types, whatever the files would suggest.
     items = ", ".join(
         f"CAST({_quoted(field.name)} AS {_types(field.name, field.type)[1]}) AS {_quoted(field.name)}"

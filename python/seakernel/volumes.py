@@ -7,13 +7,13 @@ import os
 import shutil
 import stat
 import tempfile
-import uuid
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias, overload
 
 from seakernel.exceptions import OperationalError, ProgrammingError
+from seakernel.local_files import check_destination, complete_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -125,11 +125,9 @@ class Volume:
             6
         """
         check_path(path)
-        keyword = " OVERWRITE" if overwrite else ""
         # Before the statement, so that a wrong path costs nothing.
         with _readable(source) as readable:
-            operation = self._ask("PUT", f"PUT '{_INPUT_STREAM}' INTO {_literal(path)}{keyword}")
-            return operation.put(readable, progress)
+            return self._begin_put(path, overwrite=overwrite).put(readable, progress)
 
     @overload
     def get(self, path: str, destination: None = None, *, progress: Progress | None = None) -> bytes: ...
@@ -153,7 +151,8 @@ class Volume:
         """Downloads a file.
 
         A download that breaks off goes on where it stopped, if the file has not changed meanwhile, and starts again if it
-        has. A local file gets its name only when it is complete; until then the part lies beside it under a hidden name.
+        has. A local file gets its name only when it is complete; until then the part lies beside it in a hidden folder that
+        only this user can enter. A file that is replaced hands on its permissions.
 
         Args:
             path: The file in the volume.
@@ -183,7 +182,7 @@ class Volume:
             '1,9.90'
         """
         check_path(path)
-        statement = f"GET {_literal(path)} TO '{_INPUT_STREAM}'"
+        statement = f"GET {string_literal(path)} TO '{_INPUT_STREAM}'"
         if destination is None:
             content: bytes = self._ask("GET", statement).get(None, progress)
             return content
@@ -191,7 +190,7 @@ class Volume:
             count: int = self._ask("GET", statement).get(destination, progress)
             return count
         target = Path(destination)
-        _check_destination(target, overwrite=overwrite)
+        check_destination(target, overwrite=overwrite)
         return _download(self._ask("GET", statement), target, progress, overwrite=overwrite)
 
     def remove(self, path: str) -> None:
@@ -212,7 +211,7 @@ class Volume:
             []
         """
         check_path(path)
-        self._ask("REMOVE", f"REMOVE {_literal(path)}").remove()
+        self._ask("REMOVE", f"REMOVE {string_literal(path)}").remove()
 
     def list(self, path: str) -> _VolumeFiles:
         """Returns the files and directories in a directory of a volume, not those further down.
@@ -231,13 +230,17 @@ class Volume:
         """
         check_path(path, directory=True)
         with self._connection.cursor() as cursor:
-            cursor.execute(f"LIST {_literal(path)}")
+            cursor.execute(f"LIST {string_literal(path)}")
             names = [column[0].lower() for column in cursor.description or ()]
             rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         return [
             VolumeFile(row["path"], row["name"], int(row.get("size") or 0), _moment(row.get("modification_time")))
             for row in rows
         ]
+
+    def _begin_put(self, path: str, *, overwrite: bool = False) -> VolumeOperation:
+        keyword = " OVERWRITE" if overwrite else ""
+        return self._ask("PUT", f"PUT '{_INPUT_STREAM}' INTO {string_literal(path)}{keyword}")
 
     def _ask(self, operation: str, statement: str) -> VolumeOperation:
         asked = self._connection._open_session().volume_operation(statement)  # noqa: SLF001 - the same package
@@ -284,7 +287,7 @@ def transfer(operation: VolumeOperation, allowed: Sequence[str] | None, stream: 
         with _readable(local) as readable:
             operation.put(readable)
     else:
-        _check_destination(local, overwrite=True)
+        check_destination(local, overwrite=True)
         _download(operation, local, None, overwrite=True)
 
 
@@ -334,37 +337,10 @@ def _readable(source: object) -> Iterator[Any]:
             yield spooled
 
 
-def _check_destination(target: Path, *, overwrite: bool) -> None:
-    if target.is_dir():
-        raise IsADirectoryError(f"`{target}` is a directory; name the file in it")
-    if not overwrite and target.exists():
-        raise FileExistsError(f"`{target}` exists; pass `overwrite=True` to replace it")
-
-
 def _download(operation: VolumeOperation, target: Path, progress: Progress | None, *, overwrite: bool) -> int:
-    """Downloads beside the target, which then gets its name in one step."""
-    part = target.with_name(f".{target.name[:200]}.{uuid.uuid4().hex}.part")
-    try:
+    with complete_file(target, overwrite=overwrite) as part:
         count: int = operation.get(str(part), progress)
-        if overwrite:
-            part.replace(target)
-        else:
-            _rename_new(part, target)
-    finally:
-        part.unlink(missing_ok=True)
     return count
-
-
-def _rename_new(part: Path, target: Path) -> None:
-    try:
-        # Unlike a rename, it fails where another has made the file meanwhile.
-        os.link(part, target)
-    except FileExistsError:
-        raise FileExistsError(f"`{target}` was made by another meanwhile") from None
-    except OSError:
-        # A file system without hard links.
-        _check_destination(target, overwrite=False)
-        part.rename(target)
 
 
 def check_path(path: str, *, directory: bool = False) -> None:
@@ -376,7 +352,8 @@ def check_path(path: str, *, directory: bool = False) -> None:
         raise ProgrammingError(f"the path {path!r} is not of the form `{wanted}`", kind="InvalidArgument")
 
 
-def _literal(text: str) -> str:
+def string_literal(text: str) -> str:
+    """Returns `text` as a string of SQL."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 

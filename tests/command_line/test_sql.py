@@ -11,6 +11,7 @@ import math
 import os
 import pty
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import pytest
 from warehouse_environment import environment_of
 
 import seakernel
+from seakernel.command import main
 from seakernel.command.result_text import csv_lines, json_lines
 from seakernel.local import LocalWarehouse
 
@@ -264,6 +266,32 @@ def test_a_file_appears_only_when_it_is_complete(seakernel_command: Command, tmp
     assert output.read_text() == "a\n1\n"
     assert seakernel_command("sql", "SELECT 1 AS a", "-o", os.devnull).returncode == 0
     assert Path(os.devnull).is_char_device()
+
+
+def test_a_private_file_stays_private_when_it_is_replaced(seakernel_command: Command, tmp_path: Path) -> None:
+    private = tmp_path / "out.csv"
+    private.touch(0o600)
+    assert seakernel_command("sql", "SELECT 1 AS a", "-o", "out.csv").returncode == 0
+    assert private.read_text() == "a\n1\n"
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    assert seakernel_command("sql", "SELECT 1 AS a", "-o", "new.csv").returncode == 0
+    (tmp_path / "any").touch()
+    assert (tmp_path / "new.csv").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
+def test_another_process_with_the_same_id_keeps_its_part(
+    warehouse: LocalWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in another container, with the same folder.
+    monkeypatch.setattr("os.getpid", lambda: 7)
+    monkeypatch.setenv("DATABRICKS_HOST", warehouse.server_hostname)
+    monkeypatch.setenv("DATABRICKS_HTTP_PATH", warehouse.http_path)
+    monkeypatch.setenv("DATABRICKS_TOKEN", warehouse.access_token)
+    theirs = tmp_path / ".out.csv.7.part"
+    theirs.write_text("theirs")
+    assert main(["sql", "SELECT 1 AS a", "-o", str(tmp_path / "out.csv")]) == 0
+    assert (tmp_path / "out.csv").read_text() == "a\n1\n"
+    assert theirs.read_text() == "theirs"
 
 
 def test_the_statement_comes_from_an_argument_a_file_or_the_input(seakernel_command: Command, tmp_path: Path) -> None:

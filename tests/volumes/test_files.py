@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import random
+import stat
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,42 @@ def test_nothing_is_overwritten_unless_asked_for(connection: Connection, tmp_pat
     assert target.read_bytes() == b"new"
     with pytest.raises(IsADirectoryError):
         connection.volume.get(FILE, tmp_path)
+
+
+@pytest.mark.parametrize("way", ["get", "statement"])
+def test_a_private_file_stays_private_when_it_is_replaced(warehouse: LocalWarehouse, tmp_path: Path, way: str) -> None:
+    private, new, like_any = tmp_path / "private", tmp_path / "new", tmp_path / "any"
+    private.write_bytes(b"old")
+    private.chmod(0o600)
+    like_any.touch()
+    open_to_others: list[str] = []
+
+    def look(_done: int, _total: int | None) -> None:
+        folders = [path for path in tmp_path.iterdir() if path.is_dir()]
+        others = [path for path in tmp_path.iterdir() if path not in (*folders, like_any)]
+        open_to_others.extend(str(path) for path in [*folders, *others] if path.stat().st_mode & 0o077)
+
+    with warehouse.connect(staging_allowed_local_path=tmp_path) as connection:
+        connection.volume.put(CONTENT, FILES + "/a")
+        if way == "get":
+            connection.volume.get(FILES + "/a", private, overwrite=True, progress=look)
+            connection.volume.get(FILES + "/a", new)
+        else:
+            for path in (private, new):
+                connection.cursor().execute(f"GET '{FILES}/a' TO '{path}'")
+    assert open_to_others == []
+    assert private.read_bytes() == new.read_bytes() == CONTENT
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    assert new.stat().st_mode == like_any.stat().st_mode
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_folder_that_is_missing_is_named(connection: Connection, tmp_path: Path) -> None:
+    connection.volume.put(CONTENT, FILE)
+    target = tmp_path / "missing" / "file.bin"
+    with pytest.raises(FileNotFoundError) as raised:
+        connection.volume.get(FILE, target)
+    assert raised.value.filename == str(target)
 
 
 def test_list_and_remove(connection: Connection) -> None:

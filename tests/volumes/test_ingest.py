@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
-from child_processes import interrupted
+from child_processes import PRELUDE, interrupted
 
 import seakernel
 import seakernel.ingest
@@ -220,6 +221,14 @@ def test_names(connection: Connection, cursor: Cursor, table: str) -> None:
     assert cursor.execute("SELECT * FROM main.default.t").fetchall() == [(1,)]
 
 
+def test_names_of_folders_with_quotes(connection: Connection, cursor: Cursor) -> None:
+    folder = VOLUME + "/it's `one`"
+    for mode in ("create", "append"):
+        assert connection.ingest("main.default.t", pa.table({"a": [1]}), mode=mode, volume=folder) == 1  # type: ignore[arg-type]
+    assert cursor.execute("SELECT * FROM main.default.t").fetchall() == [(1,), (1,)]
+    assert left_behind(connection) == []
+
+
 @pytest.mark.parametrize("table", ["", ".", "a.", ".a", "a..b", "a.b.c.d", "`a", "``", "a; DROP TABLE b`", " "])
 def test_names_that_are_none(warehouse: LocalWarehouse, ingest: Callable[..., int], table: str) -> None:
     before = len(warehouse.requests())
@@ -320,6 +329,22 @@ def test_a_failure_leaves_nothing_behind(
     assert cursor.execute("SELECT count(*) FROM main.default.t").fetchall() == [(0,)]
 
 
+@pytest.mark.usefixtures("small_parts")
+def test_the_clean_up_gives_up_at_the_first_file_where_the_server_is_away(
+    warehouse: LocalWarehouse, connection: Connection, ingest: Callable[..., int], caplog: pytest.LogCaptureFixture
+) -> None:
+    away = {"on": "execute", "statement_contains": "REMOVE", "times": "always", "do": {"status": {"code": 503}}}
+    warehouse.faults([away])
+    assert ingest(large(10)) == 100_000
+    warehouse.faults()
+    files = left_behind(connection)
+    assert len(files) > 2
+    sent = {request["body"]["statement"] for request in warehouse.requests() if "REMOVE" in str(request.get("body"))}
+    assert len(sent) == 1
+    assert caplog.text.count("stays in the volume") == 1
+    assert f"those after it in {files[0].rpartition('/')[0]}" in caplog.text
+
+
 def test_a_count_that_differs_is_data_loss(
     connection: Connection, ingest: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +375,80 @@ except KeyboardInterrupt:
     # The upload's own watch, and the deletions.
     assert seconds < 2
     assert left_behind(connection) == []
+
+
+def test_an_interrupt_while_a_link_is_awaited_is_prompt(warehouse: LocalWarehouse, connection: Connection) -> None:
+    warehouse.faults([{"on": "execute", "statement_contains": "PUT", "do": {"delay": {"ms": 10_000}}}])
+    script = f"""
+import pyarrow as pa
+connection = seakernel.connect(host, path, token)
+data = pa.table({{"a": [1, 2]}})
+ready()
+try:
+    connection.ingest("main.default.t", data, mode="create", volume={VOLUME!r})
+except KeyboardInterrupt:
+    report("interrupted")
+"""
+    seconds, values = interrupted(warehouse, script)
+    assert values == ["interrupted"]
+    assert seconds < 2
+    assert left_behind(connection) == []
+
+
+def statements(warehouse: LocalWarehouse) -> list[str]:
+    """The first words of the statements that were sent."""
+    bodies = [request.get("body") for request in warehouse.requests() if request["operation"] == "execute"]
+    return [body["statement"].split()[0] for body in bodies if isinstance(body, dict)]
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_files_that_the_server_may_be_reading_are_kept_and_named(
+    warehouse: LocalWarehouse,
+    connection: Connection,
+    ingest: Callable[..., int],
+    caplog: pytest.LogCaptureFixture,
+    mode: str,
+) -> None:
+    ingest(pa.table({"a": [1]}))
+    word = "COPY INTO" if mode == "append" else "CREATE OR REPLACE"
+    warehouse.faults([{"on": "execute", "statement_contains": word, "do": "drop_before_response"}])
+    with pytest.raises(seakernel.OperationalError, match="may still be done, so the files in") as raised:
+        ingest(pa.table({"a": [2, 3]}), mode)
+    assert statements(warehouse)[-1] == word.split(maxsplit=1)[0], "no REMOVE follows"
+    (file,) = left_behind(connection)
+    directory = file.rpartition("/")[0]
+    assert directory in str(raised.value)
+    assert directory in caplog.text
+
+
+def test_an_interrupt_while_the_table_is_loaded_keeps_the_files(
+    warehouse: LocalWarehouse, connection: Connection, eventually: Callable[[Callable[[], Any]], Any]
+) -> None:
+    connection.cursor().execute("CREATE TABLE main.default.t (a BIGINT)")
+    warehouse.faults([{"on": "execute", "statement_contains": "COPY INTO", "do": {"delay": {"ms": 3000}}}])
+    script = f"""
+import logging, pyarrow as pa
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+connection = seakernel.connect(host, path, token)
+data = pa.table({{"a": [1, 2]}})
+ready()
+try:
+    connection.ingest("main.default.t", data, volume={VOLUME!r})
+except KeyboardInterrupt:
+    print(flush=True)
+"""
+    place = [warehouse.server_hostname, warehouse.http_path, warehouse.access_token]
+    command = [sys.executable, "-c", PRELUDE + script, *place]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        assert eventually(lambda: "COPY" in statements(warehouse))
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0
+    (file,) = left_behind(connection)
+    assert f"the statement that loads {file.rpartition('/')[0]} may still run" in output
+    assert "REMOVE" not in statements(warehouse)
 
 
 def test_without_pyarrow_it_says_so(connection: Connection) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import seakernel
 from seakernel.command import connection_arguments, result_text
+from seakernel.local_files import complete_file
 
 if TYPE_CHECKING:
     import argparse
@@ -138,15 +139,8 @@ def _destination(output: Path | None) -> Iterator[BinaryIO]:
         with output.open("wb") as file:
             yield file
         return
-    output = output.resolve()
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        with part.open("xb") as file:
-            yield file
-        part.replace(output)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with complete_file(output.resolve(), overwrite=True) as part, part.open("xb") as file:
+        yield file
 
 
 def _write_table(cursor: Cursor, file: BinaryIO, to_file: bool, begin: float) -> None:

@@ -361,18 +361,24 @@ class StatementParser(DefinitionParser):
         self.expect("FILEFORMAT", "=")
         if self.identifier().upper() != "PARQUET":
             raise unsupported("COPY INTO from files other than Parquet")
+        if self.accept("FORMAT_OPTIONS"):
+            # A file that is missing fails here in any case.
+            self._copy_option("ignoremissingfiles")
         if self.accept("COPY_OPTIONS"):
-            self.expect("(")
-            option = self.text().lower()
-            self.expect("=")
-            value = self.text().lower()
-            self.expect(")")
-            if option != "force":
-                raise unsupported(f"The option `{option}` of COPY INTO")
-            copy.force = value == "true"
+            copy.force = self._copy_option("force")
         if not self.at_end():
             raise unsupported(f"{self.token.text} in COPY INTO")
         return copy
+
+    def _copy_option(self, name: str) -> bool:
+        self.expect("(")
+        option = self.text().lower()
+        self.expect("=")
+        value = self.text().lower()
+        self.expect(")")
+        if option != name:
+            raise unsupported(f"The option `{option}` of COPY INTO")
+        return value == "true"
 
     # SHOW and DESCRIBE -------------------------------------------------------------------------------------------
 
