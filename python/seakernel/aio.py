@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from seakernel import dbapi
 from seakernel._seakernel import Session
-from seakernel.exceptions import Error, InterfaceError
-from seakernel.executemany import batches
+from seakernel.exceptions import InterfaceError
+from seakernel.executemany import ParameterSets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Generator, Iterable, Mapping
@@ -397,6 +397,7 @@ class Cursor:
             NotSupportedError: the statement is a PUT, GET or REMOVE of a file of a volume.
         """
         self._check_idle()
+        self._cursor._cancelled = False  # noqa: SLF001
         connection = self._connection._connection  # noqa: SLF001 - one module, one protocol
         statement, sent = connection._prepared(operation, parameters, row_limit, query_tags, timeout)  # noqa: SLF001
         await self._run(statement, sent)
@@ -417,20 +418,19 @@ class Cursor:
         """
         self._check_idle()
         cursor = self._cursor
+        cursor._cancelled = False  # noqa: SLF001
         await _release(cursor)
         session, tags = cursor._open_session(), dbapi._tags(query_tags)  # noqa: SLF001
-        total = applied = sent = 0
+        sets = ParameterSets(operation, seq_of_parameters, cursor._check_not_cancelled)  # noqa: SLF001
         try:
-            for batch in batches(operation, seq_of_parameters):
-                sent += batch.set_count
+            for batch in sets.statements():
                 statement = session.statement(batch.operation, batch.parameters, None, tags, timeout)
                 await self._run(statement, batch.operation)
-                applied = sent
-                total = -1 if cursor.rowcount < 0 or total < 0 else total + cursor.rowcount
-        except Error as failure:
-            dbapi._tell_applied(failure, applied, sent - applied)  # noqa: SLF001
+                sets.applied(cursor.rowcount)
+        except BaseException as failure:
+            sets.tell(failure)
             raise
-        cursor._rowcount = total  # noqa: SLF001
+        cursor._rowcount = sets.rowcount  # noqa: SLF001
         return self
 
     def _check_idle(self) -> None:
@@ -459,8 +459,9 @@ class Cursor:
 
         A waiting `execute` raises `OperationalError` with kind `Cancelled` as soon as the server has ended the
         statement; a cancel that comes before the server has named the statement is sent as soon as it has. A waiting
-        fetch raises the same at once, and the result is gone.
+        fetch raises the same at once, and the result is gone. `executemany` sends no further statement.
         """
+        self._cursor._cancelled = True  # noqa: SLF001
         result = self._cursor._result  # noqa: SLF001
         if self._executing is not None:
             await self._executing.cancel_async()

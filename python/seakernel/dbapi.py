@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from seakernel import exceptions
 from seakernel._seakernel import Session, with_native_markers
-from seakernel.exceptions import InterfaceError, NotSupportedError, ProgrammingError
-from seakernel.executemany import batches
+from seakernel.exceptions import InterfaceError, NotSupportedError, OperationalError, ProgrammingError
+from seakernel.executemany import ParameterSets
 from seakernel.ingest import ingest
 from seakernel.preview import Preview
 from seakernel.progress import Observer
@@ -448,6 +448,8 @@ class Cursor(ArrowReads):
         self._result: ResultStream | None = None
         # Of a file of a volume, while it is under way.
         self._transfer: VolumeOperation | None = None
+        # Whether the `execute` or `executemany` under way was cancelled, also where it waits for nothing just then.
+        self._cancelled = False
         self._executed = False
         self._rowcount = -1
         # Seconds until the first rows were here.
@@ -551,6 +553,7 @@ class Cursor(ArrowReads):
             Error: by SQLSTATE class where the statement failed; see `seakernel.exceptions`.
         """
         self._open_session()
+        self._cancelled = False
         self._clear()
         statement, sent = self._connection._prepared(operation, parameters, row_limit, query_tags, timeout)  # noqa: SLF001
         renewed_by = operation if parameters is None else None
@@ -610,20 +613,19 @@ class Cursor(ArrowReads):
             Error: as `execute` does; the message and `applied_sets` say how many sets were applied before.
         """
         session = self._open_session()
+        self._cancelled = False
         self._clear()
         tags = _tags(query_tags)
-        total = applied = sent = 0
+        sets = ParameterSets(operation, seq_of_parameters, self._check_not_cancelled)
         try:
-            for batch in batches(operation, seq_of_parameters):
-                sent += batch.set_count
+            for batch in sets.statements():
                 statement = session.statement(batch.operation, batch.parameters, None, tags, timeout)
                 self._run(statement, batch.operation)
-                applied = sent
-                total = -1 if self._rowcount < 0 or total < 0 else total + self._rowcount
-        except exceptions.Error as failure:
-            _tell_applied(failure, applied, sent - applied)
+                sets.applied(self._rowcount)
+        except BaseException as failure:
+            sets.tell(failure)
             raise
-        self._rowcount = total
+        self._rowcount = sets.rowcount
         return self
 
     def cancel(self) -> None:
@@ -631,8 +633,11 @@ class Cursor(ArrowReads):
 
         A waiting `execute` raises `OperationalError` with kind `Cancelled` as soon as the server has ended the
         statement; a cancel that comes before the server has named the statement is sent as soon as it has. A waiting
-        fetch raises the same at once, and the result is gone; so does a waiting transfer of a file.
+        fetch raises the same at once, and the result is gone; so does a waiting transfer of a file. `executemany`
+        sends no further statement.
         """
+        # First, so that whatever begins after the looks below ends by itself.
+        self._cancelled = True
         statement, transferring, result = self._statement, self._transfer, self._result
         if statement is not None:
             statement.cancel()
@@ -692,6 +697,7 @@ class Cursor(ArrowReads):
         self._statement = statement
         begin = time.perf_counter()
         try:
+            self._check_not_cancelled()
             yield
         except exceptions.Error as error:
             from seakernel.hints import sql_excerpt
@@ -704,6 +710,10 @@ class Cursor(ArrowReads):
             if self._statement_id is not None:
                 # Else it was given up before the server has named it, which it may do yet.
                 self._statement = None
+
+    def _check_not_cancelled(self) -> None:
+        if self._cancelled:
+            raise OperationalError("cancelled by `cancel` of the cursor", kind="Cancelled")
 
     def _take_result(self, result: ResultStream) -> None:
         if result.is_volume_operation:
@@ -781,16 +791,6 @@ def _type_code(column: Column) -> str:
         year_month = "YEAR" in column.type_text or "MONTH" in column.type_text
         return "interval_year_month" if year_month else "interval_day_time"
     return _TYPE_CODES.get(column.type_name, column.type_name.lower())
-
-
-def _tell_applied(failure: exceptions.Error, applied: int, failed: int) -> None:
-    """Has a failure of `executemany` say what became of the parameter sets, `failed` of which were sent with it."""
-    # What the server ran and refused changed nothing; of any other failure the server's part is not known.
-    outcome = "were not" if failure.kind in {"Sql", "InvalidArgument"} else "may have been"
-    what = f"the next {failed} {outcome} applied, and no more were sent" if failed else "no more were sent"
-    failure.applied_sets = applied
-    failure.message += f"; of the parameter sets, the first {applied} were applied, {what}"
-    failure.args = (failure.message,)
 
 
 def _row_count(result: ResultStream) -> int:
