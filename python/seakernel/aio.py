@@ -229,9 +229,8 @@ class Connection:
 
         Where `submit` has sent statements that were not closed, these run on and the server keeps the session.
         """
-        connection = self._connection
-        session, connection._session = connection._session, None  # noqa: SLF001
-        for cursor in list(connection._cursors):  # noqa: SLF001
+        session, cursors = self._connection._taken()  # noqa: SLF001 - one module, one protocol
+        for cursor in cursors:
             await _close(cursor)
         if session is not None:
             await _ended(session.close_async())

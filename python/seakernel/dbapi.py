@@ -327,12 +327,20 @@ class Connection:
 
         Where `submit` has sent statements that were not closed, these run on and the server keeps the session.
         """
-        self._session_id = self.session_id
-        session, self._session = self._session, None
-        for cursor in list(self._cursors):
+        session, cursors = self._taken()
+        for cursor in cursors:
             cursor.close()
         if session is not None:
             session.close()
+
+    def _taken(self) -> tuple[Session | None, list[Cursor]]:
+        """Returns the session and its cursors, for the caller to close; from now on there are no new ones."""
+        self._session_id = self.session_id
+        session, self._session = self._session, None
+        while True:
+            # Not a lock: one that another thread held during a fork would stay held in the child.
+            with contextlib.suppress(RuntimeError):  # a thread that saw the session has added its cursor meanwhile
+                return session, list(self._cursors)
 
     def _open_session(self) -> Session:
         if self._session is None:
