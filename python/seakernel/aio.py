@@ -427,6 +427,7 @@ class Cursor:
                 await self._run(statement, batch.operation)
                 sets.applied(cursor.rowcount)
         except BaseException as failure:
+            cursor._forget_result()  # noqa: SLF001
             sets.tell(failure)
             raise
         cursor._rowcount = sets.rowcount  # noqa: SLF001

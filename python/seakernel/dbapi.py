@@ -618,7 +618,9 @@ class Cursor(ArrowReads):
             This cursor: `rowcount` is the sum, and the result is that of the last statement.
 
         Raises:
-            Error: as `execute` does; the message and `applied_sets` say how many sets were applied before.
+            Error: as `execute` does; the message and `applied_sets` say how many sets were applied before. So do a note
+                (from Python 3.11 on) and an `applied_sets` on what else ends the call, such as an exception of the
+                generator or `KeyboardInterrupt`. There is no result then.
         """
         session = self._open_session()
         self._cancelled = False
@@ -631,6 +633,7 @@ class Cursor(ArrowReads):
                 self._run(statement, batch.operation)
                 sets.applied(self._rowcount)
         except BaseException as failure:
+            self._forget_result()
             sets.tell(failure)
             raise
         self._rowcount = sets.rowcount
@@ -691,13 +694,18 @@ class Cursor(ArrowReads):
         self._open_session()
 
     def _clear(self) -> None:
-        result, self._result = self._result, None
-        self._executed = False
+        result = self._result
+        self._forget_result()
         self._statement_id = None
-        self._rowcount = -1
-        self._read_by = None
         if result is not None:
             result.close()
+
+    def _forget_result(self) -> None:
+        """Leaves the result to be released in the background; `statement_id` still names the last statement."""
+        self._result = None
+        self._executed = False
+        self._rowcount = -1
+        self._read_by = None
 
     @contextlib.contextmanager
     def _sending(self, statement: Statement, operation: str) -> Iterator[None]:

@@ -61,9 +61,7 @@ class ParameterSets:
 
     def statements(self) -> Iterator[Batch]:
         """Returns what is to be sent, one after the other; `applied` is called for each before the next."""
-        is_stream = hasattr(self._sets, "__arrow_c_stream__")
-        sets = _arrow_sets(self._operation, self._sets) if is_stream else self._sets
-        for batch in _batches(self._operation, self._unless_cancelled(sets)):
+        for batch in _batches(self._operation, self._unless_cancelled()):
             self._check()
             self._sent += batch.set_count
             yield batch
@@ -87,9 +85,12 @@ class ParameterSets:
         elif hasattr(failure, "add_note"):  # from Python 3.11 on
             failure.add_note(told)
         with contextlib.suppress(AttributeError):
-            failure.applied_sets = self._applied  # type: ignore[union-attr]
+            failure.applied_sets = self._applied  # type: ignore[attr-defined]
 
-    def _unless_cancelled(self, sets: Iterable[Parameters]) -> Iterator[Parameters]:
+    def _unless_cancelled(self) -> Iterator[Parameters]:
+        sets: Any = self._sets
+        if hasattr(sets, "__arrow_c_stream__"):
+            sets = _arrow_sets(self._operation, sets)
         for parameters in sets:
             self._check()
             yield parameters

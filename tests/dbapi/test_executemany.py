@@ -261,3 +261,21 @@ def test_cancel_from_another_thread_ends_executemany(cursor: Cursor, table: str)
     assert failed.value.kind == "Cancelled"
     assert failed.value.applied_sets is not None
     assert failed.value.applied_sets < 100
+
+
+def test_after_a_failure_there_is_no_result_of_the_statements_before(cursor: Cursor, table: str) -> None:
+    def sets() -> Iterator[tuple[Any, ...]]:
+        yield from ((number, "a", 1) for number in range(90))
+        raise KeyboardInterrupt if interrupt else ValueError("no more")
+
+    for interrupt in (False, True):
+        with pytest.raises(KeyboardInterrupt if interrupt else ValueError) as failed:
+            cursor.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", sets())
+        assert failed.value.applied_sets == 85  # type: ignore[union-attr]
+        if hasattr(failed.value, "add_note"):
+            assert failed.value.__notes__ == ["of the parameter sets, the first 85 were applied, no more were sent"]
+        assert (cursor.rowcount, cursor.description) == (-1, None)
+        assert cursor.statement_id is not None
+        with pytest.raises(seakernel.ProgrammingError, match="nothing to fetch"):
+            cursor.fetchall()
+    assert cursor.execute(f"SELECT count(*) FROM {table}").fetchone() == (170,)

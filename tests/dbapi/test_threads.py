@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import threading
 import time
@@ -140,10 +141,8 @@ def test_a_connection_closes_while_other_threads_make_cursors(warehouse: LocalWa
     places = (warehouse.server_hostname, warehouse.http_path, warehouse.access_token)
 
     def make_cursors(connection: Connection | aio.Connection) -> None:
-        held = []
         with pytest.raises(seakernel.InterfaceError, match="the connection is closed"):
-            while True:
-                held.append(connection.cursor())
+            held = [connection.cursor() for _ in itertools.count()]  # noqa: F841 - until then
 
     async def close_one() -> list[Future[None]]:
         async with aio.connect(*places) as connection:
