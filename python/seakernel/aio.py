@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from seakernel import dbapi
 from seakernel._seakernel import Session
-from seakernel.exceptions import Error, InterfaceError
-from seakernel.executemany import batches
+from seakernel.exceptions import InterfaceError
+from seakernel.executemany import ParameterSets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Generator, Iterable, Mapping
@@ -290,9 +290,8 @@ class Connection:
                 ...
             seakernel.exceptions.InterfaceError: the cursor is closed
         """
-        connection = self._connection
-        session, connection._session = connection._session, None  # noqa: SLF001
-        for cursor in list(connection._cursors):  # noqa: SLF001
+        session, cursors = self._connection._taken()  # noqa: SLF001 - one module, one protocol
+        for cursor in cursors:
             await _close(cursor)
         if session is not None:
             await _ended(session.close_async())
@@ -565,6 +564,7 @@ class Cursor:
             Row(name='ADA')
         """
         self._check_idle()
+        self._cursor._cancelled = False  # noqa: SLF001
         connection = self._connection._connection  # noqa: SLF001 - one module, one protocol
         statement, sent = connection._prepared(operation, parameters, row_limit, query_tags, timeout)  # noqa: SLF001
         await self._run(statement, sent)
@@ -591,20 +591,20 @@ class Cursor:
         """
         self._check_idle()
         cursor = self._cursor
+        cursor._cancelled = False  # noqa: SLF001
         await _release(cursor)
         session, tags = cursor._open_session(), dbapi._tags(query_tags)  # noqa: SLF001
-        total = applied = sent = 0
+        sets = ParameterSets(operation, seq_of_parameters, cursor._check_not_cancelled)  # noqa: SLF001
         try:
-            for batch in batches(operation, seq_of_parameters):
-                sent += batch.set_count
+            for batch in sets.statements():
                 statement = session.statement(batch.operation, batch.parameters, None, tags, timeout)
                 await self._run(statement, batch.operation)
-                applied = sent
-                total = -1 if cursor.rowcount < 0 or total < 0 else total + cursor.rowcount
-        except Error as failure:
-            dbapi._tell_applied(failure, applied, sent - applied)  # noqa: SLF001
+                sets.applied(cursor.rowcount)
+        except BaseException as failure:
+            cursor._forget_result()  # noqa: SLF001
+            sets.tell(failure)
             raise
-        cursor._rowcount = total  # noqa: SLF001
+        cursor._rowcount = sets.rowcount  # noqa: SLF001
         return self
 
     def _check_idle(self) -> None:
@@ -633,7 +633,7 @@ class Cursor:
 
         A waiting `execute` raises `OperationalError` with kind `Cancelled` as soon as the server has ended the
         statement; a cancel that comes before the server has named the statement is sent as soon as it has. A waiting
-        fetch raises the same at once, as does every later one.
+        fetch raises the same at once, as does every later one. `executemany` sends no further statement.
 
         Example:
             >>> cursor = await cursor.execute("SELECT id FROM range(1000)")
@@ -643,6 +643,7 @@ class Cursor:
                 ...
             seakernel.exceptions.OperationalError: fetching the result of statement ... was cancelled
         """
+        self._cursor._cancelled = True  # noqa: SLF001
         result = self._cursor._result  # noqa: SLF001
         if self._executing is not None:
             await self._executing.cancel_async()

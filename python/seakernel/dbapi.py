@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from seakernel import exceptions
 from seakernel._seakernel import Session, with_native_markers
-from seakernel.exceptions import InterfaceError, NotSupportedError, ProgrammingError
-from seakernel.executemany import batches
+from seakernel.exceptions import InterfaceError, NotSupportedError, OperationalError, ProgrammingError
+from seakernel.executemany import ParameterSets
 from seakernel.ingest import ingest
 from seakernel.preview import Preview
 from seakernel.progress import Observer
@@ -403,12 +403,20 @@ class Connection:
                 ...
             seakernel.exceptions.InterfaceError: the cursor is closed
         """
-        self._session_id = self.session_id
-        session, self._session = self._session, None
-        for cursor in list(self._cursors):
+        session, cursors = self._taken()
+        for cursor in cursors:
             cursor.close()
         if session is not None:
             session.close()
+
+    def _taken(self) -> tuple[Session | None, list[Cursor]]:
+        """Returns the session and its cursors, for the caller to close; from now on there are no new ones."""
+        self._session_id = self.session_id
+        session, self._session = self._session, None
+        while True:
+            # Not a lock: one that another thread held during a fork would stay held in the child.
+            with contextlib.suppress(RuntimeError):  # a thread that saw the session has added its cursor meanwhile
+                return session, list(self._cursors)
 
     def _open_session(self) -> Session:
         if self._session is None:
@@ -574,6 +582,8 @@ class Cursor(ArrowReads):
         self._result: ResultStream | None = None
         # Of a file of a volume, while it is under way.
         self._transfer: VolumeOperation | None = None
+        # Whether the `execute` or `executemany` under way was cancelled, also where it waits for nothing just then.
+        self._cancelled = False
         self._executed = False
         self._rowcount = -1
         # Seconds until the first rows were here.
@@ -742,6 +752,7 @@ class Cursor(ArrowReads):
             Row(size=2)
         """
         self._open_session()
+        self._cancelled = False
         self._clear()
         statement, sent = self._connection._prepared(operation, parameters, row_limit, query_tags, timeout)  # noqa: SLF001
         renewed_by = operation if parameters is None else None
@@ -798,7 +809,9 @@ class Cursor(ArrowReads):
             This cursor: `rowcount` is the sum, and the result is that of the last statement.
 
         Raises:
-            Error: as `execute` does; the message and `applied_sets` say how many sets were applied before.
+            Error: as `execute` does; the message and `applied_sets` say how many sets were applied before. So do a note
+                (from Python 3.11 on) and an `applied_sets` on what else ends the call, such as an exception of the
+                generator or `KeyboardInterrupt`. There is no result then.
 
         Example:
             >>> _ = cursor.execute("CREATE TABLE orders (item STRING, price DECIMAL(10,2))")
@@ -806,20 +819,20 @@ class Cursor(ArrowReads):
             2
         """
         session = self._open_session()
+        self._cancelled = False
         self._clear()
         tags = _tags(query_tags)
-        total = applied = sent = 0
+        sets = ParameterSets(operation, seq_of_parameters, self._check_not_cancelled)
         try:
-            for batch in batches(operation, seq_of_parameters):
-                sent += batch.set_count
+            for batch in sets.statements():
                 statement = session.statement(batch.operation, batch.parameters, None, tags, timeout)
                 self._run(statement, batch.operation)
-                applied = sent
-                total = -1 if self._rowcount < 0 or total < 0 else total + self._rowcount
-        except exceptions.Error as failure:
-            _tell_applied(failure, applied, sent - applied)
+                sets.applied(self._rowcount)
+        except BaseException as failure:
+            self._forget_result()
+            sets.tell(failure)
             raise
-        self._rowcount = total
+        self._rowcount = sets.rowcount
         return self
 
     def cancel(self) -> None:
@@ -828,6 +841,7 @@ class Cursor(ArrowReads):
         A waiting `execute` raises `OperationalError` with kind `Cancelled` as soon as the server has ended the
         statement; a cancel that comes before the server has named the statement is sent as soon as it has. A waiting
         fetch raises the same at once, as does every later one, also after the last row. So does a transfer of a file.
+        `executemany` sends no further statement.
 
         Example:
             >>> _ = cursor.execute("SELECT id FROM range(1000)")
@@ -837,6 +851,8 @@ class Cursor(ArrowReads):
                 ...
             seakernel.exceptions.OperationalError: fetching the result of statement ... was cancelled
         """
+        # First, so that whatever begins after the looks below ends by itself.
+        self._cancelled = True
         statement, transferring, result = self._statement, self._transfer, self._result
         if statement is not None:
             statement.cancel()
@@ -928,13 +944,18 @@ class Cursor(ArrowReads):
         self._open_session()
 
     def _clear(self) -> None:
-        result, self._result = self._result, None
-        self._executed = False
+        result = self._result
+        self._forget_result()
         self._statement_id = None
-        self._rowcount = -1
-        self._read_by = None
         if result is not None:
             result.close()
+
+    def _forget_result(self) -> None:
+        """Leaves the result to be released in the background; `statement_id` still names the last statement."""
+        self._result = None
+        self._executed = False
+        self._rowcount = -1
+        self._read_by = None
 
     @contextlib.contextmanager
     def _sending(self, statement: Statement, operation: str) -> Iterator[None]:
@@ -942,6 +963,7 @@ class Cursor(ArrowReads):
         self._statement = statement
         begin = time.perf_counter()
         try:
+            self._check_not_cancelled()
             yield
         except exceptions.Error as error:
             from seakernel.hints import sql_excerpt
@@ -954,6 +976,10 @@ class Cursor(ArrowReads):
             if self._statement_id is not None:
                 # Else it was given up before the server has named it, which it may do yet.
                 self._statement = None
+
+    def _check_not_cancelled(self) -> None:
+        if self._cancelled:
+            raise OperationalError("cancelled by `cancel` of the cursor", kind="Cancelled")
 
     def _take_result(self, result: ResultStream) -> None:
         if result.is_volume_operation:
@@ -1031,16 +1057,6 @@ def _type_code(column: Column) -> str:
         year_month = "YEAR" in column.type_text or "MONTH" in column.type_text
         return "interval_year_month" if year_month else "interval_day_time"
     return _TYPE_CODES.get(column.type_name, column.type_name.lower())
-
-
-def _tell_applied(failure: exceptions.Error, applied: int, failed: int) -> None:
-    """Has a failure of `executemany` say what became of the parameter sets, `failed` of which were sent with it."""
-    # What the server ran and refused changed nothing; of any other failure the server's part is not known.
-    outcome = "were not" if failure.kind in {"Sql", "InvalidArgument"} else "may have been"
-    what = f"the next {failed} {outcome} applied, and no more were sent" if failed else "no more were sent"
-    failure.applied_sets = applied
-    failure.message += f"; of the parameter sets, the first {applied} were applied, {what}"
-    failure.args = (failure.message,)
 
 
 def _row_count(result: ResultStream) -> int:

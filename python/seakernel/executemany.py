@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -16,11 +17,11 @@ from seakernel._seakernel import (
 from seakernel.exceptions import Error, ProgrammingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from seakernel.types import ArrowStreamExportable, Parameters
 
-__all__ = ["Batch", "batches"]
+__all__ = ["Batch", "ParameterSets"]
 
 MAX_PARAMETERS = 256  # of one statement
 
@@ -37,15 +38,71 @@ class Batch(NamedTuple):
     set_count: int
 
 
-def batches(operation: str, sets: Iterable[Parameters] | ArrowStreamExportable) -> Iterator[Batch]:
+class ParameterSets:
+    """The parameter sets of one `executemany`: the statements for them, and what became of each.
+
+    Args:
+        operation: SQL text, as for `Cursor.executemany`.
+        sets: The parameter sets, as for `Cursor.executemany`.
+        check: Called before each set is taken and before each statement; raises where the call was cancelled.
+
+    Attributes:
+        rowcount: Rows that the statements applied so far have changed; -1 where one did not tell.
+    """
+
+    def __init__(
+        self, operation: str, sets: Iterable[Parameters] | ArrowStreamExportable, check: Callable[[], None]
+    ) -> None:
+        self.rowcount = 0
+        self._operation = operation
+        self._sets = sets
+        self._check = check
+        self._applied = self._sent = 0
+
+    def statements(self) -> Iterator[Batch]:
+        """Returns what is to be sent, one after the other; `applied` is called for each before the next."""
+        for batch in _batches(self._operation, self._unless_cancelled()):
+            self._check()
+            self._sent += batch.set_count
+            yield batch
+
+    def applied(self, rowcount: int) -> None:
+        """The statement returned last has succeeded, and has changed that many rows."""
+        self._applied = self._sent
+        self.rowcount = -1 if rowcount < 0 or self.rowcount < 0 else self.rowcount + rowcount
+
+    def tell(self, failure: BaseException) -> None:
+        """Has what ended the call say what became of the sets, also where it is another's, such as `KeyboardInterrupt`."""
+        failed = self._sent - self._applied
+        # What the server ran and refused changed nothing; of any other failure the server's part is not known.
+        refused = isinstance(failure, Error) and failure.kind in {"Sql", "InvalidArgument"}
+        outcome = "were not" if refused else "may have been"
+        what = f"the next {failed} {outcome} applied, and no more were sent" if failed else "no more were sent"
+        told = f"of the parameter sets, the first {self._applied} were applied, {what}"
+        if isinstance(failure, Error):
+            failure.message += f"; {told}"
+            failure.args = (failure.message,)
+        elif hasattr(failure, "add_note"):  # from Python 3.11 on
+            failure.add_note(told)
+        with contextlib.suppress(AttributeError):
+            failure.applied_sets = self._applied  # type: ignore[attr-defined]
+
+    def _unless_cancelled(self) -> Iterator[Parameters]:
+        sets: Any = self._sets
+        if hasattr(sets, "__arrow_c_stream__"):
+            sets = _arrow_sets(self._operation, sets)
+        for parameters in sets:
+            self._check()
+            yield parameters
+
+
+def _batches(operation: str, sets: Iterable[Parameters]) -> Iterator[Batch]:
     """Returns the statements for all sets, in the order of the sets.
 
     `INSERT INTO t VALUES (...)` of markers and constants takes as many sets as fit into 256 parameters. Sets share a statement
     only where their values have the same SQL types: the rows of one VALUES are brought to common types before they are
     stored, and a DECIMAL(3,1) that became a DECIMAL(5,2) on the way is another text in a STRING column.
     """
-    if hasattr(sets, "__arrow_c_stream__"):
-        sets = _arrow_sets(operation, sets)
     group = _Group()
     for number, parameters in enumerate(sets):
         try:

@@ -318,3 +318,27 @@ def test_nothing_is_left_of_cancelled_calls(remote: RemoteWarehouse, eventually:
     assert eventually(lambda: {key: remote.ask("counters")[key] for key in gone} == gone)
     # Those of earlier tests may still look for their warehouses.
     assert eventually(lambda: _seakernel._alive_tasks() <= before), (before, _seakernel._alive_tasks())
+
+
+def test_cancel_ends_executemany(run: Run, warehouse: LocalWarehouse) -> None:
+    async def main() -> None:
+        async with aio.connect(**place(warehouse)) as connection, connection.cursor() as cursor:
+            await cursor.execute("CREATE OR REPLACE TABLE main.default.aio_cancelled (n INT)")
+            begun = asyncio.Event()
+
+            def sets() -> Iterator[tuple[int]]:
+                for number in range(100_000):
+                    begun.set()
+                    yield (number,)
+
+            sql = "UPDATE main.default.aio_cancelled SET n = 1 WHERE n = ?"
+            executing = asyncio.ensure_future(cursor.executemany(sql, sets()))
+            await begun.wait()
+            await cursor.cancel()
+            with pytest.raises(seakernel.OperationalError, match="no more were sent") as raised:
+                await executing
+            assert raised.value.kind == "Cancelled"
+            assert raised.value.applied_sets is not None
+            assert raised.value.applied_sets < 100
+
+    run(main)

@@ -15,7 +15,7 @@ import seakernel
 from seakernel import aio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     Run = Callable[[Callable[[], Awaitable[Any]]], Any]
 
@@ -187,6 +187,25 @@ def test_executemany_and_statements_without_rows(run: Run, whole: dict[str, str]
             await cursor.execute("SELECT sum(n) FROM main.default.aio_numbers")
             assert await cursor.fetchall() == [(6,)]
             await cursor.execute("DROP TABLE main.default.aio_numbers")
+
+    run(main)
+
+
+def test_after_a_failed_executemany_there_is_no_result(run: Run, whole: dict[str, str]) -> None:
+    def sets() -> Iterator[tuple[int]]:
+        yield from ((number,) for number in range(300))
+        raise ValueError("no more")
+
+    async def main() -> None:
+        async with aio.connect(**whole) as connection, connection.cursor() as cursor:
+            await cursor.execute("CREATE OR REPLACE TABLE main.default.aio_failed (n INT)")
+            with pytest.raises(ValueError, match="no more") as failed:
+                await cursor.executemany("INSERT INTO main.default.aio_failed VALUES (?)", sets())
+            assert failed.value.applied_sets == 256  # type: ignore[attr-defined]
+            assert (cursor.rowcount, cursor.description) == (-1, None)
+            assert cursor.statement_id is not None
+            with pytest.raises(seakernel.ProgrammingError, match="nothing to fetch"):
+                await cursor.fetchall()
 
     run(main)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -221,3 +222,60 @@ def test_a_cursor_feeds_another(cursor: Cursor, warehouse: LocalWarehouse, table
         cursor.executemany(f"INSERT INTO {table} VALUES (:id, :name, :amount)", other)
     assert cursor.rowcount == 3000
     assert cursor.execute(f"SELECT count(*), sum(id) FROM {table}").fetchone() == (3000, sum(range(3000)))
+
+
+def test_cancel_ends_executemany_between_its_statements(warehouse: LocalWarehouse, cursor: Cursor, table: str) -> None:
+    def sets() -> Iterator[tuple[Any, ...]]:
+        for number in range(1000):
+            if number == 100:
+                # As from another thread that comes while nothing is sent.
+                cursor.cancel()
+            yield number, "a", 1
+
+    before = len(statements(warehouse))
+    with pytest.raises(seakernel.OperationalError, match=r"first 85 were applied, no more were sent") as failed:
+        cursor.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", sets())
+    assert (failed.value.kind, failed.value.applied_sets) == ("Cancelled", 85)
+    assert len(statements(warehouse)) - before == 1
+    cursor.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", [(1, "a", 1)])
+    assert cursor.execute(f"SELECT count(*) FROM {table}").fetchone() == (86,)
+
+
+def test_cancel_from_another_thread_ends_executemany(cursor: Cursor, table: str) -> None:
+    def sets() -> Iterator[tuple[int]]:
+        for number in range(100_000):
+            begun.set()
+            yield (number,)
+
+    begun = threading.Event()
+
+    def cancel() -> None:
+        begun.wait()
+        cursor.cancel()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    with pytest.raises(seakernel.OperationalError) as failed:
+        cursor.executemany(f"UPDATE {table} SET amount = 9 WHERE id = ?", sets())
+    thread.join()
+    assert failed.value.kind == "Cancelled"
+    assert failed.value.applied_sets is not None
+    assert failed.value.applied_sets < 100
+
+
+def test_after_a_failure_there_is_no_result_of_the_statements_before(cursor: Cursor, table: str) -> None:
+    def sets() -> Iterator[tuple[Any, ...]]:
+        yield from ((number, "a", 1) for number in range(90))
+        raise KeyboardInterrupt if interrupt else ValueError("no more")
+
+    for interrupt in (False, True):
+        with pytest.raises(KeyboardInterrupt if interrupt else ValueError) as failed:
+            cursor.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", sets())
+        assert failed.value.applied_sets == 85  # type: ignore[union-attr]
+        if hasattr(failed.value, "add_note"):
+            assert failed.value.__notes__ == ["of the parameter sets, the first 85 were applied, no more were sent"]
+        assert (cursor.rowcount, cursor.description) == (-1, None)
+        assert cursor.statement_id is not None
+        with pytest.raises(seakernel.ProgrammingError, match="nothing to fetch"):
+            cursor.fetchall()
+    assert cursor.execute(f"SELECT count(*) FROM {table}").fetchone() == (170,)

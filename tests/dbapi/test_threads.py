@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 import seakernel
+from seakernel import aio
 from seakernel.local import LocalWarehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from seakernel import Connection, Cursor
 
@@ -129,3 +134,36 @@ def test_close_ends_a_fetch_in_another_thread() -> None:
 def test_cancel_without_anything_under_way_does_nothing(cursor: Cursor) -> None:
     cursor.cancel()
     assert cursor.execute("SELECT 1").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_connection_closes_while_other_threads_make_cursors(warehouse: LocalWarehouse, kind: str) -> None:
+    places = (warehouse.server_hostname, warehouse.http_path, warehouse.access_token)
+
+    def make_cursors(connection: Connection | aio.Connection) -> None:
+        with pytest.raises(seakernel.InterfaceError, match="the connection is closed"):
+            held = [connection.cursor() for _ in itertools.count()]  # noqa: F841 - until then
+
+    async def close_one() -> list[Future[None]]:
+        async with aio.connect(*places) as connection:
+            held = [connection.cursor() for _ in range(5_000)]
+            making = [pool.submit(make_cursors, connection) for _ in range(3)]
+        assert held
+        return making
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            for _ in range(10):
+                if kind == "async":
+                    making = asyncio.run(close_one())
+                else:
+                    with seakernel.connect(*places) as connection:
+                        held = [connection.cursor() for _ in range(5_000)]
+                        making = [pool.submit(make_cursors, connection) for _ in range(3)]
+                    assert held
+                for made in making:
+                    made.result()
+    finally:
+        sys.setswitchinterval(interval)
