@@ -152,7 +152,7 @@ class OperationalError(DatabaseError):
         >>> cursor.execute(endless, timeout=0.1)
         Traceback (most recent call last):
             ...
-        seakernel.exceptions.OperationalError: the statement was cancelled, for it took longer than its limit of 100ms
+        seakernel.exceptions.OperationalError: the statement took longer than its limit of 100ms, and is being cancelled
     """
 
 
