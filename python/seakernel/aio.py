@@ -455,11 +455,12 @@ class Cursor:
             self._executing = None
 
     async def cancel(self) -> None:
-        """Ends what another task is waiting for on this cursor; does nothing where nothing is under way.
+        """Ends what another task does with this cursor; does nothing where there is neither a statement nor a result.
 
         A waiting `execute` raises `OperationalError` with kind `Cancelled` as soon as the server has ended the
         statement; a cancel that comes before the server has named the statement is sent as soon as it has. A waiting
-        fetch raises the same at once, and the result is gone. `executemany` sends no further statement.
+        fetch raises the same at once. `executemany` sends no further statement. A result is gone also where no fetch
+        waits: the next one raises, so that a reader ends between fetches, too.
         """
         self._cursor._cancelled = True  # noqa: SLF001
         result = self._cursor._result  # noqa: SLF001

@@ -641,12 +641,12 @@ class Cursor(ArrowReads):
         return self
 
     def cancel(self) -> None:
-        """Ends what another thread is waiting for on this cursor; does nothing where nothing is under way.
+        """Ends what another thread does with this cursor; does nothing where there is neither a statement nor a result.
 
         A waiting `execute` raises `OperationalError` with kind `Cancelled` as soon as the server has ended the
         statement; a cancel that comes before the server has named the statement is sent as soon as it has. A waiting
-        fetch raises the same at once, and the result is gone; so does a waiting transfer of a file. `executemany`
-        sends no further statement.
+        fetch raises the same at once; so does a waiting transfer of a file. `executemany` sends no further statement.
+        A result is gone also where no fetch waits: the next one raises, so that a reader ends between fetches, too.
         """
         # First, so that whatever begins after the looks below ends by itself.
         self._cancelled = True
