@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from seakernel.exceptions import NotSupportedError, ProgrammingError
+from seakernel.terminal_text import printable
 
 if TYPE_CHECKING:
     import configparser
@@ -378,8 +379,7 @@ def _bare(origin: str) -> str:
 
 def _shown(text: str) -> str:
     """Foreign text for a message: short, on one line, and without control characters."""
-    text = "".join(character if character.isprintable() else "?" for character in text[:200])
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return printable(text, 80)
 
 
 def _sections(path: str) -> dict[str, dict[str, str]] | None:

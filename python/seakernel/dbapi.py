@@ -775,6 +775,7 @@ class Cursor(ArrowReads):
         if result.is_volume_operation:
             self._transfer = session.volume_operation(renewed_by, result)
             try:
+                self._check_not_cancelled(result.statement_id)
                 transfer(self._transfer, self._connection._allowed_local_paths, input_stream)  # noqa: SLF001
             finally:
                 self._transfer = None
@@ -977,9 +978,9 @@ class Cursor(ArrowReads):
                 # Else it was given up before the server has named it, which it may do yet.
                 self._statement = None
 
-    def _check_not_cancelled(self) -> None:
+    def _check_not_cancelled(self, statement_id: str | None = None) -> None:
         if self._cancelled:
-            raise OperationalError("cancelled by `cancel` of the cursor", kind="Cancelled")
+            raise OperationalError("cancelled by `cancel` of the cursor", kind="Cancelled", statement_id=statement_id)
 
     def _take_result(self, result: ResultStream) -> None:
         if result.is_volume_operation:

@@ -30,9 +30,10 @@ class Warning(Exception):  # noqa: A001, N818 - PEP 249 gives the name
 class Error(Exception):
     """Base of every failure of this package.
 
-    The message names what failed, which one and why, with the chain of causes. It holds no token, no presigned address
-    and no parameter value. Instances can be pickled. `str(error)` is the message, and on lines of their own the excerpt
-    of the SQL and the hint, where there are any.
+    The message names what failed, which one and why, with the chain of causes. It holds no token and no presigned
+    address, and a parameter's value only where the server's own words quote it, as those of CAST_INVALID_INPUT do.
+    Instances can be pickled. `str(error)` is the message, and on lines of their own the excerpt of the SQL and the hint,
+    where there are any.
 
     Example:
         >>> try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from seakernel.terminal_text import display_width, printable
+
 if TYPE_CHECKING:
     from seakernel.exceptions import Error
 
@@ -138,21 +140,6 @@ def sql_excerpt(message: str, sql: str) -> str | None:
         return None
     start, end = max(0, place - _BEFORE), min(len(line), place + _AFTER)
     label = f"LINE {number}: " + ("…" if start else "")
-    before = "".join(map(_shown, line[start:place]))
-    shown = before + "".join(map(_shown, line[place:end])) + ("…" if end < len(line) else "")
-    return f"{label}{shown}\n{' ' * (len(label) + _width(before))}^"
-
-
-def _shown(character: str) -> str:
-    return character if character.isprintable() else " " if character.isspace() else "?"
-
-
-def _width(text: str) -> int:
-    if text.isascii():
-        return len(text)
-    import unicodedata
-
-    return sum(
-        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        for character in text
-    )
+    before, after = (printable(re.sub(r"\s", " ", part)) for part in (line[start:place], line[place:end]))
+    shown = before + after + ("…" if end < len(line) else "")
+    return f"{label}{shown}\n{' ' * (len(label) + display_width(before))}^"

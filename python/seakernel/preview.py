@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from seakernel.terminal_text import display_width, padded, printable
 
 if TYPE_CHECKING:
     from seakernel._seakernel import Column, ResultStream
 
-__all__ = ["Preview", "in_bytes", "printable"]
+__all__ = ["Preview", "in_bytes"]
 
 _TEXT_COLUMNS, _TEXT_CELL = 50, 40
 _HTML_COLUMNS, _HTML_CELL = 25, 120
@@ -74,12 +75,15 @@ class Preview(NamedTuple):
         for index, column in enumerate(self.columns):
             names = [printable(column.name, _TEXT_CELL), printable(column.type_text.lower(), _TEXT_CELL)]
             cells = [*names, *(printable(_plain(row[index]), _TEXT_CELL) for row in self.rows)]
-            width = max(map(_width, cells))
-            room -= width + 2
+            widest = max(map(display_width, cells))
+            room -= widest + 2
             if room < 0 and shown:
                 break
             shown.append(
-                [_padded(cell, width, column.type_name in _NUMBERS) for cell in [*names, "-" * width, *cells[2:]]]
+                [
+                    padded(cell, widest, right=column.type_name in _NUMBERS)
+                    for cell in [*names, "-" * widest, *cells[2:]]
+                ]
             )
         lines += ["  ".join(cells).rstrip() for cells in zip(*shown, strict=True)]
         if left_out := self.column_count - len(shown):
@@ -155,25 +159,3 @@ def _joined(items: Any) -> str:
             parts.append("...")
             break
     return ", ".join(parts)
-
-
-def printable(text: str, limit: int) -> str:
-    """Returns `text` on one line, without what a terminal would obey, and cut at `limit` characters."""
-    clean = "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text[: limit + 1]
-    )
-    return clean if len(clean) <= limit else clean[: limit - 3] + "..."
-
-
-def _width(text: str) -> int:
-    """Returns the columns that `text` takes on a terminal."""
-    if text.isascii():
-        return len(text)
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
-    return len(text) + wide - sum(unicodedata.combining(character) != 0 for character in text)
-
-
-def _padded(text: str, width: int, to_the_right: bool) -> str:
-    padding = " " * (width - _width(text))
-    return padding + text if to_the_right else text + padding

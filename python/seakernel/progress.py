@@ -9,7 +9,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
-from seakernel.preview import in_bytes, printable
+from seakernel.preview import in_bytes
+from seakernel.terminal_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -228,7 +228,7 @@ def test_statements_that_are_refused(seakernel_command: Command) -> None:
         (302, b"", {"Location": "https://login.example.com/?next=canary"}, "redirects to login.example.com"),
         (200, b"<html>log in</html>", {}, "without an answer of the API"),
         (200, b"[" * 100_000, {}, "without an answer of the API"),
-        (502, b'{"message": "bad\\u001b[2J gateway"}', {}, "bad [2J gateway"),
+        (502, b'{"message": "bad\\u001b[2J gateway"}', {}, "bad\x1b[2J gateway"),
     ],
 )
 def test_something_else_that_answers(
@@ -350,3 +350,27 @@ def test_a_certificate_that_is_not_trusted_and_one_that_is(warehouse: LocalWareh
     assert trusted["tls"]["status"] == "warning"
     assert "certificate of Test Authority" in trusted["tls"]["detail"]
     assert trusted["warehouse"]["status"] == "failed"
+
+
+def test_a_server_that_repeats_the_token(seakernel_command: Command) -> None:
+    token = "dapiCANARY" + "0123456789abcdef" * 2
+    # Also where the message is cut in the midst of it.
+    for before in (0, 180):
+        body = json.dumps({"message": "x" * before + f"Invalid access token: Bearer {token}"}).encode()
+        with answering(401, body) as host:
+            environment = {"DATABRICKS_HOST": host, "DATABRICKS_TOKEN": token}
+            done = seakernel_command("doctor", "--json", environment=environment)
+            assert report(done)["sign-in"]["status"] == "failed"
+            text = seakernel_command("doctor", environment=environment).stdout
+        assert b"canary" not in (done.stdout + text).lower()
+    with answering(302, b"", Location=f"https://{token}.example.com/") as host:
+        environment = {"DATABRICKS_HOST": host, "DATABRICKS_TOKEN": token}
+        assert "redirects to ***.example.com" in seakernel_command("doctor", environment=environment).stdout.decode()
+
+
+def test_what_a_server_says_does_not_steer_the_terminal(seakernel_command: Command) -> None:
+    body = json.dumps({"name": "\x1b[2Jname", "state": "STOPPED\x1b[31m\r\n"}).encode()
+    with answering(200, body) as host:
+        done = seakernel_command("doctor", environment={"DATABRICKS_HOST": host})
+    assert b"`\\x1b[2Jname` is stopped\\x1b[31m\\r\\n" in done.stdout
+    assert b"\x1b" not in done.stdout

@@ -403,7 +403,9 @@ def test_ctrl_c_ends_it_and_cancels_the_statement(eventually: Callable[[Callable
             process.send_signal(signal.SIGINT)
             output, errors = process.communicate(timeout=20)
         assert (process.returncode, output, errors) == (130, b"", b"interrupted\n")
-        assert eventually(seen("cancel"))
+        # Whichever comes first: the end of a session ends its statements.
+        assert eventually(lambda: seen("cancel")() or seen("close_session")())
+        assert eventually(lambda: warehouse.counters()["live_statements"] == 0)
 
 
 def test_what_the_lines_say_is_what_rows_say(connection: Any) -> None:

@@ -235,7 +235,7 @@ HOSTILE_FILES = [
     pytest.param(b"[x]\n[x]\n", "line 2 repeats", id="profile twice"),
     pytest.param(b"[x]\ntoken = \xff\xfe\n", "not UTF-8", id="not text"),
     pytest.param(b"#" * ((1 << 20) + 1), "larger than 1 MiB", id="too large"),
-    pytest.param(b"[other\x1b[31m]\n", r"no profile `x`; it has `other\?\[31m`", id="escape sequence"),
+    pytest.param(b"[other\x1b[31m]\n", r"no profile `x`; it has `other\\x1b\[31m`", id="escape sequence"),
     pytest.param(b"", "it has none", id="empty"),
 ]
 

@@ -59,7 +59,7 @@ def test_the_excerpt_stays_with_the_caller(cursor: Cursor, caplog: pytest.LogCap
         ("at or near 'b' (line 2, pos 2)", "a\n\tb", None),
         ("at or near 'b' (line 2, pos 1)", "a\r\n\tb\r\nc", "LINE 2:  b\n         ^"),
         ("(line 1, pos 3)", "日本 x", "LINE 1: 日本 x\n             ^"),
-        ("(line 1, pos 2)", "\x1b[2Jx", "LINE 1: ?[2Jx\n          ^"),
+        ("(line 1, pos 2)", "\x1b[2Jx", "LINE 1: \\x1b[2Jx\n             ^"),
         ("(line 3, pos 0)", "SELECT 1", None),
         ("(line 0, pos 0)", "SELECT 1", None),
         ("(line 1, pos 99)", "SELECT 1", None),

@@ -167,3 +167,12 @@ def test_a_connection_closes_while_other_threads_make_cursors(warehouse: LocalWa
                     made.result()
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_cancel_between_two_fetches_ends_the_reader(chunked_cursor: Cursor) -> None:
+    chunked_cursor.execute("SELECT id FROM range(5000)").fetchmany(10)
+    chunked_cursor.cancel()
+    with pytest.raises(seakernel.OperationalError) as caught:
+        chunked_cursor.fetchmany(10)
+    assert caught.value.kind == "Cancelled"
+    assert chunked_cursor.execute("SELECT 1").fetchall() == [(1,)]

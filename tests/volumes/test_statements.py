@@ -255,3 +255,18 @@ def test_the_local_warehouse_reads_parquet(warehouse: LocalWarehouse, parquet: C
         parquet(f"{folder}/4.parquet", {"d": [4]})
         with pytest.raises(seakernel.ProgrammingError, match="has no column `d`"):
             cursor.execute(copy)
+
+
+def test_cancel_before_the_transfer_begins(warehouse: LocalWarehouse) -> None:
+    with warehouse.connect() as connection, connection.cursor() as cursor:
+        # The statement is done when the answer comes, so that only the transfer is left to end.
+        warehouse.faults([{"on": "execute", "times": 1, "do": {"delay": {"ms": 1500}}}])
+        before = transfers(warehouse)
+        timer = threading.Timer(0.5, cursor.cancel)
+        timer.start()
+        with pytest.raises(seakernel.OperationalError) as failure:
+            cursor.execute(f"PUT '__input_stream__' INTO '{FILE}' OVERWRITE", input_stream=io.BytesIO(b"content"))
+        timer.join()
+        assert failure.value.kind == "Cancelled"
+        assert failure.value.statement_id == cursor.statement_id
+        assert transfers(warehouse) == before

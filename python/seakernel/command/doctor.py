@@ -1,6 +1,7 @@
 """`seakernel doctor`: checks the way to a warehouse step by step, and says what to do where it fails.
 
 Nothing here shows a token: settings are shown with their origin, the token as its length, and proxies without password.
+Where a server repeats the token, stars stand in its place.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import http.client
 import importlib.metadata
 import json
 import platform
+import re
 import socket
 import ssl
 import sys
@@ -22,6 +24,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import seakernel
 from seakernel.command import connection_arguments
 from seakernel.configuration import Setting, configuration, is_this_machine
+from seakernel.terminal_text import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -86,8 +89,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _line(check: Check) -> str:
     took = "" if check.seconds is None else f" ({check.seconds:.2f} s)"
-    line = f"{check.status:<8} {check.name:<{_DETAIL_COLUMN}} {check.detail}{took}\n"
-    return line if check.advice is None else f"{line}{'':<9}-> {check.advice}\n"
+    # Of the details some are the words of servers, which may be anyone's.
+    line = f"{check.status:<8} {check.name:<{_DETAIL_COLUMN}} {printable(check.detail)}{took}\n"
+    return line if check.advice is None else f"{line}{'':<9}-> {printable(check.advice)}\n"
 
 
 def _checks(options: argparse.Namespace) -> Iterator[Check]:
@@ -98,6 +102,18 @@ def _checks(options: argparse.Namespace) -> Iterator[Check]:
         advice = "correct it there, or name another place with --host or --profile"
         yield Check("configuration", "failed", getattr(error, "message", str(error)), advice)
         return
+    token = None if found.access_token is None else found.access_token.value
+    for check in _checks_of(options, found):
+        hidden = check._replace(detail=_without(token, check.detail))
+        yield hidden if check.advice is None else hidden._replace(advice=_without(token, check.advice))
+
+
+def _without(token: str | None, text: str) -> str:
+    # In any letter case: names of hosts come in small letters.
+    return re.sub(re.escape(token), "***", text, flags=re.IGNORECASE) if token else text
+
+
+def _checks_of(options: argparse.Namespace, found: Configuration) -> Iterator[Check]:
     yield from _configuration_checks(found)
     if found.server_hostname is None:
         return
@@ -317,16 +333,23 @@ def _workspace_checks(address: SplitResult, proxy: _Proxy | None, http_path: str
         return
     finally:
         connection.close()
-    yield from _judged(response, body, warehouse_id, time.monotonic() - begin)
+    yield from _judged(response, body, warehouse_id, token, time.monotonic() - begin)
 
 
-def _judged(response: http.client.HTTPResponse, body: bytes, warehouse_id: str, seconds: float) -> Iterator[Check]:
+def _judged(
+    response: http.client.HTTPResponse, body: bytes, warehouse_id: str, token: str, seconds: float
+) -> Iterator[Check]:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
         answer = None
+
+    def told(key: str, limit: int) -> str:
+        # Without the token before it is cut, which would leave a part of the token.
+        return _without(token, str(answer.get(key) or ""))[:limit] if isinstance(answer, dict) else ""
+
     status = response.status
-    said = _said(answer)
+    said = f": {message}" if (message := told("message", 200)) else ""
     if 300 <= status < 400:
         target = urlsplit(response.headers.get("Location", "")).hostname or "an unnamed place"
         advice = "check the host, and the `?o=` part of `http_path` where one host serves several workspaces"
@@ -352,8 +375,7 @@ def _judged(response: http.client.HTTPResponse, body: bytes, warehouse_id: str, 
         # It may be used all the same: the statement tells.
         yield Check("warehouse", "ok", f"may not be looked at: HTTP {status}{said}")
     else:
-        state = str(answer.get("state"))[:40]
-        name = str(answer.get("name"))[:80]
+        state, name = told("state", 40), told("name", 80)
         if state == "RUNNING":
             yield Check("warehouse", "ok", f"`{name}` is running")
         elif state in ("DELETED", "DELETING"):
@@ -362,12 +384,6 @@ def _judged(response: http.client.HTTPResponse, body: bytes, warehouse_id: str, 
             yield Check(
                 "warehouse", "warning", f"`{name}` is {state.lower()}", "the next statement waits until it runs"
             )
-
-
-def _said(answer: object) -> str:
-    message = answer.get("message") if isinstance(answer, dict) else None
-    text = "".join(character if character.isprintable() else " " for character in str(message or "")[:200])
-    return f": {text}" if text else ""
 
 
 def _statement_checks(options: argparse.Namespace, found: Configuration) -> Iterator[Check]:

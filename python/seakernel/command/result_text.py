@@ -10,10 +10,10 @@ import json
 import math
 import re
 import struct
-import unicodedata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seakernel.exceptions import ProgrammingError
+from seakernel.terminal_text import clipped, display_width, padded, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -78,22 +78,22 @@ def table_lines(cursor: Cursor, width: int | None) -> Iterator[TableLine]:
     texts = [_text_of(code) for code in codes]
     right = [code in _NUMBERS for code in codes]
     rows = (
-        ["NULL" if value is None else _printable(text(value)) for text, value in zip(texts, row, strict=True)]
+        ["NULL" if value is None else printable(text(value)) for text, value in zip(texts, row, strict=True)]
         for row in _rows(cursor)
     )
     measured = list(itertools.islice(rows, _MEASURED_ROWS))
-    header = [_printable(name) for name in names]
-    widths = [max(map(_width, column)) for column in zip(header, *measured, strict=True)]
+    header = [printable(name) for name in names]
+    widths = [max(map(display_width, column)) for column in zip(header, *measured, strict=True)]
     if width is not None:
         widths = _fitted(widths, width)
 
     def line(cells: Sequence[str]) -> str:
-        padded = (
-            _padded(cell if width is None else _clipped(cell, most), most, right=to_right)
+        shown = (
+            padded(cell if width is None else clipped(cell, most), most, right=to_right)
             for cell, most, to_right in zip(cells, widths, right, strict=True)
         )
-        text = (" " + " | ".join(padded)).rstrip()
-        return text if width is None else _clipped(text, width)
+        text = (" " + " | ".join(shown)).rstrip()
+        return text if width is None else clipped(text, width)
 
     yield TableLine(line(header), 0)
     rule = "+".join("-" * (most + 2) for most in widths)
@@ -171,42 +171,6 @@ def _csv_cell(text: str) -> str:
     if text and not re.search('[",\r\n]|^\\s|\\s$', text):
         return text
     return '"' + text.replace('"', '""') + '"'
-
-
-def _printable(text: str) -> str:
-    """Foreign text for a terminal: on one line and without characters that steer it."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
-
-
-def _width(text: str) -> int:
-    if text.isascii():
-        return len(text)
-    return sum(map(_character_width, text))
-
-
-def _character_width(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def _padded(text: str, width: int, *, right: bool) -> str:
-    space = " " * (width - _width(text))
-    return space + text if right else text + space
-
-
-def _clipped(text: str, width: int) -> str:
-    if len(text) <= width and _width(text) <= width:
-        return text
-    end, used = 0, 1
-    while end < len(text) and used + _character_width(text[end]) <= width:
-        used += _character_width(text[end])
-        end += 1
-    return text[:end] + "…"
 
 
 def _fitted(widths: list[int], width: int) -> list[int]:
