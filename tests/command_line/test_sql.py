@@ -311,7 +311,9 @@ def test_the_statement_comes_from_an_argument_a_file_or_the_input(seakernel_comm
         ([], "empty"),
         (["SELECT :a", "-p", "canary-value"], "not in the form NAME=VALUE"),
         (["SELECT :a", "-p", "1=canary-value"], "not in the form NAME=VALUE"),
-        (["SELECT 1", "--row-limit", "0"], "--row-limit"),
+        (["SELECT :a", "-p", "a=canary", "-p", "a=canary"], "the parameter `a` is given twice"),
+        (["SELECT 1", "--row-limit", "0"], "--row-limit: '0' is not a whole number of at least 1"),
+        (["SELECT 1", "--row-limit", "many"], "--row-limit: 'many' is not a whole number of at least 1"),
         (["SELECT 1", "--format", "xml"], "--format"),
     ],
 )
@@ -322,6 +324,42 @@ def test_a_wrong_command_line_is_status_2(seakernel_command: Command, arguments:
     assert b"canary" not in done.stderr
     assert b"Traceback" not in done.stderr
     assert done.stdout == b""
+
+
+def test_a_missing_folder_is_named_before_the_statement_runs(
+    seakernel_command: Command, warehouse: LocalWarehouse
+) -> None:
+    before = len(warehouse.requests())
+    done = seakernel_command("sql", "SELECT 1", "-o", "missing/out.csv")
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: ")
+    assert b"'missing/out.csv'" in done.stderr
+    assert len(warehouse.requests()) == before
+
+
+@pytest.mark.parametrize("command", ["sql", "doctor", "local"])
+def test_a_closed_output_is_told(warehouse: LocalWarehouse, command: str) -> None:
+    arguments = ["SELECT 1"] if command == "sql" else []
+    done = with_closed_streams(warehouse, ">&-", command, *arguments)
+    assert (done.returncode, done.stderr) == (1, b"error: the standard output is closed\n")
+
+
+def test_a_file_needs_no_streams(warehouse: LocalWarehouse, tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    done = with_closed_streams(warehouse, "<&- >&- 2>&-", "sql", "SELECT 1 AS a", "-o", str(output))
+    assert done.returncode == 0
+    assert output.read_text() == "a\n1\n"
+    done = with_closed_streams(warehouse, "<&-", "sql")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"give a statement" in done.stderr
+
+
+def with_closed_streams(
+    warehouse: LocalWarehouse, redirections: str, *arguments: str
+) -> subprocess.CompletedProcess[bytes]:
+    script = f'exec "$0" -m seakernel "$@" {redirections}'
+    command = ["/bin/sh", "-c", script, sys.executable, *arguments]
+    return subprocess.run(command, check=False, capture_output=True, timeout=60, env=environment_of(warehouse))
 
 
 def test_parameters_by_name_and_type(seakernel_command: Command) -> None:

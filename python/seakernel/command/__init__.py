@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seakernel import __version__
@@ -29,7 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_doctor(commands)
     # Failures are told once, by the command; without a handler Python would print warnings of libraries as well.
     logging.getLogger().addHandler(logging.NullHandler())
+    # A stream that the caller has closed is None.
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process
     options = parser.parse_args(arguments)
+    if sys.stdout is None and getattr(options, "output", None) in (None, "-"):
+        sys.stderr.write("error: the standard output is closed\n")
+        return 1
     status: int = options.run(options)
     return status
 
@@ -116,10 +125,9 @@ def _add_connection(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
 
 
 def _run_sql(options: argparse.Namespace) -> int:

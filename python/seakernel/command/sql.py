@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -46,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
     """Runs the statement; returns the exit status, see `seakernel.command.main`."""
     try:
         _run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except _WrongCommandLineError as error:
         sys.stderr.write(f"seakernel sql: {error}\n")
         return 2
@@ -67,13 +69,16 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     statement = _statement(options)
-    parameters = dict(map(_parameter, options.parameter)) or None
+    parameters = _parameters(options.parameter) or None
     output = None if options.output in (None, "-") else Path(options.output)
     form = options.format or (_ENDINGS.get(output.suffix.lower()) if output else None) or "table"
     if form in _BINARY:
         _require_pyarrow(form)
         if output is None and sys.stdout.isatty():
             raise _WrongCommandLineError(f"--format {form} is not for a terminal; name a file with -o")
+    if output is not None and not output.parent.is_dir():
+        # Before the statement, which may take long, or change something.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(output))
     begin = time.monotonic()
     arguments: dict[str, Any] = {**connection_arguments(options), "results": _RESULTS[form]}
     with seakernel.connect(**arguments) as connection, connection.cursor() as cursor:
@@ -93,7 +98,7 @@ def _statement(options: argparse.Namespace) -> str:
     if options.statement is not None:
         text: str = options.statement
     elif options.file in (None, "-"):
-        if options.file is None and sys.stdin.isatty():
+        if sys.stdin is None or (options.file is None and sys.stdin.isatty()):
             raise _WrongCommandLineError("give a statement, --file, or the SQL on the standard input")
         text = _decoded(sys.stdin.buffer.read(), "the standard input")
     else:
@@ -110,6 +115,15 @@ def _decoded(content: bytes, where: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise _WrongCommandLineError(f"{where} is not UTF-8") from None
+
+
+def _parameters(texts: list[str]) -> dict[str, seakernel.Parameter]:
+    parameters: dict[str, seakernel.Parameter] = {}
+    for name, parameter in map(_parameter, texts):
+        if name in parameters:
+            raise _WrongCommandLineError(f"the parameter `{name}` is given twice")
+        parameters[name] = parameter
+    return parameters
 
 
 def _parameter(text: str) -> tuple[str, seakernel.Parameter]:
