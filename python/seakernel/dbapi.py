@@ -334,7 +334,8 @@ class Connection:
 
         The data is written as Parquet files of about 128 MiB, each uploaded while the next is written, into a directory of
         its own in `volume`; one statement then loads them all, and they are deleted, also after a failure. That statement is
-        all or nothing: the table is changed completely or not at all. Needs `pyarrow`.
+        all or nothing: the table is changed completely or not at all. While it may still run, as after Ctrl-C or a lost
+        answer, they stay, and the error or the log names their directory. Needs `pyarrow`.
 
         Held at a time: about 64 MiB of rows in memory, besides what `data` holds itself, and up to four files in the
         system's temporary directory.

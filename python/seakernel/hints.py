@@ -85,7 +85,8 @@ def hint(error: Error) -> str | None:
     if error.chunk_index is not None and error.kind in _BY_KIND_OF_CHUNK:
         return _BY_KIND_OF_CHUNK[error.kind]
     if error.kind == "NotFound" and error.statement_id is not None:
-        return _GONE
+        # Of a file in a volume the message says all.
+        return None if "no such file" in error.message else _GONE
     if error.kind == "Timeout" and (error.sql_state is not None or not error.attempts):
         # The caller's own limit, for a statement or a wait.
         return None
