@@ -796,7 +796,8 @@ class Cursor(ArrowReads):
         """Runs a statement for each set of parameters, in their order; stops at the first failure.
 
         An `INSERT INTO t [(columns)] VALUES (...)` of markers and constants is sent for many sets at once, as rows of one
-        VALUES with up to 256 parameters, where that inserts exactly what one statement for each set would. Without sets
+        VALUES with up to 256 parameters, where that inserts exactly what one statement for each set would; only what a
+        column makes by itself, such as an IDENTITY or a DEFAULT of the current time, may tell the two apart. Without sets
         nothing is sent.
 
         Args:

@@ -120,7 +120,7 @@ fn symbol(rest: &mut Rest<'_, '_>, wanted: char) -> Option<()> {
 /// Reads a marker, or a constant such as `1`, `-1.5`, `'a'`, `NULL` or `DATE'2024-02-29'`.
 fn item(sql: &str, rest: &mut Rest<'_, '_>) -> Option<Item> {
     const CONSTANTS: [&str; 3] = ["NULL", "TRUE", "FALSE"];
-    const TYPED: [&str; 4] = ["DATE", "TIMESTAMP", "TIMESTAMP_NTZ", "X"];
+    const MOMENTS: [&str; 3] = ["DATE", "TIMESTAMP", "TIMESTAMP_NTZ"];
     let is_one_of = |words: &[&str], word: &str| words.iter().any(|known| known.eq_ignore_ascii_case(word));
     let (first, place) = rest.first()?;
     let length = match (first, rest.get(1).map(|(token, _)| token)) {
@@ -137,7 +137,9 @@ fn item(sql: &str, rest: &mut Rest<'_, '_>) -> Option<Item> {
         (Token::Text(_), _) => rest.iter().take_while(|(token, _)| matches!(token, Token::Text(_))).count(),
         (Token::Number, _) => 1,
         (Token::Word(word), _) if is_one_of(&CONSTANTS, word) => 1,
-        (Token::Word(word), Some(Token::Text(_))) if is_one_of(&TYPED, word) => 2,
+        (Token::Word(word), Some(Token::Text(_))) if is_one_of(&["X"], word) => 2,
+        // `TIMESTAMP'now'` is another moment in each statement.
+        (Token::Word(word), Some(Token::Text(text))) if is_one_of(&MOMENTS, word) && begins_with_number(text) => 2,
         (Token::Symbol('-' | '+'), Some(Token::Number)) => 2,
         _ => return None,
     };
@@ -145,6 +147,11 @@ fn item(sql: &str, rest: &mut Rest<'_, '_>) -> Option<Item> {
     let text = sql.get(place.start..end)?.to_owned();
     *rest = rest.get(length..)?;
     Some(Item::Constant(text))
+}
+
+fn begins_with_number(text: &str) -> bool {
+    let content = text.trim_start_matches(['r', 'R', '\'', '"']).trim_start();
+    content.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-'))
 }
 
 #[cfg(test)]
@@ -180,6 +187,8 @@ mod tests {
             "INSERT INTO t VALUES (1)",
             "INSERT INTO t VALUES (uuid(), ?)",
             "INSERT INTO t VALUES (current_timestamp, ?)",
+            "INSERT INTO t VALUES (TIMESTAMP'now', ?)",
+            "INSERT INTO t VALUES (DATE r'today', ?)",
             "INSERT INTO t VALUES (DEFAULT, ?)",
             "INSERT INTO t VALUES (CAST(? AS INT))",
             "INSERT INTO t VALUES (?::INT)",
