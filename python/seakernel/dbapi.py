@@ -12,7 +12,6 @@ from seakernel import exceptions
 from seakernel._seakernel import Session, with_native_markers
 from seakernel.exceptions import InterfaceError, NotSupportedError, OperationalError, ProgrammingError
 from seakernel.executemany import ParameterSets
-from seakernel.ingest import ingest
 from seakernel.preview import Preview
 from seakernel.progress import Observer
 from seakernel.results import ArrowReads
@@ -369,6 +368,8 @@ class Connection:
             >>> connection.ingest("main.default.prices", prices, volume="/Volumes/main/default/files", mode="create")
             2
         """
+        from seakernel.ingest import ingest
+
         return ingest(self, table, data, mode=mode, volume=volume)
 
     def commit(self) -> None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias, overload
 
 from seakernel.exceptions import OperationalError, ProgrammingError
-from seakernel.local_files import check_destination, complete_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -189,6 +186,8 @@ class Volume:
         if not isinstance(destination, (str, os.PathLike)):
             count: int = self._ask("GET", statement).get(destination, progress)
             return count
+        from seakernel.local_files import check_destination
+
         target = Path(destination)
         check_destination(target, overwrite=overwrite)
         return _download(self._ask("GET", statement), target, progress, overwrite=overwrite)
@@ -287,6 +286,8 @@ def transfer(operation: VolumeOperation, allowed: Sequence[str] | None, stream: 
         with _readable(local) as readable:
             operation.put(readable)
     else:
+        from seakernel.local_files import check_destination
+
         check_destination(local, overwrite=True)
         _download(operation, local, None, overwrite=True)
 
@@ -331,6 +332,9 @@ def _readable(source: object) -> Iterator[Any]:
     elif getattr(source, "seekable", lambda: False)():
         yield source
     else:
+        import shutil
+        import tempfile
+
         with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as spooled:
             shutil.copyfileobj(source, spooled)
             spooled.seek(0)
@@ -338,6 +342,8 @@ def _readable(source: object) -> Iterator[Any]:
 
 
 def _download(operation: VolumeOperation, target: Path, progress: Progress | None, *, overwrite: bool) -> int:
+    from seakernel.local_files import complete_file
+
     with complete_file(target, overwrite=overwrite) as part:
         count: int = operation.get(str(part), progress)
     return count
