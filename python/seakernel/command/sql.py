@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import seakernel
 from seakernel.command import connection_arguments, result_text
 from seakernel.local_files import complete_file
+from seakernel.terminal_text import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         return 130
     except (seakernel.Error, OSError, ModuleNotFoundError) as error:
         # The server's words, which may be anyone's: they do not steer the terminal.
-        text = "".join(one if one.isprintable() or one == "\n" else "?" for one in str(error))
+        text = "\n".join(map(printable, str(error).split("\n")))
         sys.stderr.write(f"error: {text}\n")
         return 1
     return 0
