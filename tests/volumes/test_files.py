@@ -153,6 +153,7 @@ def test_list_and_remove(connection: Connection) -> None:
     assert [file.name for file in connection.volume.list(FILES)] == ["sub/"]
     with pytest.raises(seakernel.ProgrammingError, match="there is no such file") as raised:
         connection.volume.get(f"{FILES}/b")
+    assert raised.value.hint is None  # its statement is not what is missing
     assert (raised.value.kind, raised.value.http_status) == ("NotFound", 404)
     assert raised.value.statement_id is not None
 
