@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MOMENTS = 60
 SCRIPT = """
-import asyncio, json, os, random, signal, sys, threading, time
+import asyncio, json, os, random, signal, socket, sys, threading, time
 from seakernel import aio
 signal.signal(signal.SIGINT, signal.default_int_handler)
 random_ = random.Random(11)
@@ -29,9 +29,21 @@ def interrupt():
 def interrupted(main, least, most):
     '''Runs `main` and interrupts it after `least` to `most` seconds; it never ends by itself.'''
     async def run():
+        # asyncio waits on if a signal comes just before it begins to wait, unless it is told of signals by a socket.
+        told, tells = socket.socketpair()
+        told.setblocking(False)
+        tells.setblocking(False)
+        asyncio.get_running_loop().add_reader(told, told.recv, 100)
+        signal.set_wakeup_fd(tells.fileno())
         # Here and not before: asyncio is not made for a Ctrl-C while it makes its loop.
         threading.Timer(least + random_.random() * (most - least), interrupt).start()
-        await main()
+        try:
+            await main()
+        finally:
+            signal.set_wakeup_fd(-1)
+            asyncio.get_running_loop().remove_reader(told)
+            told.close()
+            tells.close()
 
     try:
         asyncio.run(run())
