@@ -218,4 +218,5 @@ def test_memory_goes_back_to_the_system_after_a_burst_of_large_results(remote: R
     assert smallest == largest
     assert smallest[0] == count
     assert smallest[1] > 40 * count
-    assert kept < 64 << 20
+    # 50 MB; 500 MB where the allocator keeps what was freed.
+    assert kept < 200 << 20, kept
