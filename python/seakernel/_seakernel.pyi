@@ -8,7 +8,7 @@ import pyarrow as pa
 from typing_extensions import Self
 
 from seakernel.row import Row
-from seakernel.types import RequestOptions, ResultOptions, RetryOptions, StatementState, TlsOptions
+from seakernel.types import AuthOptions, RequestOptions, ResultOptions, RetryOptions, StatementState, TlsOptions
 
 __all__ = [
     "ArrowParameters",
@@ -1167,8 +1167,9 @@ class Session:
         cls,
         server_hostname: str,
         http_path: str,
-        access_token: str,
+        access_token: str | None = None,
         *,
+        auth: AuthOptions | None = None,
         catalog: str | None = None,
         schema: str | None = None,
         session_configuration: Mapping[str, str | float] | None = None,
@@ -1191,8 +1192,9 @@ class Session:
     def open_async(
         server_hostname: str,
         http_path: str,
-        access_token: str,
+        access_token: str | None = None,
         *,
+        auth: AuthOptions | None = None,
         catalog: str | None = None,
         schema: str | None = None,
         session_configuration: Mapping[str, str | float] | None = None,

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from seakernel.row import Row
     from seakernel.types import (
         ArrowStreamExportable,
+        AuthOptions,
         DescriptionColumn,
         Parameters,
         RequestOptions,
@@ -65,6 +66,7 @@ def connect(
     http_path: str | None = None,
     access_token: str | None = None,
     *,
+    auth: AuthOptions | None = None,
     warehouse_id: str | None = None,
     profile: str | None = None,
     catalog: str | None = None,

@@ -83,8 +83,11 @@ class Configuration(NamedTuple):
     looked: tuple[str, ...]
     notes: tuple[str, ...]
 
-    def check_complete(self) -> None:
-        """Raises `ProgrammingError` where something is missing; it says where was looked and what to set."""
+    def check_complete(self, *, signs_in: bool = False) -> None:
+        """Raises `ProgrammingError` where something is missing; it says where was looked and what to set.
+
+        Where the program signs in by itself no token is missing.
+        """
         missing = [
             wanted
             for wanted, found in (
@@ -95,7 +98,7 @@ class Configuration(NamedTuple):
                 ),
                 ("`access_token` (or set `DATABRICKS_TOKEN`)", self.access_token),
             )
-            if found is None
+            if found is None and not (signs_in and "access_token" in wanted)
         ]
         if missing:
             notes = "".join(f"; {note}" for note in self.notes)
@@ -121,9 +124,12 @@ def configuration(
     *,
     warehouse_id: str | None = None,
     profile: str | None = None,
+    signs_in: bool = False,
     environment: Mapping[str, str] | None = None,
 ) -> Configuration:
     """Finds host, warehouse and token; what the arguments give is not looked for elsewhere.
+
+    Where the program `signs_in` by itself, no token is looked for.
 
     Raises:
         ProgrammingError: a value is no host or no text, two names of one value differ, or the profile or its file
@@ -151,7 +157,7 @@ def configuration(
             found["server_hostname"] = place.host
         if place.http_path is not None:
             found.setdefault("http_path", place.http_path)
-        if "access_token" not in found:
+        if "access_token" not in found and not signs_in:
             if place.other_sign_in is not None:
                 raise NotSupportedError(
                     f"{place.name} signs in with {place.other_sign_in}, which is not supported yet; only access tokens"
@@ -160,7 +166,7 @@ def configuration(
                 )
             if place.token is not None:
                 found["access_token"] = place.token
-        if len(found) == 3 and (profile is None or len(looked) > 1):
+        if len(found) == (2 if signs_in else 3) and (profile is None or len(looked) > 1):
             break
     return Configuration(
         found.get("server_hostname"),

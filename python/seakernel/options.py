@@ -183,6 +183,7 @@ CONNECTOR_OPTIONS: dict[str, ConnectorOption] = {
 
 # What a session is made of besides its place, out of what `connect` is given.
 _SESSION_ARGUMENTS = (
+    "auth",
     "catalog",
     "schema",
     "session_configuration",
@@ -222,6 +223,7 @@ def session_arguments(*, connector_options: Mapping[str, object], **arguments: A
         arguments["warehouse_id"],
         arguments["profile"],
         port,
+        signs_in=arguments["auth"] is not None,
     )
     return {**place, **{name: arguments[name] for name in _SESSION_ARGUMENTS}}
 
@@ -233,24 +235,27 @@ def _place(
     warehouse_id: str | None,
     profile: str | None,
     port: int | None,
+    *,
+    signs_in: bool,
 ) -> dict[str, str]:
+    if signs_in and access_token is not None:
+        raise ProgrammingError("`access_token` and `auth` are both given; give one of them", kind="InvalidArgument")
     if server_hostname == "local" and http_path is None and warehouse_id is None and profile is None:
         from seakernel.local import LocalWarehouse
 
         warehouse = LocalWarehouse.shared()
-        return {
-            "server_hostname": warehouse.server_hostname,
-            "http_path": warehouse.http_path,
-            "access_token": access_token or warehouse.access_token,
-        }
+        place = {"server_hostname": warehouse.server_hostname, "http_path": warehouse.http_path}
+        return place if signs_in else {**place, "access_token": access_token or warehouse.access_token}
     from seakernel.configuration import configuration
 
-    found = configuration(server_hostname, http_path, access_token, warehouse_id=warehouse_id, profile=profile)
-    found.check_complete()
+    found = configuration(
+        server_hostname, http_path, access_token, warehouse_id=warehouse_id, profile=profile, signs_in=signs_in
+    )
+    found.check_complete(signs_in=signs_in)
     place = {
         name: setting.value
         for name, setting in found._asdict().items()
-        if name in ("server_hostname", "http_path", "access_token")
+        if name in ("server_hostname", "http_path", "access_token") and setting is not None
     }
     if port is not None:
         host = place["server_hostname"]

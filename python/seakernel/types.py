@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from typing_extensions import Required
+
 __all__ = [
     "BINARY",
     "DATETIME",
@@ -17,7 +19,9 @@ __all__ = [
     "STRING",
     "ArrowSchemaExportable",
     "ArrowStreamExportable",
+    "AuthOptions",
     "Binary",
+    "ClientSecretAuth",
     "Date",
     "DateFromTicks",
     "DescriptionColumn",
@@ -132,6 +136,37 @@ class TlsOptions(TypedDict, total=False):
     """Default True. False accepts any certificate: whoever is on the way can read the token."""
     verify_hostnames: bool
     """Default True. False accepts a trusted certificate of any other host."""
+
+
+class ClientSecretAuth(TypedDict, total=False):
+    """Signing in as a service principal with its OAuth secret (machine to machine).
+
+    The token is renewed in the background before its end, and once where the server refuses it; connections of one process
+    that sign in alike share it.
+
+    Example:
+        >>> auth = {"type": "oauth-m2m", "client_id": "my-app"}
+        >>> seakernel.connect("dbc-a1b2.cloud.databricks.com", warehouse_id="a1b2c3d4e5f60718", auth=auth)
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.ProgrammingError: `auth`: `client_secret` is missing
+    """
+
+    type: Required[Literal["oauth-m2m"]]
+    client_id: Required[str]
+    """Application id of the service principal."""
+    client_secret: Required[str]
+    """Its OAuth secret."""
+    scopes: Sequence[str]
+    """Default `["all-apis"]`."""
+    token_url: str
+    """Asked for tokens in place of the address that the workspace names."""
+    timeout_s: float
+    """Longest time to sign in, in seconds. Default 15."""
+
+
+AuthOptions: TypeAlias = ClientSecretAuth
+"""Ways of signing in, each by its `type`."""
 
 
 class ArrowStreamExportable(Protocol):

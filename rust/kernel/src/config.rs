@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::auth::{Credentials, Secret};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sign_in::SignIns;
 
 /// Where and how a [`crate::Session`] is opened.
 ///
@@ -18,6 +19,9 @@ pub struct SessionConfig {
     pub(crate) warehouse_id: String,
     pub(crate) organization_id: Option<String>,
     pub(crate) credentials: Credentials,
+    /// Where the tokens of this session are shared with others. Default: with none; give all sessions of a process a clone of
+    /// one, made after a fork.
+    pub sign_ins: SignIns,
     /// Initial catalog; the warehouse's default when absent.
     pub catalog: Option<String>,
     /// Initial schema; the warehouse's default when absent.
@@ -151,7 +155,7 @@ impl Default for RequestConfig {
 }
 
 /// Whom we trust, and how we identify ourselves. The platform's own trust store is always used as well.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TlsConfig {
     /// Further certificate authorities in PEM, for the API and for storage hosts: a proxy that re-signs does so for both.
     pub ca_certificates_pem: Option<Vec<u8>>,
@@ -194,6 +198,7 @@ impl SessionConfig {
             warehouse_id,
             organization_id,
             credentials,
+            sign_ins: SignIns::default(),
             catalog: None,
             schema: None,
             session_configuration: BTreeMap::new(),

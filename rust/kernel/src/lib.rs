@@ -44,13 +44,14 @@ mod results;
 mod schema;
 mod sea;
 mod session;
+mod sign_in;
 #[cfg(test)]
 mod simulation;
 mod sql_type;
 mod statement;
 mod volumes;
 
-pub use auth::{Credentials, Secret, TokenSource};
+pub use auth::{Credentials, Demand, Grant, Secret, TokenSource};
 pub use config::{RequestConfig, ResultConfig, RetryConfig, SessionConfig, TlsConfig, ValueForm};
 pub use error::{Error, ErrorKind, Result};
 pub use execution::{ExecutedStatement, StatementCanceller, StatementState};
@@ -62,6 +63,7 @@ pub use results::decode;
 pub use results::{ResultStream, Statistics, StatisticsReader};
 pub use schema::Column;
 pub use session::Session;
+pub use sign_in::{SignIn, SignInMethod, SignIns};
 pub use sql_type::nested_type;
 pub use statement::Statement;
 pub use volumes::{DownloadSink, UploadSource, VolumeAction, VolumeOperation, VolumeProgress};

@@ -20,6 +20,7 @@ mod row_class;
 mod rows;
 mod runtime;
 mod session;
+mod sign_in;
 mod visit;
 mod volumes;
 

@@ -7,9 +7,7 @@ use std::time::Duration;
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use seakernel::{
-    Credentials, ExecutedStatement, SessionConfig, Statement, StatementCanceller, StatementState, VolumeOperation,
-};
+use seakernel::{ExecutedStatement, SessionConfig, Statement, StatementCanceller, StatementState, VolumeOperation};
 
 use crate::future::GRACE;
 use crate::metadata::PyMetadata;
@@ -17,7 +15,7 @@ use crate::observer::{Event, Watch};
 use crate::results::{Opened, PyResultStream};
 use crate::runtime::{self, Home, Owned};
 use crate::volumes::PyVolumeOperation;
-use crate::{config, error, logging, params};
+use crate::{config, error, logging, params, sign_in};
 
 /// An open session on a SQL warehouse.
 #[pyclass(frozen, name = "Session", module = "seakernel._seakernel")]
@@ -30,9 +28,9 @@ pub(crate) struct PySession {
 impl PySession {
     #[new]
     #[pyo3(signature = (
-        server_hostname, http_path, access_token, *, catalog=None, schema=None, session_configuration=None,
-        user_agent_entry=None, results=None, retry=None, requests=None, tls=None, connect_timeout_s=None,
-        read_timeout_s=None,
+        server_hostname, http_path, access_token=None, *, auth=None, catalog=None, schema=None,
+        session_configuration=None, user_agent_entry=None, results=None, retry=None, requests=None, tls=None,
+        connect_timeout_s=None, read_timeout_s=None,
     ))]
     // The keywords are the interface; a struct for them would exist for this call only.
     #[allow(clippy::too_many_arguments)]
@@ -40,7 +38,8 @@ impl PySession {
         py: Python<'_>,
         server_hostname: &str,
         http_path: &str,
-        access_token: &str,
+        access_token: Option<&str>,
+        auth: Option<Bound<'_, PyDict>>,
         catalog: Option<String>,
         schema: Option<String>,
         session_configuration: Option<Bound<'_, PyDict>>,
@@ -52,10 +51,13 @@ impl PySession {
         connect_timeout_s: Option<Bound<'_, PyAny>>,
         read_timeout_s: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
+        let home = Home::current(py)?;
         let config = session_config(
+            &home,
             server_hostname,
             http_path,
             access_token,
+            auth,
             catalog,
             schema,
             session_configuration,
@@ -67,16 +69,15 @@ impl PySession {
             connect_timeout_s,
             read_timeout_s,
         )?;
-        let home = Home::current(py)?;
         let session = home.call(py, seakernel::Session::open(config))?;
         Ok(Self::opened(&home, session))
     }
 
     #[staticmethod]
     #[pyo3(signature = (
-        server_hostname, http_path, access_token, *, catalog=None, schema=None, session_configuration=None,
-        user_agent_entry=None, results=None, retry=None, requests=None, tls=None, connect_timeout_s=None,
-        read_timeout_s=None,
+        server_hostname, http_path, access_token=None, *, auth=None, catalog=None, schema=None,
+        session_configuration=None, user_agent_entry=None, results=None, retry=None, requests=None, tls=None,
+        connect_timeout_s=None, read_timeout_s=None,
     ))]
     // The keywords are the interface; a struct for them would exist for this call only.
     #[allow(clippy::too_many_arguments)]
@@ -84,7 +85,8 @@ impl PySession {
         py: Python<'py>,
         server_hostname: &str,
         http_path: &str,
-        access_token: &str,
+        access_token: Option<&str>,
+        auth: Option<Bound<'_, PyDict>>,
         catalog: Option<String>,
         schema: Option<String>,
         session_configuration: Option<Bound<'_, PyDict>>,
@@ -96,10 +98,13 @@ impl PySession {
         connect_timeout_s: Option<Bound<'_, PyAny>>,
         read_timeout_s: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let home = Home::current(py)?;
         let config = session_config(
+            &home,
             server_hostname,
             http_path,
             access_token,
+            auth,
             catalog,
             schema,
             session_configuration,
@@ -111,7 +116,6 @@ impl PySession {
             connect_timeout_s,
             read_timeout_s,
         )?;
-        let home = Home::current(py)?;
         let opening = seakernel::Session::open(config);
         // A session that the server has opened must be known here to be closed.
         home.clone().future(py, GRACE, opening, move |py, session| Self::opened(&home, session).into_py_any(py))
@@ -449,9 +453,11 @@ fn nothing<'py>(
 /// Reads the arguments of a session.
 #[allow(clippy::too_many_arguments)]
 fn session_config(
+    home: &Home,
     server_hostname: &str,
     http_path: &str,
-    access_token: &str,
+    access_token: Option<&str>,
+    auth: Option<Bound<'_, PyDict>>,
     catalog: Option<String>,
     schema: Option<String>,
     session_configuration: Option<Bound<'_, PyDict>>,
@@ -464,9 +470,10 @@ fn session_config(
     read_timeout_s: Option<Bound<'_, PyAny>>,
 ) -> PyResult<SessionConfig> {
     logging::forget_levels();
-    let credentials = Credentials::access_token(access_token);
+    let credentials = Python::attach(|py| sign_in::credentials(py, access_token, auth.as_ref()))?;
     let mut session_config = SessionConfig::new(server_hostname, http_path, credentials)
         .map_err(|failure| Python::attach(|py| error::from_kernel(py, failure)))?;
+    session_config.sign_ins = home.sign_ins().clone();
     session_config.catalog = catalog;
     session_config.schema = schema;
     session_config.user_agent_entry = user_agent_entry;

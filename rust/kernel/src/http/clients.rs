@@ -32,6 +32,11 @@ pub(super) fn storage_writes(config: &SessionConfig) -> Result<Client> {
     build(base(config)?)
 }
 
+/// Returns the client for identity providers. Whoever sends with it sets the limits of time.
+pub(super) fn plain(config: &SessionConfig) -> Result<Client> {
+    build(base(config)?)
+}
+
 fn base(config: &SessionConfig) -> Result<ClientBuilder> {
     // Several crates may race to install it; any provider will do.
     drop(rustls::crypto::ring::default_provider().install_default());

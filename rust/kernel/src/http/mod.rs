@@ -2,12 +2,14 @@
 
 mod clients;
 mod headers;
+mod plain;
 pub(crate) mod retry;
 mod retry_budget;
 mod tls;
 mod transport;
 
 use std::collections::HashMap;
+use std::iter;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,13 +20,16 @@ use reqwest::header::{
 use reqwest::{Body, Method, StatusCode, Url};
 use tokio::time::Instant;
 use tracing::{debug, warn};
+use zeroize::Zeroizing;
 
-use crate::auth::{Credentials, Secret, Tokens};
+use crate::auth::{Grant, Tokens};
 use crate::clock;
 use crate::config::{RetryConfig, SessionConfig};
 use crate::error::{Error, ErrorKind, Result, sql_state_in};
 use crate::results::PresignedUrl;
-use retry::{Failure, RequestClass, may_be_repeated, next_wait};
+pub(crate) use plain::{PlainAnswer, PlainClient, PlainRequest};
+pub(crate) use retry::RequestClass;
+use retry::{Failure, may_be_repeated, next_wait};
 use retry_budget::{RetryBudget, RetryBudgets};
 use transport::Transport;
 pub(crate) use transport::{Response, TransportError};
@@ -67,11 +72,10 @@ pub(crate) struct Attempt {
 }
 
 impl HttpClient {
-    pub(crate) fn new(config: SessionConfig) -> Result<Self> {
-        if let Credentials::AccessToken(token) = &config.credentials {
-            bearer(token)?;
+    pub(crate) fn new(config: SessionConfig, tokens: Tokens) -> Result<Self> {
+        if let Tokens::Fixed(grant) = &tokens {
+            authorize(&mut HeaderMap::new(), grant)?;
         }
-        let tokens = Tokens::new(&config.credentials);
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, user_agent(config.user_agent_entry.as_deref())?);
         if let Some(organization_id) = &config.organization_id {
@@ -97,14 +101,14 @@ impl HttpClient {
         let mut attempts = self.attempts(request.class, &url);
         let (mut rejected, mut renewed) = (None, false);
         loop {
-            let token = self.tokens.token(rejected.take()).await.map_err(|error| attempts.without_token(error))?;
-            match self.api_once(request, &url, bearer(&token)?).await {
+            let grant = self.tokens.grant(rejected.take()).await.map_err(|error| attempts.without_token(error))?;
+            match self.api_once(request, &url, &grant).await? {
                 Ok(body) => {
                     attempts.succeeded();
                     return Ok(body);
                 }
                 Err(mut attempt) => {
-                    if attempt.error.kind() == ErrorKind::Unauthenticated {
+                    if is_about_the_token(&attempt.error) {
                         if renewed {
                             let text = format!("{}: the renewed token was refused too", request.class.name());
                             attempt.error = attempt.error.within(text);
@@ -112,7 +116,7 @@ impl HttpClient {
                             // Refused before any work was done, so even a statement may be sent again.
                             debug!(request = request.class.name(), "the token was refused and is renewed");
                             attempts.refused();
-                            (rejected, renewed) = (Some(token), true);
+                            (rejected, renewed) = (Some(grant.token), true);
                             continue;
                         }
                     }
@@ -122,17 +126,22 @@ impl HttpClient {
         }
     }
 
-    async fn api_once(
+    /// Sends the request once; an error without an attempt is about the token, which cannot be sent.
+    async fn api_once(&self, request: &ApiRequest<'_>, url: &Url, grant: &Grant) -> Result<Result<Bytes, Attempt>> {
+        let mut headers = HeaderMap::new();
+        authorize(&mut headers, grant)?;
+        Ok(self.api_once_authorized(request, url, headers).await)
+    }
+
+    async fn api_once_authorized(
         &self,
         request: &ApiRequest<'_>,
         url: &Url,
-        authorization: HeaderValue,
+        mut headers: HeaderMap,
     ) -> Result<Bytes, Attempt> {
-        let mut headers = HeaderMap::new();
         for (name, value) in request.headers {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        headers.insert(AUTHORIZATION, authorization);
         if request.body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
@@ -143,7 +152,7 @@ impl HttpClient {
             .map_err(|error| transport_failure(request.class, url, error))?;
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(host_of);
-        let body = read_body(request.class, url, response).await?;
+        let body = read_body(request.class, url, response, MAX_ANSWER_BYTES).await?;
         if status.is_success() {
             return Ok(body);
         }
@@ -211,16 +220,7 @@ impl HttpClient {
     /// Starts counting the attempts of one request to the host of `url`.
     pub(crate) fn attempts(&self, class: RequestClass, url: &Url) -> Attempts<'_> {
         let host = host_and_port(url);
-        Attempts {
-            class,
-            config: &self.config.retry,
-            budget: self.retry_budgets.of(&host),
-            host,
-            started: Instant::now(),
-            sent: 0,
-            in_a_row: 0,
-            paid: false,
-        }
+        Attempts::new(class, &self.config.retry, self.retry_budgets.of(&host), host)
     }
 }
 
@@ -238,7 +238,11 @@ pub(crate) struct Attempts<'a> {
     paid: bool,
 }
 
-impl Attempts<'_> {
+impl<'a> Attempts<'a> {
+    fn new(class: RequestClass, config: &'a RetryConfig, budget: Arc<RetryBudget>, host: String) -> Self {
+        Self { class, config, host, budget, started: Instant::now(), sent: 0, in_a_row: 0, paid: false }
+    }
+
     /// Returns how many attempts have failed so far.
     pub(crate) fn count(&self) -> u32 {
         self.sent
@@ -259,9 +263,15 @@ impl Attempts<'_> {
         self.sent += 1;
     }
 
+    /// Completes the error that the time is over before another attempt.
+    fn out_of_time(&self, error: Error) -> Error {
+        error.with_attempts(self.sent.max(1), self.started.elapsed())
+    }
+
     /// Completes the error that no token for the next attempt could be had.
     fn without_token(&self, error: Error) -> Error {
-        error.with_attempts(self.sent, self.started.elapsed())
+        // Before the first attempt, those of signing in count.
+        if self.sent == 0 { error } else { error.with_attempts(self.sent, self.started.elapsed()) }
     }
 
     /// Records that the request is done.
@@ -325,18 +335,32 @@ impl Attempts<'_> {
     }
 }
 
-fn bearer(token: &Secret) -> Result<HeaderValue> {
-    if token.expose().is_empty() {
+/// Adds what shows who we are.
+fn authorize(headers: &mut HeaderMap, grant: &Grant) -> Result<()> {
+    let token = grant.token.expose();
+    if token.is_empty() {
         return Err(Error::new(ErrorKind::InvalidArgument, "the access token is empty"));
     }
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {
-        Error::new(
-            ErrorKind::InvalidArgument,
-            "the access token contains characters that no token has, perhaps a line break",
-        )
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
+    let bearer = Zeroizing::new(format!("Bearer {token}"));
+    let further = grant.headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.expose()));
+    for (name, text) in iter::once((AUTHORIZATION, bearer.as_str())).chain(further) {
+        let mut value = HeaderValue::from_str(text).map_err(|_| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "the access token contains characters that no token has, perhaps a line break",
+            )
+        })?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(())
+}
+
+/// Tells whether another token may help: 401, or 403 where the server says that it is about the token, as recorded servers do
+/// of one that was revoked ("Invalid access token.").
+fn is_about_the_token(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unauthenticated
+        || (error.kind() == ErrorKind::PermissionDenied && error.message().contains("Invalid access token"))
 }
 
 fn user_agent(entry: Option<&str>) -> Result<HeaderValue> {
@@ -381,12 +405,12 @@ fn transport_failure(class: RequestClass, url: &Url, error: TransportError) -> A
     Attempt { failure, error: Error::new(kind, what).with_source(error.cause) }
 }
 
-async fn read_body(class: RequestClass, url: &Url, mut response: Response) -> Result<Bytes, Attempt> {
+async fn read_body(class: RequestClass, url: &Url, mut response: Response, limit: usize) -> Result<Bytes, Attempt> {
     let mut body = Vec::with_capacity(response.content_length().map_or(0, |length| length.min(1 << 20) as usize));
     loop {
         match response.chunk().await {
-            Ok(Some(piece)) if body.len() + piece.len() > MAX_ANSWER_BYTES => {
-                let text = format!("{}: the answer is larger than {MAX_ANSWER_BYTES} bytes", class.name());
+            Ok(Some(piece)) if body.len() + piece.len() > limit => {
+                let text = format!("{}: the answer is larger than {limit} bytes", class.name());
                 return Err(Attempt {
                     failure: Failure::Status { status: response.status().as_u16(), retry_after: None },
                     error: Error::new(ErrorKind::Protocol, text).with_retryable(false),
@@ -509,6 +533,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::auth::Credentials;
 
     #[test]
     fn error_bodies_of_every_form() {
@@ -580,9 +605,9 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
-        let credentials = Credentials::access_token("token");
-        let client =
-            HttpClient::new(SessionConfig::new(&address, "/sql/1.0/warehouses/w", credentials).unwrap()).unwrap();
+        let config = SessionConfig::new(&address, "/sql/1.0/warehouses/w", Credentials::access_token("token")).unwrap();
+        let tokens = config.sign_ins.tokens(&config).unwrap();
+        let client = HttpClient::new(config, tokens).unwrap();
         let url = Url::parse(&format!("{address}/file?sig=canary")).unwrap();
         let started = Instant::now();
         let attempt = client.storage_get(&url, HeaderMap::new(), false).await.err().unwrap();

@@ -9,7 +9,7 @@ use crate::config::RetryConfig;
 pub(crate) enum RequestClass {
     OpenSession,
     CloseSession,
-    /// The only class that is not idempotent: an accepted statement must never be sent again.
+    /// Not idempotent: an accepted statement must never be sent again.
     Execute,
     Poll,
     Cancel,
@@ -19,6 +19,11 @@ pub(crate) enum RequestClass {
     /// Of the same bytes to the same place.
     Upload,
     RemoveFile,
+    /// Where the identity provider of a workspace is.
+    Discovery,
+    Token,
+    /// For what is good once: where it may have been used, asking again brings a refusal.
+    TokenOnce,
 }
 
 impl RequestClass {
@@ -34,6 +39,7 @@ impl RequestClass {
             Self::Download => "download",
             Self::Upload => "upload",
             Self::RemoveFile => "deletion of a file",
+            Self::Discovery | Self::Token | Self::TokenOnce => "sign-in",
         }
     }
 }
@@ -54,13 +60,12 @@ pub(crate) enum Failure {
 /// A statement may only where it cannot have been accepted: no connection, 429, and 503 with `Retry-After`.
 /// Source: the platform's ADBC driver separates its request classes in the same way.
 pub(crate) fn may_be_repeated(class: RequestClass, failure: Failure) -> bool {
+    let good_once = matches!(class, RequestClass::Execute | RequestClass::TokenOnce);
     match failure {
         Failure::NotSent | Failure::Status { status: 429, .. } => true,
-        Failure::Status { status: 503, retry_after } => retry_after.is_some() || class != RequestClass::Execute,
-        Failure::Broken => class != RequestClass::Execute,
-        Failure::Status { status, .. } => {
-            class != RequestClass::Execute && (status == 408 || (status >= 500 && status != 501))
-        }
+        Failure::Status { status: 503, retry_after } => retry_after.is_some() || !good_once,
+        Failure::Broken => !good_once,
+        Failure::Status { status, .. } => !good_once && (status == 408 || (status >= 500 && status != 501)),
     }
 }
 
@@ -94,7 +99,7 @@ pub(crate) fn next_wait(
 mod tests {
     use super::*;
 
-    const CLASSES: [RequestClass; 10] = [
+    const CLASSES: [RequestClass; 13] = [
         RequestClass::OpenSession,
         RequestClass::CloseSession,
         RequestClass::Execute,
@@ -105,6 +110,9 @@ mod tests {
         RequestClass::Download,
         RequestClass::Upload,
         RequestClass::RemoveFile,
+        RequestClass::Discovery,
+        RequestClass::Token,
+        RequestClass::TokenOnce,
     ];
 
     fn status(status: u16) -> Failure {
@@ -119,7 +127,7 @@ mod tests {
     #[test]
     fn what_may_be_repeated() {
         let later = |code| Failure::Status { status: code, retry_after: Some(Duration::from_secs(2)) };
-        // failure, repeatable for statements, repeatable for the rest
+        // failure, repeatable for what is good once, repeatable for the rest
         let table = [
             (Failure::NotSent, true, true),
             (Failure::Broken, false, true),
@@ -142,7 +150,8 @@ mod tests {
         ];
         for (failure, statement, rest) in table {
             for class in CLASSES {
-                let expected = if class == RequestClass::Execute { statement } else { rest };
+                let good_once = matches!(class, RequestClass::Execute | RequestClass::TokenOnce);
+                let expected = if good_once { statement } else { rest };
                 assert_eq!(wait(class, failure).is_some(), expected, "{class:?} {failure:?}");
             }
         }

@@ -85,7 +85,8 @@ pub(crate) struct SeaClient {
 impl SeaClient {
     pub(crate) fn new(config: SessionConfig) -> Result<Self> {
         let zone = SessionZone::new(&config.session_configuration);
-        Ok(Self { http: HttpClient::new(config)?, zone })
+        let tokens = config.sign_ins.tokens(&config)?;
+        Ok(Self { http: HttpClient::new(config, tokens)?, zone })
     }
 
     /// Returns the time zone of the one session of this client.

@@ -319,7 +319,8 @@ mod tests {
         let _installed = network.install();
         let credentials = Credentials::access_token("canary");
         let config = SessionConfig::new("https://workspace.example", "/sql/1.0/warehouses/w", credentials).unwrap();
-        let client = HttpClient::new(config).unwrap();
+        let tokens = config.sign_ins.tokens(&config).unwrap();
+        let client = HttpClient::new(config, tokens).unwrap();
         let url = Url::parse("https://store.example/file").unwrap();
         for (ending, seconds) in [
             (Err(Some(ErrorKind::Network)), 2),

@@ -26,6 +26,7 @@ mod requests;
 mod retries;
 mod secrets;
 mod sessions;
+mod sign_in;
 mod statements;
 mod statistics;
 mod tokens;

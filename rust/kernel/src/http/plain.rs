@@ -1,0 +1,111 @@
+//! Requests that carry nothing of a session, to hosts that are neither workspace API nor storage: identity providers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Method, StatusCode, Url};
+use tokio::time::Instant;
+
+use super::retry::{Failure, RequestClass};
+use super::retry_budget::RetryBudgets;
+use super::transport::{Response, TransportError};
+use super::{Attempt, Attempts, clients, host_and_port, retry_after, transport_failure};
+use crate::config::{RetryConfig, SessionConfig};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Largest answer that is read: tokens have a few thousand characters, sets of keys little more.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+
+/// Sends requests with the proxy and the trust of a session, and repeats them as their class allows.
+#[derive(Debug)]
+pub(crate) struct PlainClient {
+    client: Client,
+    retry: RetryConfig,
+    retry_budgets: RetryBudgets,
+}
+
+/// A request with all that goes along.
+pub(crate) struct PlainRequest<'a> {
+    pub(crate) class: RequestClass,
+    pub(crate) method: Method,
+    pub(crate) url: &'a Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Bytes>,
+}
+
+/// An answer, whatever its status.
+pub(crate) struct PlainAnswer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl PlainClient {
+    pub(crate) fn new(config: &SessionConfig) -> Result<Self> {
+        let retry = RetryConfig {
+            max_attempts: config.retry.max_attempts.min(4),
+            min_wait: config.retry.min_wait.min(Duration::from_millis(500)),
+            ..config.retry.clone()
+        };
+        Ok(Self { client: clients::plain(config)?, retry, retry_budgets: RetryBudgets::default() })
+    }
+
+    /// Returns the answer, be it a refusal; failures that may pass are repeated, all within `deadline`.
+    pub(crate) async fn send(&self, request: PlainRequest<'_>, deadline: Instant) -> Result<PlainAnswer> {
+        let host = host_and_port(request.url);
+        let mut attempts = Attempts::new(request.class, &self.retry, self.retry_budgets.of(&host), host.clone());
+        let mut last = None;
+        loop {
+            let Ok(answer) = tokio::time::timeout_at(deadline, self.send_once(&request)).await else {
+                let text = format!("{}: no answer from {host} in time", request.class.name());
+                let error = Error::new(ErrorKind::Timeout, text);
+                return Err(attempts.out_of_time(match last {
+                    Some(last) => error.with_source(last),
+                    None => error,
+                }));
+            };
+            let attempt = match answer {
+                Ok(answer) if is_transient(answer.status) => {
+                    let text = format!("{}: {host} answered HTTP {}", request.class.name(), answer.status.as_u16());
+                    let kind = match answer.status {
+                        StatusCode::TOO_MANY_REQUESTS => ErrorKind::ResourceExhausted,
+                        _ => ErrorKind::Unavailable,
+                    };
+                    let failure =
+                        Failure::Status { status: answer.status.as_u16(), retry_after: retry_after(&answer.headers) };
+                    Attempt { failure, error: Error::new(kind, text).with_http_status(answer.status.as_u16()) }
+                }
+                Ok(answer) => {
+                    attempts.succeeded();
+                    return Ok(answer);
+                }
+                Err(attempt) => attempt,
+            };
+            let error = attempt.error.clone();
+            let wait = attempts.failed(attempt)?;
+            if Instant::now() + wait >= deadline {
+                return Err(attempts.out_of_time(error));
+            }
+            last = Some(error);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn send_once(&self, request: &PlainRequest<'_>) -> Result<PlainAnswer, Attempt> {
+        let failed = |error: reqwest::Error| transport_failure(request.class, request.url, TransportError::from(error));
+        let mut builder =
+            self.client.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
+        if let Some(body) = &request.body {
+            builder = builder.body(body.clone());
+        }
+        let response = builder.send().await.map_err(failed)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = super::read_body(request.class, request.url, Response::Received(response), MAX_ANSWER_BYTES).await?;
+        Ok(PlainAnswer { status, headers, body })
+    }
+}
+
+fn is_transient(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+}
