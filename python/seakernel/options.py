@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from seakernel.configuration import configuration
 from seakernel.exceptions import NotSupportedError, ProgrammingError
 
 if TYPE_CHECKING:
@@ -243,8 +244,6 @@ def _place(
             "http_path": warehouse.http_path,
             "access_token": access_token or warehouse.access_token,
         }
-    from seakernel.configuration import configuration
-
     found = configuration(server_hostname, http_path, access_token, warehouse_id=warehouse_id, profile=profile)
     found.check_complete()
     place = {
