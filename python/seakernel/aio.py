@@ -33,6 +33,7 @@ from seakernel import dbapi
 from seakernel._seakernel import Session
 from seakernel.exceptions import InterfaceError
 from seakernel.executemany import ParameterSets
+from seakernel.options import session_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Generator, Iterable, Mapping
@@ -101,8 +102,6 @@ def connect(
         False
     """
     arguments = locals()
-    from seakernel.options import session_arguments
-
     session = session_arguments(**arguments)
 
     async def connection() -> Connection:

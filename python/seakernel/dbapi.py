@@ -12,6 +12,8 @@ from seakernel import exceptions
 from seakernel._seakernel import Session, with_native_markers
 from seakernel.exceptions import InterfaceError, NotSupportedError, OperationalError, ProgrammingError
 from seakernel.executemany import ParameterSets
+from seakernel.hints import sql_excerpt
+from seakernel.options import session_arguments
 from seakernel.preview import Preview
 from seakernel.progress import Observer
 from seakernel.results import ArrowReads
@@ -144,8 +146,6 @@ def connect(
         Row(zone='Europe/Berlin')
     """
     arguments = locals()
-    from seakernel.options import session_arguments
-
     allowed_local_paths = allowed_paths(staging_allowed_local_path)
     session = Session(**session_arguments(**arguments))
     return Connection(session, allowed_local_paths=allowed_local_paths, progress=progress)
@@ -973,8 +973,6 @@ class Cursor(ArrowReads):
             self._check_not_cancelled()
             yield
         except exceptions.Error as error:
-            from seakernel.hints import sql_excerpt
-
             error.sql_excerpt = sql_excerpt(error.message, operation)
             raise
         finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from seakernel.configuration import configuration
 from seakernel.exceptions import NotSupportedError, ProgrammingError
 
 if TYPE_CHECKING:
@@ -244,6 +245,7 @@ def _place(
         from seakernel.local import LocalWarehouse
 
         warehouse = LocalWarehouse.shared()
+<<<<<<< HEAD
         place = {"server_hostname": warehouse.server_hostname, "http_path": warehouse.http_path}
         return place if signs_in else {**place, "access_token": access_token or warehouse.access_token}
     from seakernel.configuration import configuration
@@ -252,6 +254,15 @@ def _place(
         server_hostname, http_path, access_token, warehouse_id=warehouse_id, profile=profile, signs_in=signs_in
     )
     found.check_complete(signs_in=signs_in)
+=======
+        return {
+            "server_hostname": warehouse.server_hostname,
+            "http_path": warehouse.http_path,
+            "access_token": access_token or warehouse.access_token,
+        }
+    found = configuration(server_hostname, http_path, access_token, warehouse_id=warehouse_id, profile=profile)
+    found.check_complete()
+>>>>>>> main
     place = {
         name: setting.value
         for name, setting in found._asdict().items()

@@ -7,6 +7,8 @@ import io
 import logging
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -139,6 +141,53 @@ def test_a_fork_while_io_threads_log(chunked: LocalWarehouse) -> None:
         logger.removeHandler(handler)
         seakernel.forget_log_levels()
     assert "chunk" in log.getvalue()
+
+
+IMPORTING_SCRIPT = """
+import os, sys, threading, time
+
+class Slow:
+    '''Finds `decimal` slowly, which is imported with the first DECIMAL.'''
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "decimal":
+            begun.set()
+            time.sleep(0.3)
+
+import seakernel
+begun = threading.Event()
+loaded = set(sys.modules)
+
+def fetch(sql):
+    with seakernel.connect(*sys.argv[1:]) as connection, connection.cursor() as cursor:
+        return len(cursor.execute(sql).fetchall())
+
+assert fetch("SELECT id FROM range(10)") == 10
+assert set(sys.modules) <= loaded, set(sys.modules) - loaded
+sys.meta_path.insert(0, Slow)
+exact = "SELECT CAST(id AS DECIMAL(10, 2)) FROM range(10)"
+thread = threading.Thread(target=fetch, args=(exact,))
+thread.start()
+assert begun.wait(10)
+child = os.fork()
+if child == 0:
+    os._exit(0 if fetch(exact) == 10 else 1)
+deadline = time.monotonic() + 20
+while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+    if time.monotonic() > deadline:
+        os.kill(child, 9)
+    time.sleep(0.01)
+thread.join()
+sys.exit(os.waitstatus_to_exitcode(ended[1]))
+"""
+
+
+def test_a_fork_waits_for_an_import_of_ours(chunked: LocalWarehouse) -> None:
+    """The child would wait for ever for an import that another thread had begun; what every connection needs is there."""
+    place = [chunked.server_hostname, chunked.http_path, chunked.access_token]
+    command = [sys.executable, "-W", "ignore", "-c", IMPORTING_SCRIPT, *place]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def pool_task(place: tuple[str, str, str]) -> int:

@@ -203,6 +203,19 @@ def test_cancelling_stops_at_once_and_changes_nothing(session: EngineSession, st
     assert session.rows("INSERT INTO t VALUES (2)") == [(1, 1)]
 
 
+def test_closing_the_engine_interrupts_what_runs_and_what_comes_late() -> None:
+    fresh = EngineSession(DuckDbEngine())
+    with running(fresh, LONG_QUERY) as errors:
+        begin = time.monotonic()
+        fresh.engine.close()
+        while not errors:
+            assert time.monotonic() - begin < 10
+            time.sleep(0.01)
+    with pytest.raises(SqlError) as raised:
+        fresh.engine.execute("late", None, LONG_QUERY)
+    assert [error.error_code for error in (*errors, raised.value)] == ["CANCELLED", "CANCELLED"]
+
+
 def test_a_statement_that_waits_for_a_writer_can_be_cancelled(session: EngineSession) -> None:
     session.rows("CREATE TABLE t AS SELECT 1 AS id")
     with running(session, f"INSERT INTO t {LONG_QUERY}"):

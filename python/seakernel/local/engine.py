@@ -6,6 +6,7 @@ everything else fails as not being in the local warehouse.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ class DuckDbEngine:
         self._user = user
         self._sessions: dict[str, Session] = {}
         self._running: dict[str, _Running] = {}
+        self._closed = False
         self._lock = threading.Lock()
         #: Held by the one statement that changes something.
         self._writing = threading.Lock()
@@ -84,8 +86,21 @@ class DuckDbEngine:
             self.create_schema(name, "default")
 
     def close(self) -> None:
-        """Lets go of the database; statements that run go on to their end."""
-        self._connection.close()
+        """Lets go of the database; what runs is interrupted, and nothing begins any more.
+
+        A server that stops cancels its statements, but does not wait for those that come to the engine late.
+        """
+        with self._lock:
+            self._closed = True
+            left = list(self._running.values())
+        for running in left:
+            if running.cancel():
+                threading.Thread(target=running.interrupt, name="seakernel-cancel", daemon=True).start()
+        for running in left:
+            running.over.wait(_CLOSE_LIMIT_S)
+        # The engine refuses while something runs all the same; it goes with the last reference then.
+        with contextlib.suppress(duckdb.Error):
+            self._connection.close()
 
     # Sessions ----------------------------------------------------------------------------------------------------
 
@@ -138,8 +153,10 @@ class DuckDbEngine:
             SqlError: the statement failed, was refused or was cancelled.
         """
         session = self._session(session_id, catalog, schema)
-        running = _Running(self._connection.cursor())
         with self._lock:
+            if self._closed:
+                raise _cancelled()
+            running = _Running(self._connection.cursor())
             self._running[statement_id] = running
         try:
             return self._execute(running, session, statement, parameters or [])
@@ -323,6 +340,10 @@ class DuckDbEngine:
                 function.returns,
                 null_handling="special" if function.takes_nulls else "default",
             )
+
+
+#: Longest wait for one interrupted statement.
+_CLOSE_LIMIT_S = 5
 
 
 class _Running:

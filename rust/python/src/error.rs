@@ -4,6 +4,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use seakernel::{Error, ErrorKind};
 
+use crate::visit;
+
 /// Returns the exception for a failure of the kernel, with its fields as attributes.
 pub(crate) fn from_kernel(py: Python<'_>, error: Error) -> PyErr {
     let fields = || -> PyResult<Bound<'_, PyDict>> {
@@ -78,7 +80,7 @@ fn class_of(error: &Error) -> &'static str {
 pub(crate) fn unknown_key(py: Python<'_>, group: &str, given: &str, accepted: &[&str]) -> PyErr {
     let closest = || -> PyResult<Option<String>> {
         let matches =
-            py.import("difflib")?.call_method1("get_close_matches", (given, PyList::new(py, accepted)?, 1))?;
+            visit::import(py, "difflib")?.call_method1("get_close_matches", (given, PyList::new(py, accepted)?, 1))?;
         Ok(matches.extract::<Vec<String>>()?.into_iter().next())
     };
     let hint = closest().ok().flatten().map_or_else(String::new, |name| format!("; did you mean `{name}`?"));

@@ -7,7 +7,7 @@ use pyo3::types::{
 };
 use seakernel::{Given, JsonParameter, MultiRowInsert, Parameter};
 
-use crate::{error, json_text};
+use crate::{error, json_text, visit};
 
 /// A value with its SQL type named, where inference would choose another.
 #[pyclass(frozen, name = "Parameter", module = "seakernel._seakernel")]
@@ -310,7 +310,7 @@ pub(crate) fn inferred(value: &Bound<'_, PyAny>, which: &str) -> PyResult<Typed>
     if is_bytes || value.is_instance_of::<PyMemoryView>() {
         return Ok(Typed::new("BINARY", value.call_method0("hex")?.extract::<String>()?.to_uppercase()));
     }
-    if value.is_instance(&py.import("decimal")?.getattr("Decimal")?)? {
+    if value.is_instance(&visit::import(py, "decimal")?.getattr("Decimal")?)? {
         return decimal(value, which);
     }
     let is_date = ["datetime64", "timedelta64"].contains(&&*value.get_type().name()?.to_cow()?);

@@ -20,10 +20,10 @@ use seakernel::{Column, ResultStream, Statistics, StatisticsReader};
 use tokio::sync::{MutexGuard, watch};
 
 use crate::capsule::{self, LiveReader};
-use crate::error;
 use crate::observer::{Event, Fetched, Watch};
 use crate::rows::RowConverter;
 use crate::runtime::{Home, Owned};
+use crate::{error, visit};
 
 /// Rows made at a time for row-by-row reading.
 const READ_AHEAD: usize = 1024;
@@ -645,7 +645,7 @@ fn month_intervals(schema: &Schema) -> Vec<&str> {
 ///
 /// `pyarrow.table(table)` would do, but it imports pandas to ask whether this is one of its frames: 160 ms.
 fn pyarrow_reader(py: Python<'_>, table: PyArrowTable) -> PyResult<Bound<'_, PyAny>> {
-    py.import("pyarrow")?.getattr("RecordBatchReader")?.call_method1("from_stream", (Bound::new(py, table)?,))
+    visit::import(py, "pyarrow")?.getattr("RecordBatchReader")?.call_method1("from_stream", (Bound::new(py, table)?,))
 }
 
 impl State {

@@ -7,6 +7,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
+use crate::visit;
+
 /// Makes rows of one class.
 pub(crate) struct RowClass {
     class: Py<PyType>,
@@ -20,7 +22,7 @@ impl RowClass {
     /// Returns the class for columns of these `names`. `is_flat` says that no value is a container.
     pub(crate) fn new(py: Python<'_>, names: Vec<&str>, is_flat: bool) -> PyResult<Self> {
         let names = PyTuple::new(py, names)?;
-        let class = py.import("seakernel.row")?.getattr("row_class")?.call1((names,))?.cast_into::<PyType>()?;
+        let class = visit::import(py, "seakernel.row")?.getattr("row_class")?.call1((names,))?.cast_into::<PyType>()?;
         if !class.is_subclass_of::<PyTuple>()? {
             return Err(PySystemError::new_err("`seakernel.row.row_class` must return a subclass of `tuple`"));
         }

@@ -17,8 +17,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyList, PyString, PyTuple};
 
-use crate::error;
 use crate::row_class::RowClass;
+use crate::{error, visit};
 
 /// Rows converted at a time: the objects of a block stay in the processor's cache until its tuples are made.
 const BLOCK: usize = 2048;
@@ -127,7 +127,7 @@ impl Conversion {
             DataType::Float32 => Self::Float32,
             DataType::Float64 => Self::Float64,
             DataType::Decimal128(_, scale) if *scale >= 0 => Self::Decimal {
-                class: py.import("decimal")?.getattr("Decimal")?.unbind(),
+                class: visit::import(py, "decimal")?.getattr("Decimal")?.unbind(),
                 scale: usize::from(scale.unsigned_abs()),
                 recent: Recent::default(),
             },
@@ -287,7 +287,7 @@ impl Zone {
             let offset = py.import("datetime")?.getattr("timedelta")?.call1((0, seconds))?;
             return Ok(Self::Other(timezone.call1((offset,))?.unbind()));
         }
-        let zone = py.import("zoneinfo")?.getattr("ZoneInfo")?.call1((name,)).map_err(|_| {
+        let zone = visit::import(py, "zoneinfo")?.getattr("ZoneInfo")?.call1((name,)).map_err(|_| {
             let message = format!(
                 "column `{column}` is in time zone `{name}`, which this Python does not know: install the package \
                  `tzdata`, fetch Arrow, or set the session's `TIMEZONE`"

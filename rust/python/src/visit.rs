@@ -63,6 +63,13 @@ impl Drop for Visit {
     }
 }
 
+/// Imports a module that may not have been imported yet. A fork waits for it: in the child an import that another thread had
+/// begun would never end.
+pub(crate) fn import<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyModule>> {
+    let _visit = Visit::begin();
+    py.import(name)
+}
+
 /// Lets nobody in any more and waits for those inside, for `patience` at most.
 pub(crate) async fn close(patience: Duration) {
     CLOSED.store(true, Ordering::SeqCst);
