@@ -71,7 +71,14 @@ class ManagedIdentity(TypedDict, total=False):
 
 
 class OauthOptions(TypedDict, total=False):
-    """Options of the identity provider; what is left out is made up."""
+    """Options of the identity provider; what is left out is made up.
+
+    Example:
+        >>> from seakernel.local import LocalWarehouse
+        >>> with LocalWarehouse(oauth={"azure": {"require_management_token": True}}) as warehouse:
+        ...     len(warehouse.identity.azure_client_id)
+        36
+    """
 
     client_id: str
     """The first client's id."""
@@ -88,7 +95,16 @@ class OauthOptions(TypedDict, total=False):
 
 
 class LocalTlsOptions(TypedDict, total=False):
-    """How the local warehouse speaks TLS."""
+    """How the local warehouse speaks TLS.
+
+    Example:
+        >>> from seakernel.local import LocalWarehouse
+        >>> with LocalWarehouse(tls={"certificate": "expired"}) as warehouse:
+        ...     warehouse.connect(retry={"max_attempts": 1})
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.OperationalError: open session: ...
+    """
 
     certificate: Literal["valid", "expired", "other_host", "unknown_authority"]
     """What it shows; by default a valid one for `localhost`, `127.0.0.1` and `::1`."""
@@ -145,7 +161,9 @@ class LocalIdentity:
             claims: Further claims; those above can be overridden.
 
         Example:
-            >>> token = warehouse.identity.foreign_token(subject="repo:owner/name")
+            >>> from seakernel.local import LocalWarehouse
+            >>> with LocalWarehouse(oauth=True) as warehouse:
+            ...     token = warehouse.identity.foreign_token(subject="repo:owner/name")
             >>> token.count(".")
             2
         """

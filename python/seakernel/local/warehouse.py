@@ -190,6 +190,7 @@ class LocalWarehouse:
             ValueError: the warehouse speaks no TLS.
 
         Example:
+            >>> from seakernel.local import LocalWarehouse
             >>> with LocalWarehouse(tls=True) as warehouse:
             ...     warehouse.ca_certificate_pem.splitlines()[0]
             b'-----BEGIN CERTIFICATE-----'
@@ -204,6 +205,7 @@ class LocalWarehouse:
             ValueError: the warehouse speaks no TLS.
 
         Example:
+            >>> from seakernel.local import LocalWarehouse
             >>> with LocalWarehouse(tls=True) as warehouse:
             ...     warehouse.ca_certificate_path.name
             'ca.pem'
@@ -219,6 +221,7 @@ class LocalWarehouse:
             ValueError: the warehouse speaks no TLS.
 
         Example:
+            >>> from seakernel.local import LocalWarehouse
             >>> with LocalWarehouse(tls={"client_certificate": True}) as warehouse:
             ...     warehouse.client_certificate_pem.splitlines()[0]
             b'-----BEGIN CERTIFICATE-----'
@@ -233,6 +236,7 @@ class LocalWarehouse:
             ValueError: the warehouse speaks no TLS.
 
         Example:
+            >>> from seakernel.local import LocalWarehouse
             >>> with LocalWarehouse(tls={"client_certificate": True}) as warehouse:
             ...     warehouse.client_key_pem.splitlines()[0]
             b'-----BEGIN PRIVATE KEY-----'
@@ -252,6 +256,7 @@ class LocalWarehouse:
             ValueError: it was not.
 
         Example:
+            >>> from seakernel.local import LocalWarehouse
             >>> with LocalWarehouse(oauth={"client_id": "app", "client_secret": "secret"}) as warehouse:
             ...     warehouse.identity
             <LocalIdentity app>
