@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import threading
 import time
 import webbrowser
@@ -35,6 +38,9 @@ def warehouse() -> Iterator[LocalWarehouse]:
 @pytest.fixture(autouse=True)
 def alone(warehouse: LocalWarehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Nothing of this machine's own configuration, and a warehouse as it was started."""
+    for name in os.environ:
+        if name.startswith(("DATABRICKS_", "ARM_")):
+            monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setattr(TokenCache, "BASE_PATH", str(tmp_path / "oauth"))
@@ -147,6 +153,16 @@ def browser(url: str) -> bool:
     return True
 
 
+@pytest.fixture
+def callback_port() -> None:
+    """The SDK's one port may be in another test run's hands for a moment."""
+    for _ in range(600):
+        with contextlib.suppress(OSError), socket.create_server(("localhost", 8020)):
+            return
+        time.sleep(0.1)
+
+
+@pytest.mark.usefixtures("callback_port")
 def test_a_person_signs_in_with_a_browser(warehouse: LocalWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webbrowser, "open_new", browser)
     config = Config(host=warehouse.server_hostname, auth_type="external-browser")
