@@ -31,6 +31,8 @@ use crate::sea::SeaClient;
 
 /// How often one chunk's link is renewed. A fresh link that is refused again means that the network blocks the store.
 const MAX_RENEWALS: u32 = 3;
+/// Attempts after which a storage host that has never answered counts as out of reach, where results can be had without it.
+const FIRST_CONTACTS: u32 = 2;
 /// How often a body that arrived whole but cannot be right is fetched again.
 const MAX_DAMAGED_BODIES: u32 = 2;
 /// What an attempt must have added for the next one to count as the first again. A store that sends a few bytes an attempt
@@ -298,8 +300,23 @@ impl Fetch {
                     attempt
                 }
             };
-            let cause = attempt.error.clone();
-            let wait = attempts.failed(attempt).map_err(|error| in_chunk(error, &link, attempts.count() + renewals))?;
+            let (failure, cause) = (attempt.failure, attempt.error.clone());
+            let wait = attempts.failed(attempt).map_err(|error| in_chunk(error, &link, attempts.count() + renewals));
+            let unreachable = matches!(failure, Failure::NotSent | Failure::Refused)
+                && !self.client.http().has_answered(link.url.expose());
+            if unreachable && (wait.is_err() || attempts.count() >= FIRST_CONTACTS) {
+                let host = link.url.host();
+                if self.client.do_without_storage(&host) {
+                    attempts.given_up();
+                    let text = format!(
+                        "storage host {host} cannot be reached from here, so this session asks for later results inside \
+                         the answers (25 MiB at most); this statement has run and is not sent again: execute it again \
+                         where that is safe"
+                    );
+                    return Err(in_chunk(cause.within(text), &link, attempts.count() + renewals));
+                }
+            }
+            let wait = wait?;
             if tokio::time::timeout(wait, self.failed.acquire()).await.is_ok() {
                 attempts.given_up();
                 let error = cause.within("not repeated, for another chunk of the result has failed");
