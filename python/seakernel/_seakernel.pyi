@@ -8,7 +8,7 @@ import pyarrow as pa
 from typing_extensions import Self
 
 from seakernel.row import Row
-from seakernel.types import RequestOptions, ResultOptions, RetryOptions, StatementState, TlsOptions
+from seakernel.types import ProxyOption, RequestOptions, ResultOptions, RetryOptions, StatementState, TlsOptions
 
 __all__ = [
     "ArrowParameters",
@@ -1177,6 +1177,7 @@ class Session:
         retry: RetryOptions | None = None,
         requests: RequestOptions | None = None,
         tls: TlsOptions | None = None,
+        proxy: ProxyOption = None,
         connect_timeout_s: float | None = None,
         read_timeout_s: float | None = None,
     ) -> Self:
@@ -1201,6 +1202,7 @@ class Session:
         retry: RetryOptions | None = None,
         requests: RequestOptions | None = None,
         tls: TlsOptions | None = None,
+        proxy: ProxyOption = None,
         connect_timeout_s: float | None = None,
         read_timeout_s: float | None = None,
     ) -> Future[Session]:

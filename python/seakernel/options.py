@@ -94,7 +94,7 @@ CONNECTOR_OPTIONS: dict[str, ConnectorOption] = {
     "_pool_maxsize": ConnectorOption("", place=("requests", "max_idle_connections")),
     "_port": ConnectorOption("added to the host", place=("server_hostname",)),
     "_proxy_auth_method": ConnectorOption(
-        "proxies are those of the environment, with name and password in their address", ("basic",)
+        "user name and password go in `proxy`, or in the address that the environment names", ("basic",)
     ),
     "_respect_server_retry_after_header": ConnectorOption("`Retry-After` is always honoured", (True,)),
     "_retry_dangerous_codes": ConnectorOption("a statement that the server may have run is never sent again", ([], ())),
@@ -116,7 +116,9 @@ CONNECTOR_OPTIONS: dict[str, ConnectorOption] = {
         convert=_pem,
     ),
     "_tls_client_cert_key_file": ConnectorOption("", place=("tls", "client_key_pem"), convert=_pem),
-    "_tls_client_cert_key_password": ConnectorOption("decrypt the key: `openssl pkey -in encrypted.pem -out key.pem`"),
+    "_tls_client_cert_key_password": ConnectorOption(
+        "for keys in PKCS#8; convert older ones with `openssl pkcs8 -topk8`", place=("tls", "client_key_passphrase")
+    ),
     "_tls_no_verify": ConnectorOption("", place=("tls", "verify_certificates"), convert=_untruth),
     "_tls_trusted_ca_file": ConnectorOption(
         "the system's authorities stay trusted", place=("tls", "ca_certificates_pem"), convert=_pem
@@ -191,6 +193,7 @@ _SESSION_ARGUMENTS = (
     "retry",
     "requests",
     "tls",
+    "proxy",
     "connect_timeout_s",
     "read_timeout_s",
 )
