@@ -31,7 +31,7 @@ pub struct Proxy {
     /// With them, percent-encoded.
     complete: Secret,
     has_credentials: bool,
-    no_proxy: String,
+    exceptions: String,
 }
 
 impl Proxy {
@@ -74,7 +74,7 @@ impl Proxy {
         if bare.set_username("").is_err() || bare.set_password(None).is_err() {
             return Err(invalid("is no address of a proxy"));
         }
-        Ok(Self { address: bare, complete: Secret::new(complete.as_str()), has_credentials, no_proxy: String::new() })
+        Ok(Self { address: bare, complete: Secret::new(complete.as_str()), has_credentials, exceptions: String::new() })
     }
 
     /// Has the proxy get a user name and a password, both as they are.
@@ -102,7 +102,7 @@ impl Proxy {
     /// Leaves out hosts, as `NO_PROXY` does: names with all below them, addresses, networks such as `10.0.0.0/8`, or `*`.
     #[must_use]
     pub fn except(mut self, hosts: &[String]) -> Self {
-        self.no_proxy = exceptions(&hosts.join(","));
+        self.exceptions = exceptions(&hosts.join(","));
         self
     }
 
@@ -133,7 +133,7 @@ impl fmt::Debug for Proxy {
             .debug_struct("Proxy")
             .field("address", &self.address.as_str())
             .field("has_credentials", &self.has_credentials)
-            .field("no_proxy", &self.no_proxy)
+            .field("exceptions", &self.exceptions)
             .finish_non_exhaustive()
     }
 }
@@ -154,7 +154,7 @@ impl Proxies {
         match config {
             ProxyConfig::Off => Ok(Self::default()),
             ProxyConfig::Through(proxy) => {
-                Ok(Self { http: Some(proxy.clone()), https: Some(proxy.clone()), no_proxy: proxy.no_proxy.clone() })
+                Ok(Self { http: Some(proxy.clone()), https: Some(proxy.clone()), no_proxy: proxy.exceptions.clone() })
             }
             ProxyConfig::Environment => Self::from_environment(|name| std::env::var(name).ok()),
         }
@@ -164,8 +164,8 @@ impl Proxies {
     fn from_environment(read: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let is_cgi = read("REQUEST_METHOD").is_some();
         let proxy = |names: &[&str]| -> Result<Option<Proxy>> {
-            let found = names.iter().filter(|name| !(is_cgi && **name == "HTTP_PROXY"));
-            let Some((name, value)) = found.filter_map(|name| Some((name, read(name)?))).next() else {
+            let mut found = names.iter().filter(|name| !(is_cgi && **name == "HTTP_PROXY"));
+            let Some((name, value)) = found.find_map(|name| Some((name, read(name)?))) else {
                 return Ok(None);
             };
             if value.trim().is_empty() { Ok(None) } else { Proxy::named(name, &value).map(Some) }

@@ -230,7 +230,7 @@ impl HttpClient {
             return Ok(());
         }
         let Some(proxy) = self.transport.proxy_for(url) else { return Ok(()) };
-        Err(obstructed(class, Obstacle::wants_credentials(proxy), ErrorKind::Network, None))
+        Err(obstructed(class, &Obstacle::wants_credentials(proxy), ErrorKind::Network, None))
     }
 
     /// Tells whether the storage host of `url` has ever answered.
@@ -415,7 +415,7 @@ fn host_of(location: &str) -> String {
 /// Builds the failure of a request that an obstacle has kept from the server.
 fn obstructed(
     class: RequestClass,
-    obstacle: Obstacle,
+    obstacle: &Obstacle,
     kind: ErrorKind,
     cause: Option<Box<dyn StdError + Send + Sync>>,
 ) -> Attempt {
@@ -438,7 +438,7 @@ fn obstructed(
 fn transport_failure(class: RequestClass, url: &Url, error: TransportError) -> Attempt {
     let failure = if error.sent { Failure::Broken } else { Failure::NotSent };
     let kind = if error.timed_out { ErrorKind::Timeout } else { ErrorKind::Network };
-    if let Some(obstacle) = error.obstacle {
+    if let Some(obstacle) = &error.obstacle {
         return obstructed(class, obstacle, kind, Some(error.cause));
     }
     let what = match (failure, class) {

@@ -253,7 +253,7 @@ fn certificate_text(host: &str, wrong: &CertificateError) -> String {
 fn plain_name(written: &str) -> String {
     let inner = written.split_once('(').map_or(written, |(_, rest)| rest.trim_end_matches(')'));
     let inner = inner.trim_matches('"');
-    inner.chars().filter(|c| c.is_ascii_graphic()).take(80).collect()
+    inner.chars().filter(char::is_ascii_graphic).take(80).collect()
 }
 
 /// A point in time, to the minute.

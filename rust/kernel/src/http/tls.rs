@@ -34,8 +34,12 @@ pub(super) fn further_authorities(config: &SessionConfig) -> Result<Vec<Certific
     if let Some(path) = &tls.ca_certificates_file {
         authorities.extend(from_path("ca_certificates_file", path)?);
     }
-    if tls.verify_certificates && config.host.scheme() == "https" {
-        authorities.extend(from_environment(|name| env::var_os(name))?);
+    if tls.verify_certificates {
+        authorities.extend(match from_environment(|name| env::var_os(name)) {
+            // Of no use to a warehouse on this machine, and so no reason to keep it from us.
+            Err(_) if config.host.scheme() != "https" => usual_authorities(),
+            read => read?,
+        });
     }
     authorities.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
     authorities.dedup();
@@ -57,15 +61,22 @@ fn from_environment(read: impl Fn(&str) -> Option<OsString>) -> Result<Vec<Certi
         } else {
             authorities.extend(from_path(name, Path::new(&value))?);
         }
-        #[cfg(all(unix, not(target_vendor = "apple")))]
         if name.starts_with("SSL") {
-            let usual = openssl_probe::candidate_cert_dirs();
-            authorities.extend(usual.flat_map(|folder| load_certs_from_paths(None, Some(folder)).certs));
+            authorities.extend(usual_authorities());
         }
     }
     // A bundle may have certificates that cannot be authorities.
     authorities.retain(|authority| RootCertStore::empty().add(authority.clone()).is_ok());
     Ok(authorities)
+}
+
+/// Returns the platform's authorities, where the platform's verifier gives them up for those of OpenSSL's variables.
+fn usual_authorities() -> Vec<CertificateDer<'static>> {
+    #[cfg(all(unix, not(target_vendor = "apple")))]
+    let folders = openssl_probe::candidate_cert_dirs();
+    #[cfg(not(all(unix, not(target_vendor = "apple"))))]
+    let folders = std::iter::empty::<&Path>();
+    folders.flat_map(|folder| load_certs_from_paths(None, Some(folder)).certs).collect()
 }
 
 /// Reads the authorities in a file, or in the files of a folder; `name` is that of the option or variable.

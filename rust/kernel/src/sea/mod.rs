@@ -22,13 +22,16 @@ use wire::{
     StatementResponse,
 };
 
+/// Host and id.
+type Warehouse = (String, String);
+
 /// Warehouses that refused the hybrid disposition, by host and id. Whether it is offered depends on the workspace, so the
 /// refusal is remembered for the life of the process and costs one request, not one per statement.
-static WITHOUT_HYBRID: LazyLock<Mutex<HashSet<(String, String)>>> = LazyLock::new(Mutex::default);
+static WITHOUT_HYBRID: LazyLock<Mutex<HashSet<Warehouse>>> = LazyLock::new(Mutex::default);
 
 /// Warehouses whose storage host could not be reached, by host and id: when, and which host. A new session of a program whose
 /// network has no way there need not find that out again.
-static WITHOUT_STORAGE: LazyLock<Mutex<HashMap<(String, String), (Instant, String)>>> = LazyLock::new(Mutex::default);
+static WITHOUT_STORAGE: LazyLock<Mutex<HashMap<Warehouse, (Instant, String)>>> = LazyLock::new(Mutex::default);
 /// How long that is remembered: networks change, and results inside the answers are small.
 const STORAGE_MEMORY: Duration = Duration::from_secs(600);
 /// Warehouses remembered so.
@@ -112,7 +115,7 @@ impl SeaClient {
         &self.http
     }
 
-    fn warehouse(&self) -> (String, String) {
+    fn warehouse(&self) -> Warehouse {
         (self.config().host.as_str().to_owned(), self.config().warehouse_id.clone())
     }
 
@@ -327,7 +330,7 @@ impl SeaClient {
     }
 }
 
-fn without_hybrid() -> MutexGuard<'static, HashSet<(String, String)>> {
+fn without_hybrid() -> MutexGuard<'static, HashSet<Warehouse>> {
     WITHOUT_HYBRID.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
