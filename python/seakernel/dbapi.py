@@ -402,7 +402,7 @@ class Connection:
         """Closes the session on the server, with every cursor; statements that still run end. Safe to call twice.
 
         Where `submit` has sent statements that were not closed, these run on and the server keeps the session. A server
-        that is out of reach, or does not answer within ten seconds, ends the session when it was idle for long: that is
+        that is out of reach, or does not answer within five seconds, ends the session when it was idle for long: that is
         logged as a warning and raises nothing, so that the end of a `with` does not hide the program's own exception.
 
         Example:

@@ -70,7 +70,6 @@ _BY_OBSTACLE = {
     " `client_key_passphrase` is for a key that is encrypted",
     "the certificate of": None,  # the message says what to do
     "older than 1.2": None,
-    "no way of encryption in common": None,
     "something that is not TLS": None,
     "the proxy": "`proxy='http://user:password@host:port'` names another proxy than `HTTPS_PROXY`, `proxy=False` none, and"
     f" `NO_PROXY` the hosts without; {_DOCTOR}",

@@ -17,7 +17,7 @@ use crate::sea::{SeaClient, is_id};
 use crate::statement::Statement;
 
 /// Longest time in which the server is told that a session is closed.
-const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// An open session on a SQL warehouse. Cheap to clone; clones share the session, and it may be used from any thread.
 ///
@@ -154,7 +154,7 @@ impl Session {
     /// are known.
     ///
     /// With a statement that is to be kept ([`ExecutedStatement::keep`]) the server is not told. Where it cannot be told, for
-    /// it is out of reach or does not answer within ten seconds, that is a warning and no error: the session is of no use any
+    /// it is out of reach or does not answer within five seconds, that is a warning and no error: the session is of no use any
     /// more, the server ends idle ones by itself, and an error would hide the one that the program may be ending with.
     ///
     /// # Errors

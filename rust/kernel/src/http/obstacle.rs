@@ -204,8 +204,8 @@ fn tls_obstacle(host: &str, error: &rustls::Error) -> Option<Obstacle> {
         ),
         rustls::Error::AlertReceived(AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity)
         | rustls::Error::PeerIncompatible(_) => format!(
-            "{host} and this client have no way of encryption in common, or it wants a client certificate: have TLS 1.2 or \
-             1.3 with the usual ciphers turned on there"
+            "{host} wants a client certificate, or has no way of encryption in common with this client: give \
+             `client_certificate_pem` and `client_key_pem`, or have TLS 1.2 or 1.3 with the usual ciphers turned on there"
         ),
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => format!(
             "{host} answers with something that is not TLS: check the port and the proxy; where a proxy speaks plain HTTP, \

@@ -304,22 +304,29 @@ impl Fetch {
             let wait = attempts.failed(attempt).map_err(|error| in_chunk(error, &link, attempts.count() + renewals));
             let unreachable = matches!(failure, Failure::NotSent | Failure::Refused)
                 && !self.client.http().has_answered(link.url.expose());
-            if unreachable && (wait.is_err() || attempts.count() >= FIRST_CONTACTS) {
-                let host = link.url.host();
-                if self.client.do_without_storage(&host) {
-                    attempts.given_up();
-                    let text = format!(
-                        "storage host {host} cannot be reached from here, so this session asks for later results inside \
-                         the answers (25 MiB at most); this statement has run and is not sent again: execute it again \
-                         where that is safe"
-                    );
-                    return Err(in_chunk(cause.within(text), &link, attempts.count() + renewals));
-                }
+            let out_of_reach = |cause: Error| {
+                cause.within(format!(
+                    "storage host {} cannot be reached from here, so this session asks for later results inside the \
+                     answers (25 MiB at most); this statement has run and is not sent again: execute it again where that \
+                     is safe",
+                    link.url.host()
+                ))
+            };
+            if unreachable
+                && (wait.is_err() || attempts.count() >= FIRST_CONTACTS)
+                && self.client.do_without_storage(&link.url.host())
+            {
+                attempts.given_up();
+                return Err(in_chunk(out_of_reach(cause), &link, attempts.count() + renewals));
             }
             let wait = wait?;
             if tokio::time::timeout(wait, self.failed.acquire()).await.is_ok() {
                 attempts.given_up();
-                let error = cause.within("not repeated, for another chunk of the result has failed");
+                let error = if unreachable && self.client.does_without_storage() {
+                    out_of_reach(cause)
+                } else {
+                    cause.within("not repeated, for another chunk of the result has failed")
+                };
                 return Err(in_chunk(error, &link, attempts.count() + renewals));
             }
         }
