@@ -25,6 +25,7 @@ __all__ = [
     "Statistics",
     "VolumeOperation",
     "__version__",
+    "environment_proxy",
     "forget_log_levels",
     "has_named_markers",
     "typed_parameters",
@@ -38,6 +39,13 @@ __version__: Final[str]
 
 def forget_log_levels() -> None:
     """Has log levels that were set since the last `connect` take effect now."""
+
+def environment_proxy(url: str) -> str | None:
+    """Returns the address of the environment's proxy for `url`, with its user name and password, which are secret.
+
+    Raises:
+        ProgrammingError: a variable of the environment holds no address of a proxy.
+    """
 
 def has_named_markers(sql: str) -> bool:
     """Tells whether the markers of `sql` are `:name` or `%(name)s`."""

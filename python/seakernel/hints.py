@@ -62,15 +62,16 @@ _BY_KIND = {
     "DataLoss": "trust nothing of that result; run the statement again where that is safe, and report the statement id",
     "Internal": "this is a defect of seakernel: please report it with the traceback",
 }
+_OTHER_END = "tell whoever runs that host, or the proxy on the way to it"
 # By what the message says of the connection; the words are the kernel's.
 _BY_OBSTACLE = {
     "an authority that is not trusted here": "`tls={'ca_certificates_file': 'authority.pem'}` adds that authority to the"
     " system's, as `SSL_CERT_FILE` and `REQUESTS_CA_BUNDLE` in the environment do; who runs the network has its file",
     "wants a client certificate, or": "`tls={'client_certificate_pem': ..., 'client_key_pem': ...}` shows one, and"
     " `client_key_passphrase` is for a key that is encrypted",
-    "the certificate of": None,  # the message says what to do
-    "older than 1.2": None,
-    "something that is not TLS": None,
+    "the certificate of": _OTHER_END,
+    "older than 1.2": _OTHER_END,
+    "something that is not TLS": _OTHER_END,
     "the proxy": "`proxy='http://user:password@host:port'` names another proxy than `HTTPS_PROXY`, `proxy=False` none, and"
     f" `NO_PROXY` the hosts without; {_DOCTOR}",
 }

@@ -71,7 +71,11 @@ def test_an_unknown_authority(warehouse: LocalWarehouse, authority: Authority, a
     ("host", "valid", "expected"),
     [
         ("other.example", None, r"is for other\.example: check the host name"),
-        ("localhost", ("20200101000000Z", "20200229120000Z"), r"has expired on 2020-02-29 12:00 UTC, and it is 2\d{3}-"),
+        (
+            "localhost",
+            ("20200101000000Z", "20200229120000Z"),
+            r"has expired on 2020-02-29 12:00 UTC, and it is 2\d{3}-",
+        ),
         ("localhost", ("20980101000000Z", "20990101000000Z"), r"is not valid before 2098-01-01 00:00 UTC"),
     ],
 )

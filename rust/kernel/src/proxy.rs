@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use hyper_util::client::proxy::matcher::Matcher;
 use url::Url;
 
 use crate::auth::Secret;
@@ -21,6 +22,17 @@ pub enum ProxyConfig {
     Off,
     /// This one, for every host but those it leaves out.
     Through(Proxy),
+}
+
+impl ProxyConfig {
+    /// Returns the address of the proxy that requests to `url` go through, with its user name and password, which are secret.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] names a variable of the environment that holds no address of a proxy, or `url`.
+    pub fn address_for(&self, url: &str) -> Result<Option<String>> {
+        let url = Url::parse(url).map_err(|_| Error::new(ErrorKind::InvalidArgument, "`url` is no address"))?;
+        Ok(Proxies::of(self)?.matching(&url).map(|proxy| proxy.complete.expose().to_owned()))
+    }
 }
 
 /// An HTTP proxy.
@@ -158,6 +170,21 @@ impl Proxies {
             }
             ProxyConfig::Environment => Self::from_environment(|name| std::env::var(name).ok()),
         }
+    }
+
+    /// Returns the proxy that requests to `url` go through.
+    pub(crate) fn matching(&self, url: &Url) -> Option<&Proxy> {
+        let mut matcher = Matcher::builder().no(self.no_proxy.clone());
+        if let Some(proxy) = &self.http {
+            matcher = matcher.http(proxy.address.as_str());
+        }
+        if let Some(proxy) = &self.https {
+            matcher = matcher.https(proxy.address.as_str());
+        }
+        let port = url.port_or_known_default()?;
+        let place = format!("{}://{}:{port}/", url.scheme(), url.host_str()?).parse().ok()?;
+        matcher.build().intercept(&place)?;
+        if url.scheme() == "https" { self.https.as_ref() } else { self.http.as_ref() }
     }
 
     /// Small letters go first, as with curl and with Python. Under CGI, `HTTP_PROXY` is a header of whoever asks.

@@ -188,6 +188,12 @@ pub(crate) fn proxy_config(value: &Bound<'_, PyAny>) -> PyResult<ProxyConfig> {
     Ok(ProxyConfig::Through(read))
 }
 
+/// Returns the proxy of the environment for an address, with its password, for what makes connections of its own.
+#[pyfunction]
+pub(crate) fn environment_proxy(py: Python<'_>, url: &str) -> PyResult<Option<String>> {
+    ProxyConfig::Environment.address_for(url).map_err(|failure| error::from_kernel(py, failure))
+}
+
 fn proxy(py: Python<'_>, read: seakernel::Result<Proxy>) -> PyResult<Proxy> {
     read.map_err(|failure| error::from_kernel(py, failure))
 }

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, ClientBuilder, NoProxy, Url};
 use rustls::pki_types::CertificateDer;
@@ -23,7 +22,6 @@ const STORAGE_CONNECT_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Network {
     proxies: Proxies,
-    matcher: Matcher,
     authorities: Vec<CertificateDer<'static>>,
 }
 
@@ -36,14 +34,7 @@ impl Network {
             (Err(_), ProxyConfig::Environment) if is_loopback(&config.host) => Proxies::default(),
             (proxies, _) => proxies?,
         };
-        let mut matcher = Matcher::builder().no(proxies.no_proxy.clone());
-        if let Some(proxy) = &proxies.http {
-            matcher = matcher.http(proxy.address().as_str());
-        }
-        if let Some(proxy) = &proxies.https {
-            matcher = matcher.https(proxy.address().as_str());
-        }
-        Ok(Self { matcher: matcher.build(), proxies, authorities: tls::further_authorities(config)? })
+        Ok(Self { proxies, authorities: tls::further_authorities(config)? })
     }
 
     /// Returns what a client of this session is built from, whatever it is for. It has no limit for answers and no
@@ -72,10 +63,7 @@ impl Network {
 
     /// Returns the proxy that requests to `url` go through.
     pub(crate) fn proxy_for(&self, url: &Url) -> Option<&Proxy> {
-        let port = url.port_or_known_default()?;
-        let place = format!("{}://{}:{port}/", url.scheme(), url.host_str()?).parse().ok()?;
-        self.matcher.intercept(&place)?;
-        if url.scheme() == "https" { self.proxies.https.as_ref() } else { self.proxies.http.as_ref() }
+        self.proxies.matching(url)
     }
 
     /// Returns the client for the API; `default_headers` and the caller's own go along with every request.
