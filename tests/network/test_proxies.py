@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +15,8 @@ import seakernel
 from seakernel import aio
 
 if TYPE_CHECKING:
+    import socket
+
     from mitmproxy_process import Mitmproxy
 
     from seakernel.local import LocalWarehouse
@@ -216,7 +217,7 @@ def test_a_proxy_that_is_not_there(files: LocalWarehouse, read: Any) -> None:
 
 def test_a_proxy_of_unknown_name(files: LocalWarehouse) -> None:
     with pytest.raises(
-        seakernel.OperationalError, match="the name of the proxy is not known here, no-proxy.invalid:3128"
+        seakernel.OperationalError, match=r"the name of the proxy is not known here, no-proxy\.invalid:3128"
     ):
         rows(**at_workspace(files, proxy="no-proxy.invalid:3128", retry={"max_attempts": 1}))
 

@@ -59,7 +59,7 @@ def workspace(warehouse: LocalWarehouse, store: str, dispositions: list[str] | N
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = do_DELETE = pass_on
+        do_GET = do_POST = do_DELETE = pass_on  # noqa: N815 - the base class gives the names
 
         def log_message(self, *_: object) -> None:
             """Says nothing."""
@@ -159,7 +159,7 @@ def test_a_store_that_takes_no_connection_is_given_up_within_seconds(files: Loca
         address = stack.enter_context(workspace(files, f"http://127.0.0.1:{store.getsockname()[1]}"))
         connection = stack.enter_context(files.connect(server_hostname=address, connect_timeout_s=2))
         begin = time.monotonic()
-        with pytest.raises(seakernel.OperationalError, match="storage host .* cannot be reached from here") as refused:
+        with pytest.raises(seakernel.OperationalError, match=r"storage host .* cannot be reached from here") as refused:
             connection.cursor().execute(ROWS).fetchall()
         assert refused.value.kind == "Timeout"
         assert 2 <= time.monotonic() - begin < 30
@@ -206,7 +206,7 @@ def test_values_of_cloud_fetch(files: LocalWarehouse, value: Any) -> None:
 
 @pytest.mark.parametrize("wrong", ["yes", 1, None, ""])
 def test_other_values_are_refused(files: LocalWarehouse, wrong: Any) -> None:
-    with pytest.raises(seakernel.ProgrammingError, match='`cloud_fetch` is .*; expected "auto", "on" or "off"'):
+    with pytest.raises(seakernel.ProgrammingError, match=r'`cloud_fetch` is .*; expected "auto", "on" or "off"'):
         files.connect(results={"cloud_fetch": wrong})
 
 
@@ -217,13 +217,11 @@ class OwnError(Exception):
 def test_closing_hides_no_error_of_the_program(files: LocalWarehouse, caplog: pytest.LogCaptureFixture) -> None:
     begin = time.monotonic()
     with caplog.at_level(logging.WARNING, "seakernel"):
-        with pytest.raises(OwnError), contextlib.ExitStack() as stack:
-            ours = stack.enter_context(contextlib.ExitStack())
-            address = ours.enter_context(workspace(files, store_of(files)))
-            with files.connect(server_hostname=address, results={"cloud_fetch": "off"}) as connection:
-                connection.cursor().execute(ROWS).fetchall()
-                ours.close()
-                raise OwnError
+        with workspace(files, store_of(files)) as address:
+            connection = files.connect(server_hostname=address, results={"cloud_fetch": "off"})
+            connection.cursor().execute(ROWS).fetchall()
+        with pytest.raises(OwnError), connection:
+            raise OwnError
         assert connection.closed
         assert any("session not closed" in record.getMessage() for record in caplog.records)
 

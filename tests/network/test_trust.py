@@ -216,9 +216,10 @@ def test_nothing_of_keys_and_passwords_is_told(
         with warehouse.connect(server_hostname=address, tls=tls) as connection:
             connection.cursor().execute("SELECT 1").fetchall()
             shown = [repr(connection), repr(vars(connection)), repr(connection._session)]
-        with listening(lambda taken: taken.close()) as port, pytest.raises(seakernel.OperationalError) as failed:
+        with listening(lambda taken: taken.close()) as port:
             given = {"url": f"http://127.0.0.1:{port}", "username": "me", "password": PASSPHRASE}
-            one(warehouse, address, tls=tls, proxy=given, retry={"max_attempts": 2, "min_wait_s": 0.01})
+            with pytest.raises(seakernel.OperationalError) as failed:
+                one(warehouse, address, tls=tls, proxy=given, retry={"max_attempts": 2, "min_wait_s": 0.01})
         shown += [str(failed.value), repr(failed.value)]
     assert any(record.levelno <= logging.DEBUG for record in caplog.records)
     for text in (caplog.text, *shown):

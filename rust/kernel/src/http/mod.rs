@@ -2,7 +2,7 @@
 
 pub(crate) mod clients;
 mod headers;
-mod obstacle;
+pub(crate) mod obstacle;
 pub(crate) mod retry;
 mod retry_budget;
 mod tls;

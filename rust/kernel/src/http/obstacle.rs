@@ -247,7 +247,9 @@ fn certificate_text(host: &str, wrong: &CertificateError) -> String {
         CertificateError::Revoked => format!("the certificate of {host} was revoked: have it renewed"),
         // Of the verifier's own errors this one has no kind.
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            format!("the certificate of {host} is that of an authority, which may not be a server's: have another one made")
+            format!(
+                "the certificate of {host} is that of an authority, which may not be a server's: have another one made"
+            )
         }
         _ => format!("the certificate of {host} cannot be accepted: have it corrected"),
     }
