@@ -24,7 +24,7 @@ test: test-rust test-python ## run every test: Rust, Python, official clients
 test-rust: ## run the Rust tests
 	cargo test --workspace --exclude seakernel-benches
 
-test-python: $(VENV)/wheel ## run the Python tests against the installed wheel
+test-python: $(VENV)/wheel .venv-mitmproxy/done ## run the Python tests against the installed wheel
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --forked tests/fork
 
@@ -86,6 +86,12 @@ bench-rows: $(VENV)/wheel ## a million rows as Python objects beside databricks-
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python benches/peers/rows.py $(BENCH)
 
+# In an environment of its own: it pins much that others need in other versions. Tests of proxies run it.
+.venv-mitmproxy/done: Makefile
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet 'mitmproxy>=11,<13'
+	touch $@
+
 wheel: dist/.built ## build the wheel into dist/
 
 develop: $(VENV)/tools ## build the extension unoptimised into .venv, for the edit-test loop
@@ -99,7 +105,7 @@ format: $(VENV)/tools ## format Rust and Python
 	$(BIN)/ruff check --fix python tests benches examples
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) dist target
+	rm -rf $(VENV) .venv-mitmproxy dist target
 
 $(VENV)/tools: pyproject.toml
 	@command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup (https://rustup.rs)"; exit 1; }

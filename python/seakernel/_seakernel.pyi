@@ -8,7 +8,7 @@ import pyarrow as pa
 from typing_extensions import Self
 
 from seakernel.row import Row
-from seakernel.types import AuthOptions, RequestOptions, ResultOptions, RetryOptions, StatementState, TlsOptions
+from seakernel.types import AuthOptions, ProxyOption, RequestOptions, ResultOptions, RetryOptions, StatementState, TlsOptions
 
 __all__ = [
     "ArrowParameters",
@@ -25,6 +25,7 @@ __all__ = [
     "Statistics",
     "VolumeOperation",
     "__version__",
+    "environment_proxy",
     "forget_log_levels",
     "has_named_markers",
     "typed_parameters",
@@ -38,6 +39,13 @@ __version__: Final[str]
 
 def forget_log_levels() -> None:
     """Has log levels that were set since the last `connect` take effect now."""
+
+def environment_proxy(url: str) -> str | None:
+    """Returns the address of the environment's proxy for `url`, with its user name and password, which are secret.
+
+    Raises:
+        ProgrammingError: a variable of the environment holds no address of a proxy.
+    """
 
 def has_named_markers(sql: str) -> bool:
     """Tells whether the markers of `sql` are `:name` or `%(name)s`."""
@@ -1178,6 +1186,7 @@ class Session:
         retry: RetryOptions | None = None,
         requests: RequestOptions | None = None,
         tls: TlsOptions | None = None,
+        proxy: ProxyOption = None,
         connect_timeout_s: float | None = None,
         read_timeout_s: float | None = None,
     ) -> Self:
@@ -1203,6 +1212,7 @@ class Session:
         retry: RetryOptions | None = None,
         requests: RequestOptions | None = None,
         tls: TlsOptions | None = None,
+        proxy: ProxyOption = None,
         connect_timeout_s: float | None = None,
         read_timeout_s: float | None = None,
     ) -> Future[Session]:

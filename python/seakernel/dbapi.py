@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         AuthOptions,
         DescriptionColumn,
         Parameters,
+        ProxyOption,
         RequestOptions,
         ResultOptions,
         RetryOptions,
@@ -84,6 +85,7 @@ def connect(
     retry: RetryOptions | None = None,
     requests: RequestOptions | None = None,
     tls: TlsOptions | None = None,
+    proxy: ProxyOption = None,
     connect_timeout_s: float | None = None,
     read_timeout_s: float | None = None,
     progress: ProgressOption = None,
@@ -119,6 +121,9 @@ def connect(
         retry: How requests are repeated; see `RetryOptions`.
         requests: Own headers and limits of requests to the workspace; see `RequestOptions`.
         tls: Own certificate authorities, a client certificate, and what is verified; see `TlsOptions`.
+        proxy: Address of the proxy for everything, such as `http://user:password@host:port`; a group, see `ProxyOptions`;
+            or False for none. By default that of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, and none for this
+            machine.
         connect_timeout_s: Seconds to establish a connection, TLS included. Default 30.
         read_timeout_s: Longest silence while an answer is read, in seconds. Default 900, for the server may hold an
             answer until a statement is done.
@@ -399,7 +404,9 @@ class Connection:
     def close(self) -> None:
         """Closes the session on the server, with every cursor; statements that still run end. Safe to call twice.
 
-        Where `submit` has sent statements that were not closed, these run on and the server keeps the session.
+        Where `submit` has sent statements that were not closed, these run on and the server keeps the session. A server
+        that is out of reach, or does not answer within five seconds, ends the session when it was idle for long: that is
+        logged as a warning and raises nothing, so that the end of a `with` does not hide the program's own exception.
 
         Example:
             >>> connection.close()

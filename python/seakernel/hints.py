@@ -62,9 +62,22 @@ _BY_KIND = {
     "DataLoss": "trust nothing of that result; run the statement again where that is safe, and report the statement id",
     "Internal": "this is a defect of seakernel: please report it with the traceback",
 }
+_OTHER_END = "tell whoever runs that host, or the proxy on the way to it"
+# By what the message says of the connection; the words are the kernel's.
+_BY_OBSTACLE = {
+    "an authority that is not trusted here": "`tls={'ca_certificates_file': 'authority.pem'}` adds that authority to the"
+    " system's, as `SSL_CERT_FILE` and `REQUESTS_CA_BUNDLE` in the environment do; who runs the network has its file",
+    "wants a client certificate, or": "`tls={'client_certificate_pem': ..., 'client_key_pem': ...}` shows one, and"
+    " `client_key_passphrase` is for a key that is encrypted",
+    "the certificate of": _OTHER_END,
+    "older than 1.2": _OTHER_END,
+    "something that is not TLS": _OTHER_END,
+    "the proxy": "`proxy='http://user:password@host:port'` names another proxy than `HTTPS_PROXY`, `proxy=False` none, and"
+    f" `NO_PROXY` the hosts without; {_DOCTOR}",
+}
 _STORAGE = (
     "result files come from the storage of the workspace, another host: a firewall, private link or proxy must let it"
-    " through, or `results={'cloud_fetch': False}` does without for results up to 25 MiB"
+    " through, or `results={'cloud_fetch': 'off'}` does without for results up to 25 MiB"
 )
 _BY_KIND_OF_CHUNK = {
     "LinkExpired": f"{_STORAGE}; a clock that is wrong on this machine does the same",
@@ -82,6 +95,10 @@ def hint(error: Error) -> str | None:
         return _hint_of_statement(error)
     if error.kind is None:
         return None
+    if error.kind in ("Network", "Timeout"):
+        for words, advice in _BY_OBSTACLE.items():
+            if words in error.message:
+                return advice
     if error.chunk_index is not None and error.kind in _BY_KIND_OF_CHUNK:
         return _BY_KIND_OF_CHUNK[error.kind]
     if error.kind == "NotFound" and error.statement_id is not None:

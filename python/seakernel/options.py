@@ -95,7 +95,7 @@ CONNECTOR_OPTIONS: dict[str, ConnectorOption] = {
     "_pool_maxsize": ConnectorOption("", place=("requests", "max_idle_connections")),
     "_port": ConnectorOption("added to the host", place=("server_hostname",)),
     "_proxy_auth_method": ConnectorOption(
-        "proxies are those of the environment, with name and password in their address", ("basic",)
+        "user name and password go in `proxy`, or in the address that the environment names", ("basic",)
     ),
     "_respect_server_retry_after_header": ConnectorOption("`Retry-After` is always honoured", (True,)),
     "_retry_dangerous_codes": ConnectorOption("a statement that the server may have run is never sent again", ([], ())),
@@ -117,7 +117,9 @@ CONNECTOR_OPTIONS: dict[str, ConnectorOption] = {
         convert=_pem,
     ),
     "_tls_client_cert_key_file": ConnectorOption("", place=("tls", "client_key_pem"), convert=_pem),
-    "_tls_client_cert_key_password": ConnectorOption("decrypt the key: `openssl pkey -in encrypted.pem -out key.pem`"),
+    "_tls_client_cert_key_password": ConnectorOption(
+        "for keys in PKCS#8; convert older ones with `openssl pkcs8 -topk8`", place=("tls", "client_key_passphrase")
+    ),
     "_tls_no_verify": ConnectorOption("", place=("tls", "verify_certificates"), convert=_untruth),
     "_tls_trusted_ca_file": ConnectorOption(
         "the system's authorities stay trusted", place=("tls", "ca_certificates_pem"), convert=_pem
@@ -193,6 +195,7 @@ _SESSION_ARGUMENTS = (
     "retry",
     "requests",
     "tls",
+    "proxy",
     "connect_timeout_s",
     "read_timeout_s",
 )
@@ -245,24 +248,12 @@ def _place(
         from seakernel.local import LocalWarehouse
 
         warehouse = LocalWarehouse.shared()
-<<<<<<< HEAD
         place = {"server_hostname": warehouse.server_hostname, "http_path": warehouse.http_path}
         return place if signs_in else {**place, "access_token": access_token or warehouse.access_token}
-    from seakernel.configuration import configuration
-
     found = configuration(
         server_hostname, http_path, access_token, warehouse_id=warehouse_id, profile=profile, signs_in=signs_in
     )
     found.check_complete(signs_in=signs_in)
-=======
-        return {
-            "server_hostname": warehouse.server_hostname,
-            "http_path": warehouse.http_path,
-            "access_token": access_token or warehouse.access_token,
-        }
-    found = configuration(server_hostname, http_path, access_token, warehouse_id=warehouse_id, profile=profile)
-    found.check_complete()
->>>>>>> main
     place = {
         name: setting.value
         for name, setting in found._asdict().items()

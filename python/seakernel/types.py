@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
 
     from typing_extensions import Required
@@ -26,6 +27,8 @@ __all__ = [
     "DateFromTicks",
     "DescriptionColumn",
     "Parameters",
+    "ProxyOption",
+    "ProxyOptions",
     "RequestOptions",
     "ResultOptions",
     "RetryOptions",
@@ -76,9 +79,11 @@ class ResultOptions(TypedDict, total=False):
     default, or as `struct<srid: int32, wkb: binary>`."""
     void: Literal["native", "text"]
     """How columns of untyped NULLs arrive: with Arrow's null type, the default, or as text."""
-    cloud_fetch: bool
-    """Whether results may come as files of a storage host. Default True. False asks for everything inside the answers, where
-    no storage host can be reached; the server then fails statements with more than 25 MiB of result."""
+    cloud_fetch: Literal["auto", "on", "off"] | bool
+    """Whether results may come as files of a storage host. `on`, or True: always. `off`, or False: never; everything comes
+    inside the answers, and the server fails statements with more than 25 MiB of result. `auto`, the default: as long as the
+    storage host can be reached. Where it cannot, the first statement that needs it fails within seconds, for it has run and
+    is not sent again; from then on the session does as with `off`, with one warning."""
 
 
 class RetryOptions(TypedDict, total=False):
@@ -117,21 +122,28 @@ class RequestOptions(TypedDict, total=False):
 
 
 class TlsOptions(TypedDict, total=False):
-    """Whom to trust, and how to identify ourselves. The system's certificate authorities are always trusted as well.
+    """Whom to trust, and how to identify ourselves.
+
+    The system's certificate authorities are always trusted as well, and so are those in the files or folders that
+    `SSL_CERT_FILE`, `SSL_CERT_DIR`, `REQUESTS_CA_BUNDLE` and `CURL_CA_BUNDLE` name.
 
     Example:
         >>> seakernel.connect("local", tls={"ca_certificates_pem": b"not a certificate"})
         Traceback (most recent call last):
             ...
-        seakernel.exceptions.ProgrammingError: the CA certificates hold no `BEGIN CERTIFICATE` block
+        seakernel.exceptions.ProgrammingError: `ca_certificates_pem`: the CA certificates hold no `BEGIN CERTIFICATE` block
     """
 
     ca_certificates_pem: bytes
     """Further certificate authorities, for the workspace and for storage hosts."""
+    ca_certificates_file: str | os.PathLike[str]
+    """A file of such authorities."""
     client_certificate_pem: bytes
     """Our certificate with its chain, for the workspace only."""
     client_key_pem: bytes
-    """The key of `client_certificate_pem`, not encrypted."""
+    """The key of `client_certificate_pem`."""
+    client_key_passphrase: str | bytes
+    """The passphrase of the key, where that is encrypted: PKCS#8, as `openssl pkcs8 -topk8` writes it."""
     verify_certificates: bool
     """Default True. False accepts any certificate: whoever is on the way can read the token."""
     verify_hostnames: bool
@@ -167,6 +179,24 @@ class ClientSecretAuth(TypedDict, total=False):
 
 AuthOptions: TypeAlias = ClientSecretAuth
 """Ways of signing in, each by its `type`."""
+class ProxyOptions(TypedDict, total=False):
+    """An HTTP proxy, for the workspace and for storage hosts.
+
+    Example:
+        >>> proxy = {"url": "http://proxy.example:3128", "username": "me", "password": "secret", "no_proxy": ["127.0.0.1"]}
+        >>> with seakernel.connect("local", proxy=proxy) as connection:
+        ...     connection.cursor().execute("SELECT 1 AS one").fetchone()
+        Row(one=1)
+    """
+
+    url: str
+    """Its address, `http://host:port`, or `https://host:port` where the proxy itself speaks TLS."""
+    username: str
+    """The user name as it is; in the address it would have to be percent-encoded."""
+    password: str
+    """The password as it is."""
+    no_proxy: str | Sequence[str]
+    """Hosts reached without it: names with all below them, addresses, networks such as `10.0.0.0/8`, or `*`."""
 
 
 class ArrowStreamExportable(Protocol):
@@ -194,6 +224,7 @@ class ArrowSchemaExportable(Protocol):
     def __arrow_c_schema__(self) -> object: ...
 
 
+ProxyOption: TypeAlias = "str | ProxyOptions | Literal[False] | None"
 Parameters: TypeAlias = "Sequence[Any] | Mapping[str, Any]"
 StatementState: TypeAlias = Literal["Pending", "Running", "Succeeded", "Failed", "Canceled", "Closed", "Unknown"]
 DescriptionColumn: TypeAlias = "tuple[str, str, None, None, int | None, int | None, None]"

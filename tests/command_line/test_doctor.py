@@ -264,8 +264,12 @@ def test_a_server_that_hangs_up(seakernel_command: Command) -> None:
     [
         ("http://me:canary-word@127.0.0.1:{port}", "ok", "127.0.0.1:{port}, with name and password"),
         ("127.0.0.1:{port}", "ok", "127.0.0.1:{port}"),
-        ("socks5://127.0.0.1:{port}", "failed", "a proxy of the kind `socks5` cannot be checked"),
-        ("http://127.0.0.1:canary", "failed", "cannot be read"),
+        (
+            "socks5://127.0.0.1:{port}",
+            "failed",
+            "`https_proxy` is of the kind `socks5`, and only HTTP proxies can be used",
+        ),
+        ("http://127.0.0.1:canary", "failed", "`https_proxy` is no address of a proxy"),
     ],
 )
 def test_a_proxy_is_shown_without_its_password(seakernel_command: Command, proxy: str, status: str, shown: str) -> None:

@@ -46,6 +46,7 @@ MAPPED: dict[str, tuple[Any, dict[str, Any]]] = {
     "_socket_timeout": (45, {"read_timeout_s": 45, "connect_timeout_s": 45}),
     "_tls_client_cert_file": ("PEM", {"tls": {"client_certificate_pem": b"pem\n", "client_key_pem": b"pem\n"}}),
     "_tls_client_cert_key_file": ("PEM", {"tls": {"client_key_pem": b"pem\n"}}),
+    "_tls_client_cert_key_password": ("secret", {"tls": {"client_key_passphrase": "secret"}}),
     "_tls_no_verify": (True, {"tls": {"verify_certificates": False}}),
     "_tls_trusted_ca_file": ("PEM", {"tls": {"ca_certificates_pem": b"pem\n"}}),
     "_tls_verify_hostname": (False, {"tls": {"verify_hostnames": False}}),
@@ -193,7 +194,7 @@ def test_what_is_here_is_used(warehouse: LocalWarehouse, tmp_path: Path, name: s
     if name == "_port":
         expected = {"server_hostname": "http://127.0.0.1:8443"}
     assert {key: got[key] for key in got if got[key] != arguments_with(**base)[key]} == expected
-    if name in FILES:
+    if name in FILES or name == "_tls_client_cert_key_password":
         return
     host, _, port = warehouse.server_hostname.rpartition(":")
     place = {"server_hostname": host, "_port": int(port)} if name == "_port" else {name: value}

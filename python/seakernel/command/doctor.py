@@ -7,9 +7,11 @@ Where a server repeats the token, stars stand in its place.
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import importlib.metadata
 import json
+import os
 import platform
 import re
 import socket
@@ -17,11 +19,11 @@ import ssl
 import sys
 import threading
 import time
-import urllib.request
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import seakernel
+from seakernel._seakernel import environment_proxy
 from seakernel.command import connection_arguments
 from seakernel.configuration import Setting, configuration, is_this_machine
 from seakernel.terminal_text import printable
@@ -194,18 +196,15 @@ def _proxy_check(address: SplitResult) -> tuple[Check, _Proxy | None]:
     host = address.hostname or ""
     if is_this_machine(host):
         return Check("proxy", "ok", "none: the host is this machine"), None
-    proxies = urllib.request.getproxies()
-    given = proxies.get(address.scheme) or proxies.get("all")
-    if not given:
-        return Check("proxy", "ok", "none"), None
-    if urllib.request.proxy_bypass(host):
-        return Check("proxy", "ok", f"not for `{host}` (NO_PROXY)"), None
     advice = "write it as `http://host:port` in `HTTPS_PROXY`"
     try:
-        parts = urlsplit(given if "://" in given else f"http://{given}")
-        port = parts.port or 80
-    except ValueError:
-        return Check("proxy", "failed", "the address of the proxy cannot be read", advice), None
+        given = environment_proxy(address.geturl())
+    except seakernel.Error as error:
+        return Check("proxy", "failed", error.message, advice), None
+    if not given:
+        return Check("proxy", "ok", f"none for `{host}`, by `HTTPS_PROXY` and `NO_PROXY`"), None
+    parts = urlsplit(given)
+    port = parts.port or 80
     if parts.scheme != "http" or not parts.hostname:
         return Check("proxy", "failed", f"a proxy of the kind `{parts.scheme}` cannot be checked", advice), None
     headers = {}
@@ -274,10 +273,21 @@ def _connection(address: SplitResult, proxy: _Proxy | None) -> http.client.HTTPC
     host, port = (proxy.host, proxy.port) if proxy else (address.hostname or "", _port(address))
     if address.scheme == "http":
         return http.client.HTTPConnection(host, port, timeout=_LIMIT_S)
-    connection = http.client.HTTPSConnection(host, port, timeout=_LIMIT_S, context=ssl.create_default_context())
+    connection = http.client.HTTPSConnection(host, port, timeout=_LIMIT_S, context=_trust())
     if proxy:
         connection.set_tunnel(address.hostname or "", _port(address), proxy.headers)
     return connection
+
+
+def _trust() -> ssl.SSLContext:
+    """What the kernel trusts, as far as Python can: the system's authorities and those of the environment."""
+    context = ssl.create_default_context()
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if place := os.environ.get(name):
+            # The kernel, whose turn comes, says what is wrong with it.
+            with contextlib.suppress(OSError):
+                context.load_verify_locations(**{"capath" if os.path.isdir(place) else "cafile": place})  # noqa: PTH112
+    return context
 
 
 def _tls(address: SplitResult, proxy: _Proxy | None) -> str | Check:
@@ -288,7 +298,7 @@ def _tls(address: SplitResult, proxy: _Proxy | None) -> str | Check:
         certificate, version = session.getpeercert(), session.version()
     except ssl.SSLCertVerificationError as error:
         advice = (
-            "where a proxy signs anew, pass its authority as `tls={'ca_certificates_pem': ...}`, or name its file in"
+            "where a proxy signs anew, pass its authority as `tls={'ca_certificates_file': ...}`, or name its file in"
             " `SSL_CERT_FILE`"
         )
         raise _FailedError(f"the certificate is not trusted: {error.verify_message}", advice) from None

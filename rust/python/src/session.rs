@@ -29,7 +29,7 @@ impl PySession {
     #[new]
     #[pyo3(signature = (
         server_hostname, http_path, access_token=None, *, auth=None, catalog=None, schema=None,
-        session_configuration=None, user_agent_entry=None, results=None, retry=None, requests=None, tls=None,
+        session_configuration=None, user_agent_entry=None, results=None, retry=None, requests=None, tls=None, proxy=None,
         connect_timeout_s=None, read_timeout_s=None,
     ))]
     // The keywords are the interface; a struct for them would exist for this call only.
@@ -48,6 +48,7 @@ impl PySession {
         retry: Option<Bound<'_, PyDict>>,
         requests: Option<Bound<'_, PyDict>>,
         tls: Option<Bound<'_, PyDict>>,
+        proxy: Option<Bound<'_, PyAny>>,
         connect_timeout_s: Option<Bound<'_, PyAny>>,
         read_timeout_s: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
@@ -66,6 +67,7 @@ impl PySession {
             retry,
             requests,
             tls,
+            proxy,
             connect_timeout_s,
             read_timeout_s,
         )?;
@@ -76,7 +78,7 @@ impl PySession {
     #[staticmethod]
     #[pyo3(signature = (
         server_hostname, http_path, access_token=None, *, auth=None, catalog=None, schema=None,
-        session_configuration=None, user_agent_entry=None, results=None, retry=None, requests=None, tls=None,
+        session_configuration=None, user_agent_entry=None, results=None, retry=None, requests=None, tls=None, proxy=None,
         connect_timeout_s=None, read_timeout_s=None,
     ))]
     // The keywords are the interface; a struct for them would exist for this call only.
@@ -95,6 +97,7 @@ impl PySession {
         retry: Option<Bound<'_, PyDict>>,
         requests: Option<Bound<'_, PyDict>>,
         tls: Option<Bound<'_, PyDict>>,
+        proxy: Option<Bound<'_, PyAny>>,
         connect_timeout_s: Option<Bound<'_, PyAny>>,
         read_timeout_s: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -113,6 +116,7 @@ impl PySession {
             retry,
             requests,
             tls,
+            proxy,
             connect_timeout_s,
             read_timeout_s,
         )?;
@@ -466,6 +470,7 @@ fn session_config(
     retry: Option<Bound<'_, PyDict>>,
     requests: Option<Bound<'_, PyDict>>,
     tls: Option<Bound<'_, PyDict>>,
+    proxy: Option<Bound<'_, PyAny>>,
     connect_timeout_s: Option<Bound<'_, PyAny>>,
     read_timeout_s: Option<Bound<'_, PyAny>>,
 ) -> PyResult<SessionConfig> {
@@ -491,6 +496,9 @@ fn session_config(
     }
     if let Some(options) = tls {
         session_config.tls = config::tls_config(&options)?;
+    }
+    if let Some(proxy) = proxy {
+        session_config.proxy = config::proxy_config(&proxy)?;
     }
     if let Some(limit) = connect_timeout_s {
         session_config.connect_timeout = config::seconds("connect_timeout_s", &limit)?;

@@ -1,14 +1,16 @@
 //! HTTP: one retry loop, one place that turns an answer into an error.
 
-mod clients;
+pub(crate) mod clients;
 mod headers;
+pub(crate) mod obstacle;
 mod plain;
 pub(crate) mod retry;
 mod retry_budget;
 mod tls;
 mod transport;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::error::Error as StdError;
 use std::iter;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,7 +28,9 @@ use crate::auth::{Grant, Tokens};
 use crate::clock;
 use crate::config::{RetryConfig, SessionConfig};
 use crate::error::{Error, ErrorKind, Result, sql_state_in};
+use crate::proxy::Proxy;
 use crate::results::PresignedUrl;
+use obstacle::{Hold, Obstacle};
 pub(crate) use plain::{PlainAnswer, PlainClient, PlainRequest};
 pub(crate) use retry::RequestClass;
 use retry::{Failure, may_be_repeated, next_wait};
@@ -48,6 +52,8 @@ pub(crate) struct HttpClient {
     transport: Transport,
     /// Whether a storage host does ranges, as far as it has shown.
     ranges: Mutex<HashMap<String, bool>>,
+    /// Storage hosts that have answered.
+    answered: Mutex<HashSet<String>>,
     retry_budgets: RetryBudgets,
     tokens: Tokens,
     config: SessionConfig,
@@ -84,7 +90,14 @@ impl HttpClient {
             headers.insert(HeaderName::from_static("x-databricks-org-id"), value);
         }
         let transport = Transport::new(&config, headers)?;
-        Ok(Self { transport, ranges: Mutex::default(), retry_budgets: RetryBudgets::default(), tokens, config })
+        Ok(Self {
+            transport,
+            ranges: Mutex::default(),
+            answered: Mutex::default(),
+            retry_budgets: RetryBudgets::default(),
+            tokens,
+            config,
+        })
     }
 
     pub(crate) fn config(&self) -> &SessionConfig {
@@ -150,6 +163,7 @@ impl HttpClient {
             .api(request.method.clone(), url.clone(), headers, request.body.clone())
             .await
             .map_err(|error| transport_failure(request.class, url, error))?;
+        check_proxy(request.class, self.transport.proxy_for(url), &response)?;
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(host_of);
         let body = read_body(request.class, url, response, MAX_ANSWER_BYTES).await?;
@@ -182,7 +196,7 @@ impl HttpClient {
     /// answer that the range cannot be had (416) is none of the failures.
     pub(crate) async fn storage_get(&self, url: &Url, headers: HeaderMap, ranged: bool) -> Result<Response, Attempt> {
         let response = self.transport.storage(url.clone(), headers).await;
-        Self::storage_answer(RequestClass::Download, url, response, ranged).await
+        self.storage_answer(RequestClass::Download, url, response, ranged).await
     }
 
     /// Sends a body to a storage host with PUT or DELETE, in the same way.
@@ -195,16 +209,19 @@ impl HttpClient {
         body: Body,
     ) -> Result<Response, Attempt> {
         let response = self.transport.write_to_storage(&self.config, method, url.clone(), headers, body).await;
-        Self::storage_answer(class, url, response, false).await
+        self.storage_answer(class, url, response, false).await
     }
 
     async fn storage_answer(
+        &self,
         class: RequestClass,
         url: &Url,
         response: Result<Response, TransportError>,
         ranged: bool,
     ) -> Result<Response, Attempt> {
         let response = response.map_err(|error| transport_failure(class, url, error))?;
+        check_proxy(class, self.transport.proxy_for(url), &response)?;
+        self.remember_contact(url);
         if response.status().is_success() || (ranged && response.status() == StatusCode::RANGE_NOT_SATISFIABLE) {
             return Ok(response);
         }
@@ -215,6 +232,27 @@ impl HttpClient {
             failure: Failure::Status { status: status.as_u16(), retry_after },
             error: storage_error(url, status, &body),
         })
+    }
+
+    /// Tells whether the storage host of `url` has ever answered.
+    pub(crate) fn has_answered(&self, url: &Url) -> bool {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).contains(&host_and_port(url))
+    }
+
+    /// Tells whether any storage host has ever answered.
+    pub(crate) fn has_reached_storage(&self) -> bool {
+        !self.answered.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn remember_contact(&self, url: &Url) {
+        let mut hosts = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = host_and_port(url);
+        if !hosts.contains(&host) {
+            if hosts.len() >= MAX_REMEMBERED_HOSTS {
+                hosts.clear();
+            }
+            hosts.insert(host);
+        }
     }
 
     /// Starts counting the attempts of one request to the host of `url`.
@@ -390,9 +428,45 @@ fn host_of(location: &str) -> String {
     Url::parse(location).map_or_else(|_| "the same host".to_owned(), |url| host_and_port(&url))
 }
 
+/// Builds the failure of a request that an obstacle has kept from the server.
+/// Refuses the answer of a proxy that wants a password: nothing else answers 407.
+fn check_proxy(class: RequestClass, proxy: Option<&Proxy>, response: &Response) -> Result<(), Attempt> {
+    match proxy {
+        Some(proxy) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            Err(obstructed(class, &Obstacle::wants_credentials(proxy), ErrorKind::Network, None))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn obstructed(
+    class: RequestClass,
+    obstacle: &Obstacle,
+    kind: ErrorKind,
+    cause: Option<Box<dyn StdError + Send + Sync>>,
+) -> Attempt {
+    let failure = match obstacle.hold {
+        Hold::Passing => Failure::NotSent,
+        Hold::Refused => Failure::Refused,
+        Hold::Untrusted => Failure::Untrusted,
+    };
+    let mut error = Error::new(kind, format!("{}: {}", class.name(), obstacle.text));
+    error = error.with_retryable(failure == Failure::NotSent);
+    if let Some(status) = obstacle.http_status {
+        error = error.with_http_status(status);
+    }
+    if let Some(cause) = cause {
+        error = error.with_source(cause);
+    }
+    Attempt { failure, error }
+}
+
 fn transport_failure(class: RequestClass, url: &Url, error: TransportError) -> Attempt {
     let failure = if error.sent { Failure::Broken } else { Failure::NotSent };
     let kind = if error.timed_out { ErrorKind::Timeout } else { ErrorKind::Network };
+    if let Some(obstacle) = &error.obstacle {
+        return obstructed(class, obstacle, kind, Some(error.cause));
+    }
     let what = match (failure, class) {
         (Failure::NotSent, _) => format!("{}: no connection to {}", class.name(), host_and_port(url)),
         (_, RequestClass::Execute) => format!(

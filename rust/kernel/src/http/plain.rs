@@ -7,10 +7,12 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, StatusCode, Url};
 use tokio::time::Instant;
 
+use super::clients::Network;
 use super::retry::{Failure, RequestClass};
 use super::retry_budget::RetryBudgets;
-use super::transport::{Response, TransportError};
-use super::{Attempt, Attempts, clients, host_and_port, retry_after, transport_failure};
+use super::{
+    Attempt, Attempts, check_proxy, clients, host_and_port, read_body, retry_after, transport, transport_failure,
+};
 use crate::config::{RetryConfig, SessionConfig};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -20,6 +22,7 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// Sends requests with the proxy and the trust of a session, and repeats them as their class allows.
 #[derive(Debug)]
 pub(crate) struct PlainClient {
+    network: Network,
     client: Client,
     retry: RetryConfig,
     retry_budgets: RetryBudgets,
@@ -48,7 +51,9 @@ impl PlainClient {
             min_wait: config.retry.min_wait.min(Duration::from_millis(500)),
             ..config.retry.clone()
         };
-        Ok(Self { client: clients::plain(config)?, retry, retry_budgets: RetryBudgets::default() })
+        let network = Network::new(config)?;
+        let client = clients::build(network.client(config)?)?;
+        Ok(Self { network, client, retry, retry_budgets: RetryBudgets::default() })
     }
 
     /// Returns the answer, be it a refusal; failures that may pass are repeated, all within `deadline`.
@@ -93,15 +98,17 @@ impl PlainClient {
     }
 
     async fn send_once(&self, request: &PlainRequest<'_>) -> Result<PlainAnswer, Attempt> {
-        let failed = |error: reqwest::Error| transport_failure(request.class, request.url, TransportError::from(error));
         let mut builder =
             self.client.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());
         }
-        let response = builder.send().await.map_err(failed)?;
+        let response = transport::answer(&self.network, request.url, builder)
+            .await
+            .map_err(|error| transport_failure(request.class, request.url, error))?;
+        check_proxy(request.class, self.network.proxy_for(request.url), &response)?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = super::read_body(request.class, request.url, Response::Received(response), MAX_ANSWER_BYTES).await?;
+        let body = read_body(request.class, request.url, response, MAX_ANSWER_BYTES).await?;
         Ok(PlainAnswer { status, headers, body })
     }
 }

@@ -44,6 +44,9 @@ impl RequestClass {
     }
 }
 
+/// Attempts to close a session.
+const MOST_CLOSES: u32 = 2;
+
 /// How one attempt failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Failure {
@@ -51,6 +54,10 @@ pub(crate) enum Failure {
     Status { status: u16, retry_after: Option<Duration> },
     /// No connection was made, so nothing reached the server.
     NotSent,
+    /// A proxy refuses to make one.
+    Refused,
+    /// The two ends do not agree on TLS.
+    Untrusted,
     /// The connection broke after the request may have been sent, or the answer broke off.
     Broken,
 }
@@ -65,6 +72,8 @@ pub(crate) fn may_be_repeated(class: RequestClass, failure: Failure) -> bool {
         Failure::NotSent | Failure::Status { status: 429, .. } => true,
         Failure::Status { status: 503, retry_after } => retry_after.is_some() || !good_once,
         Failure::Broken => !good_once,
+        // They would be again.
+        Failure::Refused | Failure::Untrusted => false,
         Failure::Status { status, .. } => !good_once && (status == 408 || (status >= 500 && status != 501)),
     }
 }
@@ -82,7 +91,10 @@ pub(crate) fn next_wait(
     jitter: f64,
     config: &RetryConfig,
 ) -> Option<Duration> {
-    if !may_be_repeated(class, failure) || attempts >= config.max_attempts {
+    // The end of a program waits for it, and the server ends idle sessions by itself.
+    let most =
+        if class == RequestClass::CloseSession { config.max_attempts.min(MOST_CLOSES) } else { config.max_attempts };
+    if !may_be_repeated(class, failure) || attempts >= most {
         return None;
     }
     let doubled = config.min_wait.saturating_mul(1 << attempts.saturating_sub(1).min(20)).min(config.max_wait);

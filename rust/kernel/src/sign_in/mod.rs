@@ -15,6 +15,7 @@ use url::Url;
 use crate::auth::{Credentials, Grant, SIGN_IN_TIME_LIMIT, Secret, TokenSource, Tokens};
 use crate::config::{SessionConfig, TlsConfig};
 use crate::error::{Error, ErrorKind, Result};
+use crate::proxy::ProxyConfig;
 use client_credentials::ClientCredentials;
 use identity::Identity;
 
@@ -59,6 +60,7 @@ struct Known {
     host: Url,
     sign_in: SignIn,
     tls: TlsConfig,
+    proxy: ProxyConfig,
     tokens: Tokens,
 }
 
@@ -74,7 +76,12 @@ impl SignIns {
             Credentials::SignIn(sign_in) => sign_in,
         };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |known: &&Known| known.host == config.host && known.sign_in == *sign_in && known.tls == config.tls;
+        let same = |known: &&Known| {
+            known.host == config.host
+                && known.sign_in == *sign_in
+                && known.tls == config.tls
+                && known.proxy == config.proxy
+        };
         if let Some(known) = known.iter().find(same) {
             return Ok(known.tokens.clone());
         }
@@ -86,6 +93,7 @@ impl SignIns {
             host: config.host.clone(),
             sign_in: sign_in.clone(),
             tls: config.tls.clone(),
+            proxy: config.proxy.clone(),
             tokens: tokens.clone(),
         });
         Ok(tokens)
