@@ -357,8 +357,9 @@ def test_a_part_never_looks_like_the_file(warehouse: LocalWarehouse, connection:
 def test_an_expired_link_is_renewed(warehouse: LocalWarehouse, connection: Connection, cloud: str) -> None:
     warehouse.switches(cloud=cloud)
     warehouse.faults([{"on": on, "do": "expire"} for on in ("volume_put", "volume_get", "volume_remove")])
-    assert connection.volume.put(CONTENT, FILE) == len(CONTENT)
-    assert connection.volume.get(FILE) == CONTENT
+    # Of a large file the client could still be writing when the refusal comes, and see a broken connection only.
+    assert connection.volume.put(CONTENT[:1000], FILE) == 1000
+    assert connection.volume.get(FILE) == CONTENT[:1000]
     connection.volume.remove(FILE)
     for word, operation in (("PUT", "volume_put"), ("GET", "volume_get"), ("REMOVE", "volume_remove")):
         assert len(statements(warehouse, word)) == 2
