@@ -3,12 +3,17 @@
 //! They are separate, so that no default header of one can reach the other. Neither follows redirects: an API that redirects
 //! is a routing mistake or a login page, and a signed URL is valid for one host only.
 
+use std::time::Duration;
+
 use reqwest::header::HeaderMap;
 use reqwest::{Client, ClientBuilder};
 
 use super::{headers, tls};
 use crate::config::{SessionConfig, is_loopback};
 use crate::error::{Error, ErrorKind, Result};
+
+/// Longest time to connect to a service of this machine: elsewhere than on Azure nothing answers at all.
+const LOCAL_CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
 /// Returns the client for the API; `default_headers` and the caller's own go along with every request.
 pub(super) fn api(config: &SessionConfig, mut default_headers: HeaderMap) -> Result<Client> {
@@ -35,6 +40,11 @@ pub(super) fn storage_writes(config: &SessionConfig) -> Result<Client> {
 /// Returns the client for identity providers. Whoever sends with it sets the limits of time.
 pub(super) fn plain(config: &SessionConfig) -> Result<Client> {
     build(base(config)?)
+}
+
+/// Returns the client for what Azure's machines are told by the machine itself, which no proxy can know.
+pub(super) fn direct(config: &SessionConfig) -> Result<Client> {
+    build(base(config)?.no_proxy().connect_timeout(config.connect_timeout.min(LOCAL_CONNECT_LIMIT)))
 }
 
 fn base(config: &SessionConfig) -> Result<ClientBuilder> {

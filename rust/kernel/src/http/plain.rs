@@ -31,7 +31,8 @@ pub(crate) struct PlainRequest<'a> {
     pub(crate) method: Method,
     pub(crate) url: &'a Url,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Option<Bytes>,
+    /// Makes the body of each attempt.
+    pub(crate) body: Option<&'a (dyn Fn() -> Result<Bytes> + Sync)>,
 }
 
 /// An answer, whatever its status.
@@ -43,12 +44,21 @@ pub(crate) struct PlainAnswer {
 
 impl PlainClient {
     pub(crate) fn new(config: &SessionConfig) -> Result<Self> {
+        Ok(Self::of(config, clients::plain(config)?))
+    }
+
+    /// Returns a client that goes through no proxy, for what is on this machine.
+    pub(crate) fn direct(config: &SessionConfig) -> Result<Self> {
+        Ok(Self::of(config, clients::direct(config)?))
+    }
+
+    fn of(config: &SessionConfig, client: Client) -> Self {
         let retry = RetryConfig {
             max_attempts: config.retry.max_attempts.min(4),
             min_wait: config.retry.min_wait.min(Duration::from_millis(500)),
             ..config.retry.clone()
         };
-        Ok(Self { client: clients::plain(config)?, retry, retry_budgets: RetryBudgets::default() })
+        Self { client, retry, retry_budgets: RetryBudgets::default() }
     }
 
     /// Returns the answer, be it a refusal; failures that may pass are repeated, all within `deadline`.
@@ -57,7 +67,8 @@ impl PlainClient {
         let mut attempts = Attempts::new(request.class, &self.retry, self.retry_budgets.of(&host), host.clone());
         let mut last = None;
         loop {
-            let Ok(answer) = tokio::time::timeout_at(deadline, self.send_once(&request)).await else {
+            let body = request.body.map(|make| make()).transpose()?;
+            let Ok(answer) = tokio::time::timeout_at(deadline, self.send_once(&request, body)).await else {
                 let text = format!("{}: no answer from {host} in time", request.class.name());
                 let error = Error::new(ErrorKind::Timeout, text);
                 return Err(attempts.out_of_time(match last {
@@ -92,12 +103,12 @@ impl PlainClient {
         }
     }
 
-    async fn send_once(&self, request: &PlainRequest<'_>) -> Result<PlainAnswer, Attempt> {
+    async fn send_once(&self, request: &PlainRequest<'_>, body: Option<Bytes>) -> Result<PlainAnswer, Attempt> {
         let failed = |error: reqwest::Error| transport_failure(request.class, request.url, TransportError::from(error));
         let mut builder =
             self.client.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
-        if let Some(body) = &request.body {
-            builder = builder.body(body.clone());
+        if let Some(body) = body {
+            builder = builder.body(body);
         }
         let response = builder.send().await.map_err(failed)?;
         let (status, headers) = (response.status(), response.headers().clone());
