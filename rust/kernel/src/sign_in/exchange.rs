@@ -60,8 +60,9 @@ impl Exchange {
         let token = self.subject_token(deadline).await?;
         let claims = Claims::of(&token);
         let is_foreign = claims.as_ref().is_some_and(|claims| !self.is_own(claims));
-        // A service principal must be asked for, whoever issued the token.
-        if self.client_id.is_none() && !is_foreign {
+        // A workload that names a service principal is never somebody else, whoever issued its token.
+        let is_workload_of_client = self.client_id.is_some() && !matches!(self.subject, SubjectToken::Fixed(_));
+        if !is_foreign && !is_workload_of_client {
             return Ok(self.unchanged(token, claims.as_ref()));
         }
         match self.exchange(&token, deadline).await {

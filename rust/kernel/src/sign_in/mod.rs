@@ -94,8 +94,9 @@ pub enum SignInMethod {
     },
     /// A token of another identity provider, which is exchanged for one of the workspace.
     ///
-    /// Without `client_id`, tokens that the workspace issued itself, and what is no JWT, are used as they are, and so is a
-    /// [`SubjectToken::Fixed`] that cannot be exchanged, with a warning.
+    /// Tokens that the workspace issued itself, and what is no JWT, are used as they are, except where `client_id` is given
+    /// and the token is not [`SubjectToken::Fixed`]. Without `client_id`, a fixed token that cannot be exchanged is used as it
+    /// is, with a warning.
     TokenExchange {
         /// The token.
         subject: SubjectToken,
