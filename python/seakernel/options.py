@@ -74,11 +74,29 @@ def _query_tags(name: str, value: Any) -> str:
         raise ProgrammingError(f"`{name}` is not a mapping of texts to texts or None", kind="InvalidArgument") from None
 
 
+_AUTH_TYPES = {
+    "databricks-oauth": "oauth-u2m",
+    # The workspace sends users of Azure on to Entra.
+    "azure-oauth": "oauth-u2m",
+    "azure-sp-m2m": "azure-client-secret",
+    "access-token": "pat",
+    **{name: name for name in ("pat", "oauth-m2m", "oauth-m2m-jwt", "oauth-u2m")},
+}
+
+
+def _auth_type(name: str, value: Any) -> str:
+    if isinstance(value, str) and value in _AUTH_TYPES:
+        return _AUTH_TYPES[value]
+    known = "`, `".join(_AUTH_TYPES)
+    raise ProgrammingError(f"`{name}` is none of `{known}`", kind="InvalidArgument")
+
+
 def _metric_views(name: str, value: Any) -> str:
     return str(_truth(name, value)).lower()
 
 
 _ONLY_TOKENS = "only `access_token` is supported yet; it may be any bearer token"
+_NO_PASSWORDS = "no workspace takes passwords any more; give `access_token` or `auth`"
 _NO_TELEMETRY = "this package sends no telemetry"
 _NO_TRANSACTIONS = "there are no transactions; every statement is committed by itself"
 _ONE_BACKEND = "there is one backend, the Statement Execution API"
@@ -132,13 +150,19 @@ CONNECTOR_OPTIONS: dict[str, ConnectorOption] = {
     ),
     "_use_arrow_native_decimals": ConnectorOption("decimals are Arrow decimals; cast in SQL for text", (True,)),
     "_use_arrow_native_timestamps": ConnectorOption("timestamps are Arrow timestamps; cast in SQL for text", (True,)),
-    "_use_cert_as_auth": ConnectorOption(_ONLY_TOKENS, (False,)),
+    "_use_cert_as_auth": ConnectorOption(
+        "the workspace knows who asks by a token; a client certificate goes along by `tls`", (False,)
+    ),
     "_user_agent_entry": ConnectorOption("", place=("user_agent_entry",)),
-    "auth_type": ConnectorOption(_ONLY_TOKENS, ("access-token", "pat")),
-    "azure_client_id": ConnectorOption(_ONLY_TOKENS),
-    "azure_client_secret": ConnectorOption(_ONLY_TOKENS),
-    "azure_tenant_id": ConnectorOption(_ONLY_TOKENS),
-    "azure_workspace_resource_id": ConnectorOption(_ONLY_TOKENS),
+    "auth_type": ConnectorOption(
+        "`azure-sp-m2m` is `azure-client-secret`, `databricks-oauth` and `azure-oauth` are `oauth-u2m`",
+        place=("auth", "type"),
+        convert=_auth_type,
+    ),
+    "azure_client_id": ConnectorOption("", place=("auth", "azure_client_id")),
+    "azure_client_secret": ConnectorOption("", place=("auth", "azure_client_secret")),
+    "azure_tenant_id": ConnectorOption("", place=("auth", "azure_tenant_id")),
+    "azure_workspace_resource_id": ConnectorOption("", place=("auth", "azure_workspace_resource_id")),
     "credentials_provider": ConnectorOption(_ONLY_TOKENS),
     "enable_geospatial_support": ConnectorOption(
         "`native` for True, `text` for False",
@@ -153,33 +177,39 @@ CONNECTOR_OPTIONS: dict[str, ConnectorOption] = {
     "escape_catalog_name": ConnectorOption(
         "catalogs of `schemas()` and `columns()` are names as they are; in `tables()` write `\\_`", (False,)
     ),
-    "experimental_oauth_persistence": ConnectorOption(_ONLY_TOKENS),
+    "experimental_oauth_persistence": ConnectorOption('tokens of users are kept by `auth={"cache": True}`'),
     "fetch_autocommit_from_server": ConnectorOption(_NO_TRANSACTIONS, (False,)),
     "force_enable_telemetry": ConnectorOption(_NO_TELEMETRY, (False,)),
     "http_headers": ConnectorOption("workspace only, never storage hosts", place=("requests", "headers")),
-    "identity_federation_client_id": ConnectorOption(_ONLY_TOKENS),
+    "identity_federation_client_id": ConnectorOption(
+        'with `access_token`: `auth={"type": "token-federation", "token": ..., "client_id": ...}`; tokens of the workspace\'s '
+        "own provider need no exchange",
+        place=("auth", "client_id"),
+    ),
     "ignore_transactions": ConnectorOption(_NO_TRANSACTIONS, (True,)),
     "max_connections": ConnectorOption("", place=("requests", "max_idle_connections")),
     "max_download_threads": ConnectorOption("", place=("results", "max_concurrent_downloads")),
-    "oauth_client_id": ConnectorOption(_ONLY_TOKENS),
-    "oauth_client_secret": ConnectorOption(_ONLY_TOKENS),
-    "oauth_jwt_algorithm": ConnectorOption(_ONLY_TOKENS),
-    "oauth_jwt_key_file": ConnectorOption(_ONLY_TOKENS),
-    "oauth_jwt_kid": ConnectorOption(_ONLY_TOKENS),
-    "oauth_jwt_passphrase": ConnectorOption(_ONLY_TOKENS),
-    "oauth_redirect_port": ConnectorOption(_ONLY_TOKENS),
-    "oauth_scopes": ConnectorOption(_ONLY_TOKENS),
-    "oauth_token_cache_enabled": ConnectorOption(_ONLY_TOKENS, (False,)),
-    "password": ConnectorOption(_ONLY_TOKENS),
+    "oauth_client_id": ConnectorOption("", place=("auth", "client_id")),
+    "oauth_client_secret": ConnectorOption("", place=("auth", "client_secret")),
+    "oauth_jwt_algorithm": ConnectorOption("", place=("auth", "algorithm")),
+    "oauth_jwt_key_file": ConnectorOption("", place=("auth", "key_file")),
+    "oauth_jwt_kid": ConnectorOption("", place=("auth", "key_id")),
+    "oauth_jwt_passphrase": ConnectorOption("", place=("auth", "passphrase")),
+    "oauth_redirect_port": ConnectorOption(
+        "a list of one", place=("auth", "redirect_ports"), convert=lambda _name, port: [port]
+    ),
+    "oauth_scopes": ConnectorOption("", place=("auth", "scopes")),
+    "oauth_token_cache_enabled": ConnectorOption("", place=("auth", "cache"), convert=_truth),
+    "password": ConnectorOption(_NO_PASSWORDS),
     "pool_maxsize": ConnectorOption("the connector tells it to its telemetry only", accepts_anything=True),
     "telemetry_batch_size": ConnectorOption(_NO_TELEMETRY, accepts_anything=True),
-    "token_url": ConnectorOption(_ONLY_TOKENS),
+    "token_url": ConnectorOption("", place=("auth", "token_url")),
     "use_cloud_fetch": ConnectorOption("", place=("results", "cloud_fetch"), convert=_truth),
     "use_hybrid_disposition": ConnectorOption("the kernel finds out what the warehouse can do", accepted=_TRUTHS),
     "use_inline_params": ConnectorOption("parameters are always sent apart from the SQL", (False,)),
     "use_kernel": ConnectorOption(_ONE_BACKEND, accepted=_TRUTHS),
     "use_sea": ConnectorOption(_ONE_BACKEND, accepted=_TRUTHS),
-    "username": ConnectorOption(_ONLY_TOKENS),
+    "username": ConnectorOption(_NO_PASSWORDS),
 }
 """Keywords of databricks-sql-connector 4.9.0 that are no arguments of `connect`."""
 
@@ -273,6 +303,7 @@ def _place(
 def _take_over(connector_options: Mapping[str, object], arguments: dict[str, Any]) -> int | None:
     """Puts the values of connector options where they belong in `arguments`; returns the port, which has no place."""
     port = None
+    own_auth = arguments["auth"]
     taken: dict[tuple[str, ...], str] = {}
     for name, value in connector_options.items():
         option = CONNECTOR_OPTIONS.get(name)
@@ -287,6 +318,8 @@ def _take_over(connector_options: Mapping[str, object], arguments: dict[str, Any
         if not option.place:
             raise NotSupportedError(f"option `{name}` is not supported: {option.why}", kind="InvalidArgument")
         converted = value if option.convert is None else option.convert(name, value)
+        if name == "identity_federation_client_id":
+            continue
         if name == "_port":
             port = _port(converted)
             continue
@@ -295,7 +328,48 @@ def _take_over(connector_options: Mapping[str, object], arguments: dict[str, Any
             _put(arguments, taken, ("connect_timeout_s",), name, converted)
     if connector_options.get("_tls_client_cert_file") is not None and "client_key_pem" not in arguments["tls"]:
         arguments["tls"]["client_key_pem"] = arguments["tls"]["client_certificate_pem"]
+    federation_client_id = connector_options.get("identity_federation_client_id")
+    if own_auth is None:
+        _complete_auth(arguments)
+        if federation_client_id is not None and arguments["auth"] is None:
+            arguments["auth"] = _federation(arguments, federation_client_id)
+    elif federation_client_id is not None:
+        raise ProgrammingError(
+            "`identity_federation_client_id` goes with `access_token`; give `client_id` in `auth`",
+            kind="InvalidArgument",
+        )
     return port
+
+
+# What each key that tells a way of signing in tells, the strongest first.
+_WAYS = {
+    **dict.fromkeys(("key_file", "key_id", "passphrase", "algorithm"), "oauth-m2m-jwt"),
+    "client_secret": "oauth-m2m",
+    **dict.fromkeys(("azure_client_secret", "azure_client_id", "azure_tenant_id"), "azure-client-secret"),
+    "azure_workspace_resource_id": "azure-client-secret",
+    "client_id": "oauth-u2m",
+}
+
+
+def _complete_auth(arguments: dict[str, Any]) -> None:
+    """Makes a whole way of signing in of the connector's keywords, which need not name its type."""
+    auth = arguments["auth"]
+    if auth is None:
+        return
+    kind = auth.get("type") or next((way for key, way in _WAYS.items() if key in auth), "pat")
+    # Whoever has a token needs no browser; the connector goes by the same order.
+    is_asked_for = "type" in auth or kind != "oauth-u2m" or arguments["access_token"] is None
+    arguments["auth"] = {**auth, "type": kind} if kind != "pat" and is_asked_for else None
+
+
+def _federation(arguments: dict[str, Any], client_id: object) -> dict[str, Any]:
+    token = arguments["access_token"]
+    if token is None:
+        raise ProgrammingError(
+            "`identity_federation_client_id` needs the token to exchange as `access_token`", kind="InvalidArgument"
+        )
+    arguments["access_token"] = None
+    return {"type": "token-federation", "token": token, "client_id": client_id}
 
 
 def _put(

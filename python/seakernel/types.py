@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
+    from os import PathLike
 
     from typing_extensions import Required
 
@@ -21,6 +22,8 @@ __all__ = [
     "ArrowSchemaExportable",
     "ArrowStreamExportable",
     "AuthOptions",
+    "AzureClientSecretAuth",
+    "AzureManagedIdentityAuth",
     "Binary",
     "ClientSecretAuth",
     "Date",
@@ -32,13 +35,16 @@ __all__ = [
     "RequestOptions",
     "ResultOptions",
     "RetryOptions",
+    "SignedJwtAuth",
     "StatementState",
     "Time",
     "TimeFromTicks",
     "Timestamp",
     "TimestampFromTicks",
     "TlsOptions",
+    "TokenFederationAuth",
     "TypeObject",
+    "WorkloadIdentityAuth",
 ]
 
 
@@ -177,7 +183,158 @@ class ClientSecretAuth(TypedDict, total=False):
     """Longest time to sign in, in seconds. Default 15."""
 
 
-AuthOptions: TypeAlias = ClientSecretAuth
+class SignedJwtAuth(TypedDict, total=False):
+    """Signing in as a service principal with a private key, by tokens that it signs (RFC 7523).
+
+    Example:
+        >>> auth = {"type": "oauth-m2m-jwt", "client_id": "my-app", "key_id": "1", "key_file": "key.pem", "algorithm": "ES512"}
+        >>> seakernel.connect("dbc-a1b2.cloud.databricks.com", warehouse_id="a1b2c3d4e5f60718", auth=auth)
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.ProgrammingError: `auth`: `algorithm` is none of `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384`
+    """
+
+    type: Required[Literal["oauth-m2m-jwt"]]
+    client_id: Required[str]
+    """Application id of the service principal."""
+    key_id: Required[str]
+    """Which of the keys registered for it signs: the `kid` of the tokens."""
+    key_file: str | PathLike[str]
+    """Its private key in PEM: RSA, P-256 or P-384, as PKCS#8 (also encrypted), PKCS#1 or SEC 1. Read anew for each token."""
+    key_pem: str | bytes
+    """The key itself, in place of `key_file`."""
+    passphrase: str
+    """Of an encrypted key."""
+    algorithm: Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"]
+    """Default `RS256`."""
+    scopes: Sequence[str]
+    """Default `["all-apis"]`."""
+    token_url: str
+    """Asked for tokens in place of the address that the workspace names."""
+    timeout_s: float
+    """Longest time to sign in, in seconds. Default 15."""
+
+
+class AzureClientSecretAuth(TypedDict, total=False):
+    """Signing in as a service principal of Entra with its secret.
+
+    Example:
+        >>> auth = {"type": "azure-client-secret", "azure_client_id": "my-app"}
+        >>> seakernel.connect("adb-1.2.azuredatabricks.net", warehouse_id="a1b2c3d4e5f60718", auth=auth)
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.ProgrammingError: `auth`: `azure_client_secret` is missing
+    """
+
+    type: Required[Literal["azure-client-secret", "azure-sp-m2m"]]
+    """The second is the name of databricks-sql-connector."""
+    azure_client_id: Required[str]
+    """Application id of the service principal."""
+    azure_client_secret: Required[str]
+    """Its secret."""
+    azure_tenant_id: str
+    """Its tenant. Default the one that the workspace names."""
+    azure_workspace_resource_id: str
+    """`/subscriptions/.../workspaces/...` of the workspace, for a service principal that has a role in Azure and is no user
+    of the workspace: a token for the management of Azure goes along then."""
+    login_url: str
+    """Where Entra is. Default `https://login.microsoftonline.com/`, or that of the workspace's cloud."""
+    timeout_s: float
+    """Longest time to sign in, in seconds. Default 15."""
+
+
+class AzureManagedIdentityAuth(TypedDict, total=False):
+    """Signing in with the managed identity of the Azure machine, app or function that the program runs on.
+
+    Example:
+        >>> auth = {"type": "azure-managed-identity", "endpoint": "http://example.com/"}
+        >>> seakernel.connect("adb-1.2.azuredatabricks.net", warehouse_id="a1b2c3d4e5f60718", auth=auth)
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.ProgrammingError: `endpoint` is neither an https address nor one of this machine, as http://169.254.169.254 is
+    """
+
+    type: Required[Literal["azure-managed-identity", "azure-msi"]]
+    """The second is the name of databricks-sdk."""
+    azure_client_id: str
+    """Which of several identities."""
+    azure_workspace_resource_id: str
+    """As for `azure-client-secret`."""
+    endpoint: str
+    """The metadata service. Default what `IDENTITY_ENDPOINT` and `IDENTITY_HEADER` name, else that of virtual machines. It is
+    never asked through a proxy."""
+    timeout_s: float
+    """Longest time to sign in, in seconds. Default 15."""
+
+
+class WorkloadIdentityAuth(TypedDict, total=False):
+    """Signing in with the token that a workload has from its platform, exchanged for one of the workspace.
+
+    The token is had anew for each exchange, so that one which the platform replaces is never too old.
+
+    Example:
+        >>> auth = {"type": "file-oidc"}
+        >>> seakernel.connect("dbc-a1b2.cloud.databricks.com", warehouse_id="a1b2c3d4e5f60718", auth=auth)
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.ProgrammingError: `auth`: `token_file` is missing
+    """
+
+    type: Required[Literal["env-oidc", "file-oidc", "github-oidc"]]
+    """From an environment variable, from a file as Kubernetes mounts it, or of GitHub Actions (the job needs
+    `permissions: id-token: write`)."""
+    client_id: str
+    """Application id of the service principal that has a federation policy for the token. Default whoever the token is about,
+    by the policies of the account."""
+    token_env: str
+    """For `env-oidc`. Default `DATABRICKS_OIDC_TOKEN`."""
+    token_file: str | PathLike[str]
+    """For `file-oidc`."""
+    audience: str
+    """For `github-oidc`: whom the token is for. Default the token endpoint of the workspace."""
+    scopes: Sequence[str]
+    """Default `["all-apis"]`."""
+    token_url: str
+    """Asked for the exchange in place of the address that the workspace names."""
+    timeout_s: float
+    """Longest time to sign in, in seconds. Default 15."""
+
+
+class TokenFederationAuth(TypedDict, total=False):
+    """Signing in with a token of another identity provider, exchanged for one of the workspace.
+
+    A token that the workspace issued itself, or that is no JWT, is used as it is. One that cannot be exchanged is, too, with
+    a warning, unless `client_id` is given.
+
+    Example:
+        >>> auth = {"type": "token-federation", "token": ""}
+        >>> seakernel.connect("dbc-a1b2.cloud.databricks.com", warehouse_id="a1b2c3d4e5f60718", auth=auth)
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.ProgrammingError: `auth`: `token` is empty
+    """
+
+    type: Required[Literal["token-federation"]]
+    token: Required[str]
+    """The token. It is not renewed: for one that is, use `file-oidc` or `env-oidc`."""
+    client_id: str
+    """Application id of the service principal to become. Default whoever the token is about."""
+    scopes: Sequence[str]
+    """Default `["all-apis"]`."""
+    token_url: str
+    """Asked for the exchange in place of the address that the workspace names."""
+    timeout_s: float
+    """Longest time to sign in, in seconds. Default 15."""
+
+
+AuthOptions: TypeAlias = (
+    ClientSecretAuth
+    | SignedJwtAuth
+    | AzureClientSecretAuth
+    | AzureManagedIdentityAuth
+    | WorkloadIdentityAuth
+    | TokenFederationAuth
+)
 """Ways of signing in, each by its `type`."""
 class ProxyOptions(TypedDict, total=False):
     """An HTTP proxy, for the workspace and for storage hosts.

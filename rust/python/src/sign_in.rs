@@ -1,15 +1,25 @@
 //! The `auth` option to the kernel's credentials.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
-use seakernel::{Credentials, Secret, SignIn, SignInMethod};
+use pyo3::types::{PyBytes, PyDict, PyString};
+use seakernel::{Credentials, JwtAlgorithm, KeySource, Secret, SignIn, SignInMethod, SubjectToken};
 
 use crate::{config, error};
 
 /// Values of `type`, as the platform's own drivers name them.
-const TYPES: [&str; 1] = ["oauth-m2m"];
+const TYPES: [&str; 8] = [
+    "oauth-m2m",
+    "oauth-m2m-jwt",
+    "azure-client-secret",
+    "azure-managed-identity",
+    "env-oidc",
+    "file-oidc",
+    "github-oidc",
+    "token-federation",
+];
 
 /// Returns how to sign in; exactly one of the arguments must be given.
 pub(crate) fn credentials(
@@ -39,6 +49,43 @@ fn sign_in(options: &Bound<'_, PyDict>) -> PyResult<SignIn> {
             scopes: auth.scopes()?,
             token_url: auth.optional_text("token_url")?,
         },
+        "oauth-m2m-jwt" => SignInMethod::SignedJwt {
+            client_id: auth.text("client_id")?,
+            key: auth.key()?,
+            key_id: auth.text("key_id")?,
+            passphrase: auth.optional_text("passphrase")?.map(Secret::from),
+            algorithm: auth.algorithm()?,
+            scopes: auth.scopes()?,
+            token_url: auth.optional_text("token_url")?,
+        },
+        "azure-client-secret" | "azure-sp-m2m" => SignInMethod::AzureClientSecret {
+            client_id: auth.text("azure_client_id")?,
+            client_secret: auth.secret("azure_client_secret")?,
+            tenant_id: auth.optional_text("azure_tenant_id")?,
+            workspace_resource_id: auth.optional_text("azure_workspace_resource_id")?,
+            login_url: auth.optional_text("login_url")?,
+        },
+        "azure-managed-identity" | "azure-msi" => SignInMethod::AzureManagedIdentity {
+            client_id: auth.optional_text("azure_client_id")?,
+            workspace_resource_id: auth.optional_text("azure_workspace_resource_id")?,
+            endpoint: auth.optional_text("endpoint")?,
+        },
+        "env-oidc" => {
+            let name = auth.optional_text("token_env")?.unwrap_or_else(|| "DATABRICKS_OIDC_TOKEN".to_owned());
+            auth.exchange(SubjectToken::Environment(name))?
+        }
+        "file-oidc" => {
+            let path = auth.path("token_file")?.ok_or_else(|| auth.wrong("token_file", "is missing"))?;
+            auth.exchange(SubjectToken::File(path))?
+        }
+        "github-oidc" => {
+            let audience = auth.optional_text("audience")?;
+            auth.exchange(SubjectToken::Github { audience })?
+        }
+        "token-federation" => {
+            let token = auth.secret("token")?;
+            auth.exchange(SubjectToken::Fixed(token))?
+        }
         _ => {
             let types = TYPES.join("`, `");
             let message = format!("`auth` has the type `{kind}`; expected one of `{types}`");
@@ -85,6 +132,52 @@ impl<'py> Auth<'_, 'py> {
 
     fn text(&mut self, key: &'static str) -> PyResult<String> {
         self.optional_text(key)?.ok_or_else(|| self.wrong(key, "is missing"))
+    }
+
+    /// A file; a name or what `os.fspath` makes one of.
+    fn path(&mut self, key: &'static str) -> PyResult<Option<PathBuf>> {
+        let Some(value) = self.given(key)? else { return Ok(None) };
+        let path: Option<PathBuf> = if value.is_instance_of::<PyBytes>() { None } else { value.extract().ok() };
+        match path {
+            Some(path) if !path.as_os_str().is_empty() => Ok(Some(path)),
+            Some(_) => Err(self.wrong(key, "is empty")),
+            None => Err(self.wrong(key, &format!("is of type `{}`; expected a path", value.get_type().name()?))),
+        }
+    }
+
+    /// A private key: its file, or itself as a text or bytes.
+    fn key(&mut self) -> PyResult<KeySource> {
+        let (file, pem) = (self.path("key_file")?, self.given("key_pem")?);
+        match (file, pem) {
+            (Some(_), Some(_)) => Err(self.wrong("key_file", "and `key_pem` are both given; give one of them")),
+            (Some(path), None) => Ok(KeySource::File(path)),
+            (None, Some(pem)) => match pem.cast::<PyBytes>() {
+                Ok(bytes) => match std::str::from_utf8(bytes.as_bytes()) {
+                    Ok(text) if !text.trim().is_empty() => Ok(KeySource::Pem(Secret::new(text))),
+                    Ok(_) => Err(self.wrong("key_pem", "is empty")),
+                    Err(_) => Err(self.wrong("key_pem", "is no text; a key in PEM is expected")),
+                },
+                Err(_) => Ok(KeySource::Pem(self.secret("key_pem")?)),
+            },
+            (None, None) => Err(self.wrong("key_file", "is missing, and so is `key_pem`; give one of them")),
+        }
+    }
+
+    fn algorithm(&mut self) -> PyResult<JwtAlgorithm> {
+        let Some(name) = self.optional_text("algorithm")? else { return Ok(JwtAlgorithm::default()) };
+        JwtAlgorithm::of_name(&name).ok_or_else(|| {
+            let known = JwtAlgorithm::ALL.map(JwtAlgorithm::name).join("`, `");
+            self.wrong("algorithm", &format!("is none of `{known}`"))
+        })
+    }
+
+    fn exchange(&mut self, subject: SubjectToken) -> PyResult<SignInMethod> {
+        Ok(SignInMethod::TokenExchange {
+            subject,
+            client_id: self.optional_text("client_id")?,
+            scopes: self.scopes()?,
+            token_url: self.optional_text("token_url")?,
+        })
     }
 
     fn secret(&mut self, key: &'static str) -> PyResult<Secret> {

@@ -37,6 +37,11 @@ impl Network {
         Ok(Self { proxies, authorities: tls::further_authorities(config)? })
     }
 
+    /// Returns the way to what no proxy can reach for us.
+    pub(crate) fn direct(config: &SessionConfig) -> Result<Self> {
+        Ok(Self { proxies: Proxies::default(), authorities: tls::further_authorities(config)? })
+    }
+
     /// Returns what a client of this session is built from, whatever it is for. It has no limit for answers and no
     /// certificate of our own, which is for the API alone.
     pub(crate) fn client(&self, config: &SessionConfig) -> Result<ClientBuilder> {

@@ -18,6 +18,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Largest answer that is read: tokens have a few thousand characters, sets of keys little more.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// Longest time to connect to a service of this machine: elsewhere than on Azure nothing answers at all.
+const LOCAL_CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
 /// Sends requests with the proxy and the trust of a session, and repeats them as their class allows.
 #[derive(Debug)]
@@ -34,7 +36,8 @@ pub(crate) struct PlainRequest<'a> {
     pub(crate) method: Method,
     pub(crate) url: &'a Url,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Option<Bytes>,
+    /// Makes the body of each attempt.
+    pub(crate) body: Option<&'a (dyn Fn() -> Result<Bytes> + Sync)>,
 }
 
 /// An answer, whatever its status.
@@ -46,14 +49,25 @@ pub(crate) struct PlainAnswer {
 
 impl PlainClient {
     pub(crate) fn new(config: &SessionConfig) -> Result<Self> {
+        let network = Network::new(config)?;
+        let client = clients::build(network.client(config)?)?;
+        Ok(Self::of(config, network, client))
+    }
+
+    /// Returns a client that goes through no proxy, for what is on this machine.
+    pub(crate) fn direct(config: &SessionConfig) -> Result<Self> {
+        let network = Network::direct(config)?;
+        let client = network.client(config)?.connect_timeout(config.connect_timeout.min(LOCAL_CONNECT_LIMIT));
+        Ok(Self::of(config, network, clients::build(client)?))
+    }
+
+    fn of(config: &SessionConfig, network: Network, client: Client) -> Self {
         let retry = RetryConfig {
             max_attempts: config.retry.max_attempts.min(4),
             min_wait: config.retry.min_wait.min(Duration::from_millis(500)),
             ..config.retry.clone()
         };
-        let network = Network::new(config)?;
-        let client = clients::build(network.client(config)?)?;
-        Ok(Self { network, client, retry, retry_budgets: RetryBudgets::default() })
+        Self { network, client, retry, retry_budgets: RetryBudgets::default() }
     }
 
     /// Returns the answer, be it a refusal; failures that may pass are repeated, all within `deadline`.
@@ -62,7 +76,8 @@ impl PlainClient {
         let mut attempts = Attempts::new(request.class, &self.retry, self.retry_budgets.of(&host), host.clone());
         let mut last = None;
         loop {
-            let Ok(answer) = tokio::time::timeout_at(deadline, self.send_once(&request)).await else {
+            let body = request.body.map(|make| make()).transpose()?;
+            let Ok(answer) = tokio::time::timeout_at(deadline, self.send_once(&request, body)).await else {
                 let text = format!("{}: no answer from {host} in time", request.class.name());
                 let error = Error::new(ErrorKind::Timeout, text);
                 return Err(attempts.out_of_time(match last {
@@ -97,11 +112,11 @@ impl PlainClient {
         }
     }
 
-    async fn send_once(&self, request: &PlainRequest<'_>) -> Result<PlainAnswer, Attempt> {
+    async fn send_once(&self, request: &PlainRequest<'_>, body: Option<Bytes>) -> Result<PlainAnswer, Attempt> {
         let mut builder =
             self.client.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
-        if let Some(body) = &request.body {
-            builder = builder.body(body.clone());
+        if let Some(body) = body {
+            builder = builder.body(body);
         }
         let response = transport::answer(&self.network, request.url, builder)
             .await

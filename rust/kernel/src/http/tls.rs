@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use pkcs8::{EncryptedPrivateKeyInfo, LineEnding, SecretDocument};
+use pkcs8::{LineEnding, SecretDocument};
 use reqwest::{Certificate, ClientBuilder, Identity};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::auth::Secret;
 use crate::config::{SessionConfig, TlsConfig};
 use crate::error::{Error, ErrorKind, Result};
+use crate::private_key::PrivateKey;
 
 /// What the environment trusts besides the platform: OpenSSL's variables, that of requests, and that of curl, which requests
 /// reads as well.
@@ -179,17 +180,9 @@ fn decrypted(pem: &Secret, passphrase: Option<&Secret>) -> Result<Secret> {
     let Some(passphrase) = passphrase else {
         return Err(invalid("the client key is encrypted: give its passphrase as `client_key_passphrase`"));
     };
-    let unreadable = || invalid("the encrypted client key cannot be read: it is not PKCS#8 in PEM");
-    // Whatever the libraries say of them may hold parts of key or passphrase.
-    let (_, document) = SecretDocument::from_pem(block).map_err(|_| unreadable())?;
-    let encrypted = EncryptedPrivateKeyInfo::try_from(document.as_bytes()).map_err(|_| unreadable())?;
-    let plain = encrypted.decrypt(passphrase.expose()).map_err(|_| {
-        invalid(
-            "the client key cannot be decrypted: `client_key_passphrase` does not fit, or the key is encrypted in a way that \
-             is not supported (PBES2 with AES is)",
-        )
-    })?;
-    let pem = plain.to_pem("PRIVATE KEY", LineEnding::LF).map_err(|_| unreadable())?;
+    let key = PrivateKey::read(&Secret::new(block), Some(passphrase), "the client key", "client_key_passphrase")?;
+    let pem = SecretDocument::try_from(key.der.as_slice()).and_then(|plain| plain.to_pem("PRIVATE KEY", LineEnding::LF));
+    let pem = pem.map_err(|_| invalid("the client key is damaged: its content is no private key"))?;
     Ok(Secret::new(&pem))
 }
 

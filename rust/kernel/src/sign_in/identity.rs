@@ -1,7 +1,8 @@
 //! Talking to an identity provider: discovery, and requests for tokens.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -16,6 +17,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::auth::{Grant, Secret};
+use crate::clock;
 use crate::config::{SessionConfig, is_loopback};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{PlainAnswer, PlainClient, PlainRequest, RequestClass, host_and_port};
@@ -58,8 +60,9 @@ pub(super) struct TokenRequest<'a> {
 #[derive(Clone, Copy)]
 pub(super) enum FormValue<'a> {
     Plain(&'a str),
-    #[expect(dead_code, reason = "for assertions and refresh tokens")]
     Secret(&'a Secret),
+    /// Made anew for every attempt, for what is good once.
+    Made(&'a (dyn Fn() -> Result<Secret> + Sync)),
 }
 
 /// A token as the provider gave it.
@@ -69,6 +72,9 @@ pub(super) struct TokenAnswer {
     access_token: Secret,
     #[serde(default, deserialize_with = "seconds")]
     expires_in: Option<u64>,
+    /// Seconds since 1970, where Azure's App Service leaves out the life.
+    #[serde(default, deserialize_with = "seconds")]
+    expires_on: Option<u64>,
     /// What the next token can be had with, without the user.
     #[serde(default, deserialize_with = "optional_secret")]
     #[expect(dead_code, reason = "for signing in with a browser")]
@@ -76,17 +82,38 @@ pub(super) struct TokenAnswer {
 }
 
 impl TokenAnswer {
+    pub(super) fn read(url: &Url, answer: &PlainAnswer) -> Result<Self> {
+        parse(url, answer)
+    }
+
     pub(super) fn into_grant(self) -> Grant {
+        let left = || {
+            let now = clock::time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default();
+            Some(self.expires_on?.saturating_sub(now.as_secs()))
+        };
         // A life of nothing would mean a request for a token with each request.
-        let lifetime = self.expires_in.map_or(UNNAMED_LIFETIME, |seconds| Duration::from_secs(seconds.max(1)));
+        let lifetime = self.expires_in.or_else(left).map(|seconds| Duration::from_secs(seconds.max(1)));
+        let lifetime = lifetime.unwrap_or(UNNAMED_LIFETIME);
         Grant { lifetime: Some(lifetime), ..Grant::of(self.access_token) }
     }
 }
 
 impl Identity {
     pub(super) fn new(config: &SessionConfig, time_limit: Duration) -> Result<Self> {
-        let client = PlainClient::new(config)?;
-        Ok(Self { workspace: config.host.clone(), client, time_limit, endpoints: OnceCell::new() })
+        Ok(Self::reached_by(PlainClient::new(config)?, config, time_limit))
+    }
+
+    /// Returns one that is on this machine, where no proxy leads.
+    pub(super) fn on_this_machine(config: &SessionConfig, time_limit: Duration) -> Result<Self> {
+        Ok(Self::reached_by(PlainClient::direct(config)?, config, time_limit))
+    }
+
+    fn reached_by(client: PlainClient, config: &SessionConfig, time_limit: Duration) -> Self {
+        Self { workspace: config.host.clone(), client, time_limit, endpoints: OnceCell::new() }
+    }
+
+    pub(super) fn workspace(&self) -> &Url {
+        &self.workspace
     }
 
     /// The moment at which a sign-in that starts now must be done.
@@ -109,14 +136,8 @@ impl Identity {
         let discover = async {
             let mut url = self.workspace.clone();
             url.set_path("/oidc/.well-known/oauth-authorization-server");
-            let request = PlainRequest {
-                class: RequestClass::Discovery,
-                method: Method::GET,
-                url: &url,
-                headers: HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]),
-                body: None,
-            };
-            let answer = self.client.send(request, deadline).await?;
+            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
+            let answer = self.get(&url, headers, deadline).await?;
             if !answer.status.is_success() {
                 return Err(refused(&url, &answer, "is this the address of a workspace?", &[]));
             }
@@ -130,10 +151,31 @@ impl Identity {
         self.endpoints.get_or_try_init(|| discover).await
     }
 
+    /// Returns what is at `url`, whatever the status; redirects are not followed.
+    pub(super) async fn get(&self, url: &Url, headers: HeaderMap, deadline: Instant) -> Result<PlainAnswer> {
+        let (class, method) = (RequestClass::Discovery, Method::GET);
+        self.client.send(PlainRequest { class, method, url, headers, body: None }, deadline).await
+    }
+
     /// Asks `url` for a token.
     pub(super) async fn token(&self, url: &Url, request: TokenRequest<'_>, deadline: Instant) -> Result<TokenAnswer> {
-        let pairs = request.form.iter().map(|(name, value)| (name, value.text()));
-        let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        let sent = Mutex::new(Vec::from_iter(request.basic.map(|(_, secret)| secret.clone())));
+        let form = || {
+            let mut form = url::form_urlencoded::Serializer::new(String::new());
+            for (name, value) in &request.form {
+                let secret = match value {
+                    FormValue::Plain(text) => {
+                        form.append_pair(name, text);
+                        continue;
+                    }
+                    FormValue::Secret(secret) => (*secret).clone(),
+                    FormValue::Made(make) => make()?,
+                };
+                form.append_pair(name, secret.expose());
+                sent.lock().unwrap_or_else(PoisonError::into_inner).push(secret);
+            }
+            Ok(Bytes::from(form.finish()))
+        };
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
@@ -141,26 +183,14 @@ impl Identity {
             headers.insert(AUTHORIZATION, basic(id, secret)?);
         }
         let class = if request.may_be_repeated { RequestClass::Token } else { RequestClass::TokenOnce };
-        let body = Some(Bytes::from(form));
-        let answer =
-            self.client.send(PlainRequest { class, method: Method::POST, url, headers, body }, deadline).await?;
+        let sending = PlainRequest { class, method: Method::POST, url, headers, body: Some(&form) };
+        let answer = self.client.send(sending, deadline).await?;
         if answer.status.is_success() {
             return parse(url, &answer);
         }
-        let secrets: Vec<&str> = (request.form.iter())
-            .filter_map(|(_, value)| if let FormValue::Secret(secret) = value { Some(secret.expose()) } else { None })
-            .chain(request.basic.map(|(_, secret)| secret.expose()))
-            .collect();
+        let sent = sent.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let secrets: Vec<&str> = sent.iter().map(Secret::expose).collect();
         Err(refused(url, &answer, "no token was given", &secrets))
-    }
-}
-
-impl<'a> FormValue<'a> {
-    fn text(self) -> &'a str {
-        match self {
-            Self::Plain(text) => text,
-            Self::Secret(secret) => secret.expose(),
-        }
     }
 }
 
@@ -186,7 +216,7 @@ fn basic(id: &str, secret: &Secret) -> Result<HeaderValue> {
     Ok(value)
 }
 
-fn parse<T: DeserializeOwned>(url: &Url, answer: &PlainAnswer) -> Result<T> {
+pub(super) fn parse<T: DeserializeOwned>(url: &Url, answer: &PlainAnswer) -> Result<T> {
     // The words of the parser may quote the answer, and that is a token.
     serde_json::from_slice(&answer.body).map_err(|_| protocol(url, "gave an answer that is not understood"))
 }
@@ -196,7 +226,7 @@ fn protocol(url: &Url, what: &str) -> Error {
 }
 
 /// Makes an error of a refusal; `secrets` are what was sent, should the provider repeat it.
-fn refused(url: &Url, answer: &PlainAnswer, otherwise: &str, secrets: &[&str]) -> Error {
+pub(super) fn refused(url: &Url, answer: &PlainAnswer, otherwise: &str, secrets: &[&str]) -> Error {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Refusal {
@@ -213,7 +243,7 @@ fn refused(url: &Url, answer: &PlainAnswer, otherwise: &str, secrets: &[&str]) -
     };
     let code = refusal.error.map(harmless);
     let meaning = match code.as_deref() {
-        Some("invalid_client") => "the client id or its secret is wrong, or the secret has expired",
+        Some("invalid_client") => "the client is unknown, or its secret or key is wrong or has expired",
         Some("invalid_grant") => "what was shown has expired, was used before, or belongs to another client",
         Some("invalid_scope") => "it does not give these scopes to this client",
         Some("unauthorized_client") => "this client may not sign in this way",
@@ -233,7 +263,7 @@ fn refused(url: &Url, answer: &PlainAnswer, otherwise: &str, secrets: &[&str]) -
     Error::new(kind, text).with_http_status(answer.status.as_u16()).with_error_code(code)
 }
 
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+pub(super) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() { Err(D::Error::custom("empty")) } else { Ok(Secret::from(text)) }
 }

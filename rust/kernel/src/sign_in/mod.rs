@@ -3,10 +3,15 @@
 //! Each method is a [`TokenSource`] in a module of its own; [`identity`] is the one way to talk to providers. Sessions of one
 //! process that sign in alike share the tokens ([`SignIns`]).
 
+mod azure;
 mod client_credentials;
+mod exchange;
+mod file;
 mod identity;
+mod jwt;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,8 +21,12 @@ use crate::auth::{Credentials, Grant, SIGN_IN_TIME_LIMIT, Secret, TokenSource, T
 use crate::config::{SessionConfig, TlsConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proxy::ProxyConfig;
-use client_credentials::ClientCredentials;
+use azure::{ManagedIdentity, ServicePrincipal};
+use client_credentials::{ClientCredentials, ClientKey, Proof};
+use exchange::Exchange;
+pub use exchange::SubjectToken;
 use identity::Identity;
+pub use jwt::{JwtAlgorithm, lifetime_of};
 
 /// How to sign in with an identity provider.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +52,71 @@ pub enum SignInMethod {
         /// The https address that is asked, in place of the one that the workspace names.
         token_url: Option<String>,
     },
+    /// A service principal with a key: the grant `client_credentials`, with a token that the client signs (RFC 7523).
+    SignedJwt {
+        /// The application id of the service principal.
+        client_id: String,
+        /// What the token is signed with.
+        key: KeySource,
+        /// Which of the keys registered for the client this is.
+        key_id: String,
+        /// Of an encrypted key.
+        passphrase: Option<Secret>,
+        /// How the token is signed.
+        algorithm: JwtAlgorithm,
+        /// Default `all-apis`.
+        scopes: Option<Vec<String>>,
+        /// The https address that is asked, in place of the one that the workspace names.
+        token_url: Option<String>,
+    },
+    /// A service principal of Entra with a secret.
+    AzureClientSecret {
+        /// The application id of the service principal.
+        client_id: String,
+        /// Its secret.
+        client_secret: Secret,
+        /// Its tenant. Default the one that the workspace names.
+        tenant_id: Option<String>,
+        /// The workspace in Azure's terms, for service principals that are not yet users of it: with it, a token for the
+        /// management of Azure goes along.
+        workspace_resource_id: Option<String>,
+        /// Where Entra is. Default the one of the workspace's cloud.
+        login_url: Option<String>,
+    },
+    /// The identity of the Azure machine that this process runs on.
+    AzureManagedIdentity {
+        /// Which of the machine's identities. Default the only one, or the one that the system assigned.
+        client_id: Option<String>,
+        /// As for a service principal.
+        workspace_resource_id: Option<String>,
+        /// The metadata service that is asked. Default what `IDENTITY_ENDPOINT` and `IDENTITY_HEADER` name, else that of
+        /// virtual machines.
+        endpoint: Option<String>,
+    },
+    /// A token of another identity provider, which is exchanged for one of the workspace.
+    ///
+    /// Tokens that the workspace issued itself, and what is no JWT, are used as they are, except where `client_id` is given
+    /// and the token is not [`SubjectToken::Fixed`]. Without `client_id`, a fixed token that cannot be exchanged is used as it
+    /// is, with a warning.
+    TokenExchange {
+        /// The token.
+        subject: SubjectToken,
+        /// The service principal to become. Default whoever the token is about.
+        client_id: Option<String>,
+        /// Default `all-apis`.
+        scopes: Option<Vec<String>>,
+        /// The https address that is asked, in place of the one that the workspace names.
+        token_url: Option<String>,
+    },
+}
+
+/// Where a private key is, in PEM.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KeySource {
+    /// In this file, which is read anew for each token.
+    File(PathBuf),
+    /// Here.
+    Pem(Secret),
 }
 
 impl SignIn {
@@ -102,12 +176,57 @@ impl SignIns {
 
 /// Checks a sign-in, and makes what can ask for its tokens.
 fn source(config: &SessionConfig, sign_in: &SignIn) -> Result<Arc<dyn TokenSource>> {
-    let identity = Identity::new(config, sign_in.time_limit)?;
+    let identity = || Identity::new(config, sign_in.time_limit);
+    let token_url = |text: &Option<String>| text.as_deref().map(|text| safe_url("token_url", text)).transpose();
     Ok(match &sign_in.method {
-        SignInMethod::ClientSecret { client_id, client_secret, scopes, token_url } => {
-            let token_url = token_url.as_deref().map(|text| safe_url("token_url", text)).transpose()?;
-            Arc::new(ClientCredentials::with_secret(identity, client_id, client_secret, scopes.as_deref(), token_url))
+        SignInMethod::ClientSecret { client_id, client_secret, scopes, token_url: url } => {
+            Arc::new(ClientCredentials {
+                identity: identity()?,
+                client_id: client_id.clone(),
+                proof: Proof::Secret(client_secret.clone()),
+                scope: client_credentials::scope(scopes.as_deref()),
+                token_url: token_url(url)?,
+            })
         }
+        SignInMethod::SignedJwt { client_id, key, key_id, passphrase, algorithm, scopes, token_url: url } => {
+            Arc::new(ClientCredentials {
+                identity: identity()?,
+                client_id: client_id.clone(),
+                proof: Proof::Key(ClientKey::new(key, key_id, passphrase.as_ref(), *algorithm)),
+                scope: client_credentials::scope(scopes.as_deref()),
+                token_url: token_url(url)?,
+            })
+        }
+        SignInMethod::AzureClientSecret { client_id, client_secret, tenant_id, workspace_resource_id, login_url } => {
+            Arc::new(ServicePrincipal::new(
+                identity()?,
+                client_id,
+                client_secret,
+                tenant_id.as_deref(),
+                workspace_resource_id.as_deref(),
+                login_url.as_deref().map(|text| safe_url("login_url", text)).transpose()?,
+            )?)
+        }
+        SignInMethod::AzureManagedIdentity { client_id, workspace_resource_id, endpoint } => {
+            let endpoint = endpoint.as_deref().map(metadata_service).transpose()?;
+            let identity = Identity::on_this_machine(config, sign_in.time_limit)?;
+            let (client_id, resource_id) = (client_id.as_deref(), workspace_resource_id.as_deref());
+            Arc::new(ManagedIdentity::new(identity, client_id, resource_id, endpoint))
+        }
+        SignInMethod::TokenExchange { subject, client_id, scopes, token_url: url } => Arc::new(Exchange {
+            identity: identity()?,
+            subject: subject.clone(),
+            client_id: client_id.clone(),
+            scope: client_credentials::scope(scopes.as_deref()),
+            token_url: token_url(url)?,
+        }),
+    })
+}
+
+fn metadata_service(text: &str) -> Result<Url> {
+    Url::parse(text).ok().filter(azure::is_metadata_service).ok_or_else(|| {
+        let text = "`endpoint` is neither an https address nor one of this machine, as http://169.254.169.254 is";
+        Error::new(ErrorKind::InvalidArgument, text)
     })
 }
 

@@ -93,7 +93,7 @@ async fn a_refusal_names_the_provider_and_what_is_wrong_and_all_who_wait_get_it(
         assert_eq!((error.kind(), error.http_status()), (ErrorKind::Unauthenticated, Some(401)));
         let text = error.to_string();
         assert!(text.contains(&format!("sign-in: {host} answered HTTP 401 invalid_client")), "{text}");
-        assert!(text.contains("the client id or its secret is wrong") && !error.is_retryable(), "{text}");
+        assert!(text.contains("its secret or key is wrong") && !error.is_retryable(), "{text}");
         canary::look_at(&error);
     }
     assert_eq!(warehouse.count(Operation::Token), 1);
