@@ -1596,6 +1596,18 @@ class LocalServer:
     def counters_json(self) -> str:
         """Returns the totals as a JSON object."""
 
+    @property
+    def ca_certificate_pem(self) -> bytes:
+        """Certificate of the authority made at start; empty without TLS."""
+
+    @property
+    def client_certificate_pem(self) -> bytes:
+        """Certificate that clients may have to show; empty without TLS."""
+
+    @property
+    def client_key_pem(self) -> bytes:
+        """Key of that certificate."""
+
     def foreign_token(self, claims_json: str) -> str:
         """Signs the claims of a JSON object as another identity provider does."""
 

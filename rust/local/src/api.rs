@@ -249,7 +249,7 @@ pub(crate) fn query_value(query: Option<&str>, key: &str) -> Option<String> {
 
 fn describe(warehouse: &Warehouse) -> Value {
     let id = &warehouse.options.warehouse_id;
-    let host = warehouse.api_address.trim_start_matches("http://");
+    let (protocol, host) = warehouse.api_address.split_once("://").unwrap_or_default();
     let (hostname, port) = host.rsplit_once(':').unwrap_or((host, ""));
     json!({
         "id": id,
@@ -262,7 +262,7 @@ fn describe(warehouse: &Warehouse) -> Value {
         "num_clusters": 1,
         "num_active_sessions": warehouse.sessions.count(),
         "odbc_params": {
-            "hostname": hostname, "path": format!("/sql/1.0/warehouses/{id}"), "port": port.parse().unwrap_or(0), "protocol": "http",
+            "hostname": hostname, "path": format!("/sql/1.0/warehouses/{id}"), "port": port.parse().unwrap_or(0), "protocol": protocol,
         },
         "health": {"status": "HEALTHY"},
     })

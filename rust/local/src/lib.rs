@@ -12,6 +12,7 @@ mod api;
 mod arrow_body;
 mod bearer;
 mod canned;
+mod certificate;
 mod chunk_encoder;
 mod chunking;
 mod clock;
@@ -36,6 +37,7 @@ mod statement;
 mod store;
 mod submission;
 mod switches;
+mod tls;
 mod type_text;
 mod volumes;
 mod warehouse;
@@ -58,4 +60,5 @@ pub use switches::{
     Announced, ByteCount, Cloud, EmptyResult, ExpiresIn, LinkCount, Lz4Framing, ManifestChunks, NextChunkIndex,
     OauthCallback, OauthTokenFormat, SqlStatePlace, Switches, VolumeHeaders, WarehouseState,
 };
+pub use tls::{ServerCertificate, TlsOptions, TlsVersions};
 pub use warehouse::Counters;

@@ -11,6 +11,7 @@ use crate::identity::IdentityOptions;
 use crate::settings::{self, SettingsError};
 use crate::spark_type::DEFAULT_ZONE;
 use crate::switches::Switches;
+use crate::tls::TlsOptions;
 
 /// The options of a local warehouse, each with a default; as JSON, an object of the field names.
 #[derive(Clone, Deserialize)]
@@ -28,6 +29,8 @@ pub struct ServerOptions {
     pub oauth_client: Option<OauthClient>,
     /// Whom the identity provider knows besides; without it and `oauth_client` it refuses everybody.
     pub oauth: Option<IdentityOptions>,
+    /// TLS of both origins; by default they speak plain HTTP.
+    pub tls: Option<TlsOptions>,
     /// Uncompressed bytes at which a chunk is cut. Default 20 MiB, as recorded.
     pub chunk_bytes: u64,
     /// Rows at which a chunk is cut, if sooner. Default: no limit.
@@ -94,6 +97,7 @@ impl Default for ServerOptions {
             warehouse_id: "5ea5ea5ea5ea5ea5".to_owned(),
             oauth_client: None,
             oauth: None,
+            tls: None,
             chunk_bytes: 20 << 20,
             chunk_rows: None,
             batch_rows: 8192,

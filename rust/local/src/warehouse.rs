@@ -28,6 +28,7 @@ use crate::statement::{Progress, Retention, Statement, Statements};
 use crate::store::LinkSigner;
 use crate::submission::{Refused, Submission};
 use crate::switches::{EmptyResult, Switches, VolumeHeaders};
+use crate::tls::Tls;
 use crate::volumes::Volumes;
 
 /// Everything the two origins share.
@@ -42,7 +43,9 @@ pub(crate) struct Warehouse {
     pub(crate) identity: Identity,
     pub(crate) api_address: String,
     pub(crate) storage_address: String,
+    pub(crate) tls: Option<Tls>,
     pub(crate) open_connections: AtomicUsize,
+    pub(crate) failed_handshakes: AtomicU64,
     pub(crate) next_connection: AtomicU64,
     switches: RwLock<Arc<Switches>>,
     cache: ResultCache,
@@ -66,6 +69,8 @@ pub struct Counters {
     pub live_statements: usize,
     /// Connections of clients to either origin.
     pub open_connections: usize,
+    /// Connections that came to nothing since no TLS could be agreed on.
+    pub failed_handshakes: u64,
     /// Bytes of the results kept.
     pub stored_bytes: u64,
     /// Access tokens issued since the start, by what they were asked for: a grant of OAuth, `azure_client_credentials` or
@@ -83,6 +88,7 @@ impl Warehouse {
         engine: Arc<dyn Engine>,
         api_address: String,
         storage_address: String,
+        tls: Option<Tls>,
     ) -> io::Result<Self> {
         let retention = Retention { statements: options.retained_statements, bytes: options.retained_bytes };
         Ok(Self {
@@ -95,7 +101,9 @@ impl Warehouse {
             identity: Identity::new(&options, &api_address)?,
             api_address,
             storage_address,
+            tls,
             open_connections: AtomicUsize::new(0),
+            failed_handshakes: AtomicU64::new(0),
             next_connection: AtomicU64::new(0),
             switches: RwLock::new(Arc::new(options.switches.clone())),
             cache: ResultCache::default(),
@@ -128,6 +136,7 @@ impl Warehouse {
             statements: statements.len(),
             live_statements: statements.iter().filter(|statement| !statement.progress().is_terminal()).count(),
             open_connections: self.open_connections.load(Ordering::Relaxed),
+            failed_handshakes: self.failed_handshakes.load(Ordering::Relaxed),
             stored_bytes: statements.iter().map(stored).sum(),
             issued_tokens: issued,
             reused_codes,
