@@ -1,4 +1,4 @@
-"""Whom the identity provider of the local warehouse knows."""
+"""Whom the identity provider of the local warehouse knows, and how the warehouse speaks TLS."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from seakernel._seakernel import LocalServer
 
-__all__ = ["FOREIGN_ISSUER", "LocalIdentity", "OauthOptions"]
+__all__ = ["FOREIGN_ISSUER", "LocalIdentity", "LocalTlsOptions", "OauthOptions"]
 
 FOREIGN_ISSUER = "https://identity.example.com"
 """The issuer of `LocalIdentity.foreign_token`."""
@@ -85,6 +85,17 @@ class OauthOptions(TypedDict, total=False):
     """Issuers of tokens to exchange, besides `https://identity.example.com`."""
     azure: AzureOptions
     managed_identity: ManagedIdentity
+
+
+class LocalTlsOptions(TypedDict, total=False):
+    """How the local warehouse speaks TLS."""
+
+    certificate: Literal["valid", "expired", "other_host", "unknown_authority"]
+    """What it shows; by default a valid one for `localhost`, `127.0.0.1` and `::1`."""
+    versions: Literal["all", "1.2", "1.3"]
+    """What it speaks; by default 1.2 and 1.3."""
+    client_certificate: bool
+    """Clients of the API must show `LocalWarehouse.client_certificate_pem`."""
 
 
 class LocalIdentity:
@@ -175,6 +186,13 @@ def complete_options(oauth: bool | Mapping[str, Any]) -> dict[str, Any] | None:
         **_mapping("oauth.managed_identity", options.get("managed_identity", {})),
     }
     return options
+
+
+def complete_tls(tls: bool | Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Reads the `tls` argument of `LocalWarehouse`; `None` where there is no TLS."""
+    if tls is False:
+        return None
+    return _mapping("tls", {} if tls is True else tls)
 
 
 def _mapping(name: str, value: object) -> Mapping[str, Any]:

@@ -236,7 +236,7 @@ async fn serve(stream: TcpStream, origin: Origin, warehouse: Arc<Warehouse>) {
     let open = OpenConnection::new(Arc::clone(&warehouse));
     let stream = match &warehouse.tls {
         None => Box::new(stream) as Box<dyn Connection>,
-        Some(tls) => match timeout(HANDSHAKE_LIMIT, tls.acceptor.accept(stream)).await {
+        Some(tls) => match timeout(HANDSHAKE_LIMIT, tls.acceptor(origin).accept(stream)).await {
             Ok(Ok(stream)) => Box::new(stream),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "no TLS connection came about");

@@ -18,6 +18,7 @@ use time::{Duration, OffsetDateTime};
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificate::{Authority, Certificate, Purpose, pem};
+use crate::request_log::Origin;
 
 /// How both origins speak TLS; as JSON, an object of the field names, every one optional.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -27,7 +28,7 @@ pub struct TlsOptions {
     pub certificate: ServerCertificate,
     /// The versions spoken.
     pub versions: TlsVersions,
-    /// Clients must show the certificate of [`crate::LocalServer::client_certificate`].
+    /// Clients of the API, though not of the store, must show the certificate of [`crate::LocalServer::client_certificate`].
     pub client_certificate: bool,
 }
 
@@ -63,7 +64,8 @@ pub enum TlsVersions {
 
 /// What was made at start.
 pub(crate) struct Tls {
-    pub(crate) acceptor: TlsAcceptor,
+    api: TlsAcceptor,
+    storage: TlsAcceptor,
     pub(crate) authority_pem: String,
     pub(crate) client_pem: String,
     pub(crate) client_key_pem: String,
@@ -89,11 +91,20 @@ impl Tls {
         let server = signer.issue(host, server, validity).map_err(no_key)?;
         let client = authority.issue("seakernel local client", Purpose::Client, valid).map_err(no_key)?;
         Ok(Self {
-            acceptor: TlsAcceptor::from(Arc::new(configuration(options, server, &client).map_err(io::Error::other)?)),
+            api: acceptor(options, &server, &client)?,
+            // Presigned links are all that a store asks for.
+            storage: acceptor(TlsOptions { client_certificate: false, ..options }, &server, &client)?,
             authority_pem: authority.pem(),
             client_pem: pem("CERTIFICATE", &client.der),
             client_key_pem: pem("PRIVATE KEY", &client.pkcs8),
         })
+    }
+
+    pub(crate) fn acceptor(&self, origin: Origin) -> &TlsAcceptor {
+        match origin {
+            Origin::Api => &self.api,
+            Origin::Storage => &self.storage,
+        }
     }
 }
 
@@ -109,9 +120,13 @@ fn no_key(_: Unspecified) -> io::Error {
     io::Error::other("no key could be made: the system has no random numbers")
 }
 
+fn acceptor(options: TlsOptions, server: &Certificate, client: &Certificate) -> io::Result<TlsAcceptor> {
+    Ok(TlsAcceptor::from(Arc::new(configuration(options, server, client).map_err(io::Error::other)?)))
+}
+
 fn configuration(
     options: TlsOptions,
-    server: Certificate,
+    server: &Certificate,
     client: &Certificate,
 ) -> Result<ServerConfig, rustls::Error> {
     let versions: &[&SupportedProtocolVersion] = match options.versions {
@@ -126,8 +141,8 @@ fn configuration(
     } else {
         builder.with_no_client_auth()
     };
-    let key = PrivatePkcs8KeyDer::from(server.pkcs8);
-    let mut configuration = builder.with_single_cert(vec![CertificateDer::from(server.der)], key.into())?;
+    let key = PrivatePkcs8KeyDer::from(server.pkcs8.clone());
+    let mut configuration = builder.with_single_cert(vec![CertificateDer::from(server.der.clone())], key.into())?;
     configuration.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(configuration)
 }
