@@ -5,6 +5,7 @@
 
 mod client_credentials;
 mod identity;
+mod jwt;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use crate::config::{SessionConfig, TlsConfig};
 use crate::error::{Error, ErrorKind, Result};
 use client_credentials::ClientCredentials;
 use identity::Identity;
+pub use jwt::lifetime_of;
 
 /// How to sign in with an identity provider.
 #[derive(Clone, Debug, PartialEq)]
