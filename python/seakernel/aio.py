@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from seakernel.row import Row
     from seakernel.types import (
         ArrowStreamExportable,
-        AuthOptions,
+        Auth,
         DescriptionColumn,
         Parameters,
         RequestOptions,
@@ -66,7 +66,7 @@ def connect(
     http_path: str | None = None,
     access_token: str | None = None,
     *,
-    auth: AuthOptions | None = None,
+    auth: Auth | None = None,
     warehouse_id: str | None = None,
     profile: str | None = None,
     catalog: str | None = None,

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from seakernel.row import Row
     from seakernel.types import (
         ArrowStreamExportable,
-        AuthOptions,
+        Auth,
         DescriptionColumn,
         Parameters,
         RequestOptions,
@@ -70,7 +70,7 @@ def connect(
     http_path: str | None = None,
     access_token: str | None = None,
     *,
-    auth: AuthOptions | None = None,
+    auth: Auth | None = None,
     warehouse_id: str | None = None,
     profile: str | None = None,
     catalog: str | None = None,
@@ -104,7 +104,8 @@ def connect(
         http_path: Path of the warehouse, `/sql/1.0/warehouses/{id}`, with `?o={workspace id}` where one host serves
             several workspaces.
         access_token: Personal access token, or any other bearer token. It is never renewed.
-        auth: How to sign in otherwise than with a token; see `AuthOptions`.
+        auth: How to sign in otherwise than with a token: a group of options by its `type`, see `AuthOptions`; a callable that
+            returns tokens or headers, see `CallableAuth`; or a `Config`, `WorkspaceClient` or token source of databricks-sdk.
         warehouse_id: The last part of `http_path`, in its place.
         profile: Profile of `~/.databrickscfg`, or of the file that `DATABRICKS_CONFIG_FILE` names; it goes before the
             environment.

@@ -136,7 +136,7 @@ CONNECTOR_OPTIONS: dict[str, ConnectorOption] = {
     "azure_client_secret": ConnectorOption(_ONLY_TOKENS),
     "azure_tenant_id": ConnectorOption(_ONLY_TOKENS),
     "azure_workspace_resource_id": ConnectorOption(_ONLY_TOKENS),
-    "credentials_provider": ConnectorOption(_ONLY_TOKENS),
+    "credentials_provider": ConnectorOption("any callable or object that gives headers or tokens", place=("auth",)),
     "enable_geospatial_support": ConnectorOption(
         "`native` for True, `text` for False",
         place=("results", "geospatial"),

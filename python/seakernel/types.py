@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from typing_extensions import Required
 
@@ -19,12 +19,16 @@ __all__ = [
     "STRING",
     "ArrowSchemaExportable",
     "ArrowStreamExportable",
+    "Auth",
     "AuthOptions",
+    "Authenticator",
     "Binary",
+    "CallableAuth",
     "ClientSecretAuth",
     "Date",
     "DateFromTicks",
     "DescriptionColumn",
+    "HasAuthenticator",
     "Parameters",
     "RequestOptions",
     "ResultOptions",
@@ -35,6 +39,7 @@ __all__ = [
     "Timestamp",
     "TimestampFromTicks",
     "TlsOptions",
+    "TokenGiver",
     "TypeObject",
 ]
 
@@ -165,8 +170,60 @@ class ClientSecretAuth(TypedDict, total=False):
     """Longest time to sign in, in seconds. Default 15."""
 
 
-AuthOptions: TypeAlias = ClientSecretAuth
+class CallableAuth(TypedDict, total=False):
+    """Tokens from a callable of the program, as `auth=callable`, with a limit of time.
+
+    It is asked in a thread of its own, by one request at a time, and returns a token; or headers, `Authorization` among
+    them; or a token with its expiry. It is asked again before the expiry, which a JWT tells by itself, and once where the
+    server refuses the token; without an expiry before each request.
+
+    Example:
+        >>> auth = {"type": "callable", "callable": lambda: warehouse.access_token, "timeout_s": 5}
+        >>> with seakernel.connect(warehouse.server_hostname, warehouse.http_path, auth=auth) as connection:
+        ...     connection.cursor().execute("SELECT 1 AS one").fetchone()
+        Row(one=1)
+    """
+
+    type: Required[Literal["callable"]]
+    callable: Required[Callable[[], object]]
+    """Takes nothing; may be a coroutine function, or return a factory of headers, which is asked from then on."""
+    timeout_s: float
+    """Longest time of one call, in seconds. Default 15."""
+
+
+AuthOptions: TypeAlias = "ClientSecretAuth | CallableAuth"
 """Ways of signing in, each by its `type`."""
+
+
+class Authenticator(Protocol):
+    """An object that gives headers, such as a `Config` of databricks-sdk.
+
+    Example:
+        >>> from databricks.sdk.core import Config
+        >>> config = Config(host=warehouse.server_hostname, token=warehouse.access_token)
+        >>> with seakernel.connect(config.host, warehouse.http_path, auth=config) as connection:
+        ...     connection.cursor().execute("SELECT 1 AS one").fetchone()
+        Row(one=1)
+    """
+
+    def authenticate(self) -> Mapping[str, str]: ...
+
+
+class HasAuthenticator(Protocol):
+    """An object with such a configuration, such as a `WorkspaceClient` of databricks-sdk."""
+
+    @property
+    def config(self) -> Authenticator: ...
+
+
+class TokenGiver(Protocol):
+    """An object that gives tokens, such as the token sources of databricks-sdk."""
+
+    def token(self) -> Any: ...
+
+
+Auth: TypeAlias = "AuthOptions | Callable[[], object] | Authenticator | HasAuthenticator | TokenGiver"
+"""What gives the tokens of a connection."""
 
 
 class ArrowStreamExportable(Protocol):
