@@ -8,7 +8,7 @@ import pyarrow as pa
 from typing_extensions import Self
 
 from seakernel.row import Row
-from seakernel.types import AuthOptions, RequestOptions, ResultOptions, RetryOptions, StatementState, TlsOptions
+from seakernel.types import Auth, RequestOptions, ResultOptions, RetryOptions, StatementState, TlsOptions
 
 __all__ = [
     "ArrowParameters",

@@ -225,6 +225,8 @@ def session_arguments(*, connector_options: Mapping[str, object], **arguments: A
         port,
         signs_in=arguments["auth"] is not None,
     )
+    if "auth" in place:
+        arguments["auth"] = place.pop("auth")
     return {**place, **{name: arguments[name] for name in _SESSION_ARGUMENTS}}
 
 
@@ -237,14 +239,17 @@ def _place(
     port: int | None,
     *,
     signs_in: bool,
-) -> dict[str, str]:
+) -> dict[str, Any]:
     if signs_in and access_token is not None:
         raise ProgrammingError("`access_token` and `auth` are both given; give one of them", kind="InvalidArgument")
     if server_hostname == "local" and http_path is None and warehouse_id is None and profile is None:
         from seakernel.local import LocalWarehouse
 
         warehouse = LocalWarehouse.shared()
-        place = {"server_hostname": warehouse.server_hostname, "http_path": warehouse.http_path}
+        place: dict[str, Any] = {
+            "server_hostname": warehouse.server_hostname,
+            "http_path": warehouse.http_path,
+        }
         return place if signs_in else {**place, "access_token": access_token or warehouse.access_token}
     from seakernel.configuration import configuration
 
@@ -257,6 +262,8 @@ def _place(
         for name, setting in found._asdict().items()
         if name in ("server_hostname", "http_path", "access_token") and setting is not None
     }
+    if found.sign_in is not None:
+        place["auth"] = found.sign_in.options
     if port is not None:
         host = place["server_hostname"]
         standing = host.rpartition("://")[2].rpartition("]")[2].rpartition(":")

@@ -206,20 +206,26 @@ class Authenticator(Protocol):
         Row(one=1)
     """
 
-    def authenticate(self) -> Mapping[str, str]: ...
+    def authenticate(self) -> Mapping[str, str]:
+        """Returns headers, `Authorization` among them."""
+        ...
 
 
 class HasAuthenticator(Protocol):
     """An object with such a configuration, such as a `WorkspaceClient` of databricks-sdk."""
 
     @property
-    def config(self) -> Authenticator: ...
+    def config(self) -> Authenticator:
+        """What gives the headers."""
+        ...
 
 
 class TokenGiver(Protocol):
     """An object that gives tokens, such as the token sources of databricks-sdk."""
 
-    def token(self) -> Any: ...
+    def token(self) -> Any:
+        """Returns an object with `access_token`, and perhaps `expiry`."""
+        ...
 
 
 Auth: TypeAlias = "AuthOptions | Callable[[], object] | Authenticator | HasAuthenticator | TokenGiver"
