@@ -250,13 +250,13 @@ def test_the_argument_wins_over_everything(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_explanation_reads_well(monkeypatch: pytest.MonkeyPatch) -> None:
     environment(monkeypatch, DATABRICKS_HOST=HOST, DATABRICKS_AUTH_TYPE="oauth-m2m", DATABRICKS_TOKEN=SECRET, **M2M)
+    names = "`DATABRICKS_CLIENT_ID`, `DATABRICKS_CLIENT_SECRET`, `DATABRICKS_AUTH_TYPE`"
     assert repr(seakernel.explain_auth()).splitlines() == [
-        "signs in with `oauth-m2m`, from the environment"
-        " (`DATABRICKS_CLIENT_ID`, `DATABRICKS_CLIENT_SECRET`, `DATABRICKS_AUTH_TYPE`)",
+        f"signs in with `oauth-m2m`, from the environment ({names})",
         f"host: {HOST}",
         "1. the arguments: nothing to sign in with",
         "2. the environment: `pat` not used: environment variable `DATABRICKS_AUTH_TYPE` names another",
-        "3. the environment: `oauth-m2m` used: `DATABRICKS_CLIENT_ID`, `DATABRICKS_CLIENT_SECRET`, `DATABRICKS_AUTH_TYPE`",
+        f"3. the environment: `oauth-m2m` used: {names}",
     ]
 
 
@@ -354,4 +354,7 @@ def test_the_doctor_shows_the_sign_in(
     shown = capsys.readouterr().out
     assert "invalid_client" in shown
     assert "explain_auth" in shown
-    assert "it might start the warehouse" in shown
+    assert "SELECT 1" not in shown
+    monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", "canary-client-secret")
+    assert main(["doctor"]) == 0
+    assert "it might start the warehouse" in capsys.readouterr().out

@@ -135,7 +135,10 @@ def _checks_of(options: argparse.Namespace, found: Configuration) -> Iterator[Ch
     if found.access_token is None:
         # What tells whether the warehouse runs is asked with a token, which only the kernel has.
         stopped = not options.start
-        yield from _sign_in_checks(found)
+        for check in _sign_in_checks(found):
+            yield check
+            if check.status == "failed":
+                return
     elif reached:
         for check in _workspace_checks(address, proxy, found.http_path.value, found.access_token.value):
             yield check
@@ -360,11 +363,13 @@ def _connected(found: Configuration, **options: Any) -> seakernel.Connection:
     def value(setting: Setting | None) -> str | None:
         return None if setting is None else setting.value
 
+    # A mapping like those that programs write by hand; the kernel checks it.
+    auth: Any = None if found.sign_in is None else found.sign_in.options
     return seakernel.connect(
         value(found.server_hostname),
         value(found.http_path),
         value(found.access_token),
-        auth=None if found.sign_in is None else found.sign_in.options,  # type: ignore[arg-type] - checked by the kernel
+        auth=auth,
         user_agent_entry="seakernel-doctor",
         retry={"max_attempts": 2, "max_elapsed_s": 60},
         connect_timeout_s=_LIMIT_S,
