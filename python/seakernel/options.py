@@ -62,6 +62,7 @@ def _pem(name: str, value: Any) -> bytes:
 def _query_tags(name: str, value: Any) -> str:
     """The connector's own writing of tags in one session parameter."""
     try:
+        value.items  # noqa: B018 - texts can be iterated, too
         if any(not key or set(key) & set(":,") for key in value):
             raise ProgrammingError(f"a key in `{name}` is empty or has a colon or comma", kind="InvalidArgument")
         tags = [(key.replace("\\", r"\\"), tag) for key, tag in value.items()]
@@ -209,13 +210,13 @@ def session_arguments(*, connector_options: Mapping[str, object], **arguments: A
         NotSupportedError: an option of databricks-sql-connector that this package does not have.
         TypeError: an unknown option; the message suggests the nearest name.
     """
+    _check(arguments)
     port = _take_over(connector_options, arguments)
-    if arguments["query_tags"]:
+    if arguments["query_tags"] is not None:
         tags = _query_tags("query_tags", arguments["query_tags"])
-        _put(arguments, {}, ("session_configuration", "QUERY_TAGS"), "query_tags", tags)
-    session_configuration = arguments["session_configuration"]
-    if session_configuration is not None:
-        arguments["session_configuration"] = dict(session_configuration)
+        if tags:
+            _put(arguments, {}, ("session_configuration", "QUERY_TAGS"), "query_tags", tags)
+    _check(arguments)
     place = _place(
         arguments["server_hostname"],
         arguments["http_path"],
@@ -228,6 +229,45 @@ def session_arguments(*, connector_options: Mapping[str, object], **arguments: A
     if "auth" in place:
         arguments["auth"] = place.pop("auth")
     return {**place, **{name: arguments[name] for name in _SESSION_ARGUMENTS}}
+
+
+_TEXTS = ("catalog", "schema", "user_agent_entry")
+_GROUPS = ("session_configuration", "results", "retry", "requests", "tls")
+
+
+def _check(arguments: dict[str, Any]) -> None:
+    """Refuses values of a wrong type where the kernel could only say that much; groups become dicts."""
+    from collections.abc import Mapping
+
+    for name in _TEXTS:
+        value = arguments[name]
+        if value is not None and not isinstance(value, str):
+            raise ProgrammingError(
+                f"`{name}` is of type `{type(value).__name__}`; expected a text", kind="InvalidArgument"
+            )
+        if value is not None and not value.strip():
+            raise ProgrammingError(f"`{name}` is empty; leave it out for the default", kind="InvalidArgument")
+    for name in _GROUPS:
+        value = arguments[name]
+        if value is not None and not isinstance(value, Mapping):
+            raise ProgrammingError(
+                f"`{name}` is of type `{type(value).__name__}`; expected a mapping", kind="InvalidArgument"
+            )
+        if value is None:
+            continue
+        wrong = [key for key in value if not isinstance(key, str) or not key]
+        if wrong:
+            raise ProgrammingError(
+                f"`{name}` has a key of type `{type(wrong[0]).__name__}`, or an empty one; expected texts",
+                kind="InvalidArgument",
+            )
+        arguments[name] = dict(value)
+    progress = arguments.get("progress")
+    if progress is not None and not isinstance(progress, bool) and not callable(progress):
+        raise ProgrammingError(
+            f"`progress` is of type `{type(progress).__name__}`; expected True, False or a callable",
+            kind="InvalidArgument",
+        )
 
 
 def _place(

@@ -132,7 +132,7 @@ WRONG = [
     (lambda: ("canary", 3600), "type `int` for the expiry; expected a datetime, seconds since 1970, or a timedelta"),
     (lambda: ("canary", "tomorrow"), "type `str` for the expiry"),
     (lambda: (None, None), "returned None for the token"),
-    (dict, "returned headers without `Authorization`"),
+    (lambda: {"X-Team": "x"}, "returned headers without `Authorization`"),
     (lambda: {"Authorization": "Basic canary"}, "`Authorization` header that is `Basic`; only Bearer"),
     (lambda: {"Authorization": "canary"}, "does not start with `Bearer `"),
     (lambda: {"Authorization": 1}, "type `int` for the header `Authorization`; expected a text"),
