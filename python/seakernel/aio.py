@@ -101,12 +101,21 @@ def connect(
         False
     """
     arguments = locals()
-    from seakernel.options import session_arguments
+    from seakernel.options import forget_locals, session_arguments
 
-    session = session_arguments(**arguments)
+    try:
+        session = session_arguments(**arguments)
+    except BaseException as error:
+        forget_locals(error)
+        del arguments, server_hostname, access_token, auth, requests, tls, connector_options
+        raise
 
     async def connection() -> Connection:
-        return Connection(dbapi.Connection(await Session.open_async(**session)))
+        try:
+            return Connection(dbapi.Connection(await Session.open_async(**session)))
+        finally:
+            # What shows the locals of frames shows no secret.
+            session.clear()
 
     return Connecting(connection())
 

@@ -145,10 +145,15 @@ def connect(
         Row(zone='Europe/Berlin')
     """
     arguments = locals()
-    from seakernel.options import session_arguments
+    from seakernel.options import forget_locals, session_arguments
 
     allowed_local_paths = allowed_paths(staging_allowed_local_path)
-    session = Session(**session_arguments(**arguments))
+    try:
+        session = Session(**session_arguments(**arguments))
+    except BaseException as error:
+        forget_locals(error)
+        del arguments, server_hostname, access_token, auth, requests, tls, connector_options
+        raise
     return Connection(session, allowed_local_paths=allowed_local_paths, progress=progress)
 
 

@@ -13,7 +13,7 @@ from seakernel.exceptions import NotSupportedError, ProgrammingError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["CONNECTOR_OPTIONS", "ConnectorOption", "session_arguments"]
+__all__ = ["CONNECTOR_OPTIONS", "ConnectorOption", "forget_locals", "session_arguments"]
 
 _LARGEST_PEM = 16 << 20
 _METRIC_VIEWS = "spark.sql.thriftserver.metadata.metricview.enabled"
@@ -229,6 +229,19 @@ def session_arguments(*, connector_options: Mapping[str, object], **arguments: A
     if "auth" in place:
         arguments["auth"] = place.pop("auth")
     return {**place, **{name: arguments[name] for name in _SESSION_ARGUMENTS}}
+
+
+def forget_locals(error: BaseException) -> None:
+    """Clears the frames below the caller's that `error` has come through: tools that show locals would show secrets."""
+    import traceback
+
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        traceback.clear_frames(link.__traceback__)
+        # A cause is the program's own, such as what its callable raised: its frames are not ours to clear.
+        link = None if link.__cause__ is not None else link.__context__
 
 
 _TEXTS = ("catalog", "schema", "user_agent_entry")
