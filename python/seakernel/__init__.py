@@ -52,6 +52,7 @@ from seakernel.exceptions import (
     ServerOperationError,
     Warning,  # noqa: A004 - PEP 249 gives the name
 )
+from seakernel.explanation import AuthExplanation, AuthStep, explain_auth
 from seakernel.progress import Progress
 from seakernel.row import Row
 from seakernel.types import (
@@ -88,7 +89,9 @@ __all__ = [
     "ArrowSchemaExportable",
     "ArrowStreamExportable",
     "ArrowTable",
+    "AuthExplanation",
     "AuthOptions",
+    "AuthStep",
     "Binary",
     "Column",
     "Connection",
@@ -134,6 +137,7 @@ __all__ = [
     "aio",
     "apilevel",
     "connect",
+    "explain_auth",
     "forget_log_levels",
     "paramstyle",
     "threadsafety",

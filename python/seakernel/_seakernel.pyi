@@ -8,7 +8,7 @@ import pyarrow as pa
 from typing_extensions import Self
 
 from seakernel.row import Row
-from seakernel.types import AuthOptions, ProxyOption, RequestOptions, ResultOptions, RetryOptions, StatementState, TlsOptions
+from seakernel.types import Auth, ProxyOption, RequestOptions, ResultOptions, RetryOptions, StatementState, TlsOptions
 
 __all__ = [
     "ArrowParameters",
@@ -1177,7 +1177,7 @@ class Session:
         http_path: str,
         access_token: str | None = None,
         *,
-        auth: AuthOptions | None = None,
+        auth: Auth | None = None,
         catalog: str | None = None,
         schema: str | None = None,
         session_configuration: Mapping[str, str | float] | None = None,
@@ -1203,7 +1203,7 @@ class Session:
         http_path: str,
         access_token: str | None = None,
         *,
-        auth: AuthOptions | None = None,
+        auth: Auth | None = None,
         catalog: str | None = None,
         schema: str | None = None,
         session_configuration: Mapping[str, str | float] | None = None,

@@ -13,7 +13,7 @@ from seakernel._seakernel import Session, with_native_markers
 from seakernel.exceptions import InterfaceError, NotSupportedError, OperationalError, ProgrammingError
 from seakernel.executemany import ParameterSets
 from seakernel.hints import sql_excerpt
-from seakernel.options import session_arguments
+from seakernel.options import forget_locals, session_arguments
 from seakernel.preview import Preview
 from seakernel.progress import Observer
 from seakernel.results import ArrowReads
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from seakernel.row import Row
     from seakernel.types import (
         ArrowStreamExportable,
-        AuthOptions,
+        Auth,
         DescriptionColumn,
         Parameters,
         ProxyOption,
@@ -73,7 +73,7 @@ def connect(
     http_path: str | None = None,
     access_token: str | None = None,
     *,
-    auth: AuthOptions | None = None,
+    auth: Auth | None = None,
     warehouse_id: str | None = None,
     profile: str | None = None,
     catalog: str | None = None,
@@ -108,7 +108,8 @@ def connect(
         http_path: Path of the warehouse, `/sql/1.0/warehouses/{id}`, with `?o={workspace id}` where one host serves
             several workspaces.
         access_token: Personal access token, or any other bearer token. It is never renewed.
-        auth: How to sign in otherwise than with a token; see `AuthOptions`.
+        auth: How to sign in otherwise than with a token: a group of options by its `type`, see `AuthOptions`; a callable that
+            returns tokens or headers, see `CallableAuth`; or a `Config`, `WorkspaceClient` or token source of databricks-sdk.
         warehouse_id: The last part of `http_path`, in its place.
         profile: Profile of `~/.databrickscfg`, or of the file that `DATABRICKS_CONFIG_FILE` names; it goes before the
             environment.
@@ -152,7 +153,12 @@ def connect(
     """
     arguments = locals()
     allowed_local_paths = allowed_paths(staging_allowed_local_path)
-    session = Session(**session_arguments(**arguments))
+    try:
+        session = Session(**session_arguments(**arguments))
+    except BaseException as error:
+        forget_locals(error)
+        del arguments, server_hostname, access_token, auth, requests, tls, proxy, connector_options
+        raise
     return Connection(session, allowed_local_paths=allowed_local_paths, progress=progress)
 
 

@@ -49,6 +49,9 @@ _SIGN_IN = (
     "the token is wrong, has expired, or is of another workspace than `server_hostname`: make a new one under"
     " Settings > Developer > Access tokens"
 )
+# Parts of messages that are about getting a token, not about one.
+_OF_SIGN_INS = ("sign-in: ", "no token could be had")
+_EXPLAIN = "`seakernel.explain_auth()` shows what a connection signs in with, and where that was found"
 _NETWORK = f"check the host name, VPN, firewall and proxy (`HTTPS_PROXY`, `NO_PROXY`); {_DOCTOR}"
 _BY_KIND = {
     "Unauthenticated": _SIGN_IN,
@@ -104,6 +107,8 @@ def hint(error: Error) -> str | None:
     if error.kind == "NotFound" and error.statement_id is not None:
         # Of a file in a volume the message says all.
         return None if "no such file" in error.message else _GONE
+    if error.kind == "Unauthenticated" and any(words in error.message for words in _OF_SIGN_INS):
+        return _EXPLAIN
     if error.kind == "Timeout" and (error.sql_state is not None or not error.attempts):
         # The caller's own limit, for a statement or a wait.
         return None

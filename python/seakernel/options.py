@@ -14,7 +14,7 @@ from seakernel.exceptions import NotSupportedError, ProgrammingError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["CONNECTOR_OPTIONS", "ConnectorOption", "session_arguments"]
+__all__ = ["CONNECTOR_OPTIONS", "ConnectorOption", "forget_locals", "session_arguments"]
 
 _LARGEST_PEM = 16 << 20
 _METRIC_VIEWS = "spark.sql.thriftserver.metadata.metricview.enabled"
@@ -63,6 +63,7 @@ def _pem(name: str, value: Any) -> bytes:
 def _query_tags(name: str, value: Any) -> str:
     """The connector's own writing of tags in one session parameter."""
     try:
+        value.items  # noqa: B018 - texts can be iterated, too
         if any(not key or set(key) & set(":,") for key in value):
             raise ProgrammingError(f"a key in `{name}` is empty or has a colon or comma", kind="InvalidArgument")
         tags = [(key.replace("\\", r"\\"), tag) for key, tag in value.items()]
@@ -163,7 +164,7 @@ CONNECTOR_OPTIONS: dict[str, ConnectorOption] = {
     "azure_client_secret": ConnectorOption("", place=("auth", "azure_client_secret")),
     "azure_tenant_id": ConnectorOption("", place=("auth", "azure_tenant_id")),
     "azure_workspace_resource_id": ConnectorOption("", place=("auth", "azure_workspace_resource_id")),
-    "credentials_provider": ConnectorOption(_ONLY_TOKENS),
+    "credentials_provider": ConnectorOption("any callable or object that gives headers or tokens", place=("auth",)),
     "enable_geospatial_support": ConnectorOption(
         "`native` for True, `text` for False",
         place=("results", "geospatial"),
@@ -243,13 +244,13 @@ def session_arguments(*, connector_options: Mapping[str, object], **arguments: A
         NotSupportedError: an option of databricks-sql-connector that this package does not have.
         TypeError: an unknown option; the message suggests the nearest name.
     """
+    _check(arguments)
     port = _take_over(connector_options, arguments)
-    if arguments["query_tags"]:
+    if arguments["query_tags"] is not None:
         tags = _query_tags("query_tags", arguments["query_tags"])
-        _put(arguments, {}, ("session_configuration", "QUERY_TAGS"), "query_tags", tags)
-    session_configuration = arguments["session_configuration"]
-    if session_configuration is not None:
-        arguments["session_configuration"] = dict(session_configuration)
+        if tags:
+            _put(arguments, {}, ("session_configuration", "QUERY_TAGS"), "query_tags", tags)
+    _check(arguments)
     place = _place(
         arguments["server_hostname"],
         arguments["http_path"],
@@ -259,7 +260,61 @@ def session_arguments(*, connector_options: Mapping[str, object], **arguments: A
         port,
         signs_in=arguments["auth"] is not None,
     )
+    if "auth" in place:
+        arguments["auth"] = place.pop("auth")
     return {**place, **{name: arguments[name] for name in _SESSION_ARGUMENTS}}
+
+
+def forget_locals(error: BaseException) -> None:
+    """Clears the frames below the caller's that `error` has come through: tools that show locals would show secrets."""
+    import traceback
+
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        traceback.clear_frames(link.__traceback__)
+        # A cause is the program's own, such as what its callable raised: its frames are not ours to clear.
+        link = None if link.__cause__ is not None else link.__context__
+
+
+_TEXTS = ("catalog", "schema", "user_agent_entry")
+_GROUPS = ("session_configuration", "results", "retry", "requests", "tls")
+
+
+def _check(arguments: dict[str, Any]) -> None:
+    """Refuses values of a wrong type where the kernel could only say that much; groups become dicts."""
+    from collections.abc import Mapping
+
+    for name in _TEXTS:
+        value = arguments[name]
+        if value is not None and not isinstance(value, str):
+            raise ProgrammingError(
+                f"`{name}` is of type `{type(value).__name__}`; expected a text", kind="InvalidArgument"
+            )
+        if value is not None and not value.strip():
+            raise ProgrammingError(f"`{name}` is empty; leave it out for the default", kind="InvalidArgument")
+    for name in _GROUPS:
+        value = arguments[name]
+        if value is not None and not isinstance(value, Mapping):
+            raise ProgrammingError(
+                f"`{name}` is of type `{type(value).__name__}`; expected a mapping", kind="InvalidArgument"
+            )
+        if value is None:
+            continue
+        wrong = [key for key in value if not isinstance(key, str) or not key]
+        if wrong:
+            raise ProgrammingError(
+                f"`{name}` has a key of type `{type(wrong[0]).__name__}`, or an empty one; expected texts",
+                kind="InvalidArgument",
+            )
+        arguments[name] = dict(value)
+    progress = arguments.get("progress")
+    if progress is not None and not isinstance(progress, bool) and not callable(progress):
+        raise ProgrammingError(
+            f"`progress` is of type `{type(progress).__name__}`; expected True, False or a callable",
+            kind="InvalidArgument",
+        )
 
 
 def _place(
@@ -271,14 +326,17 @@ def _place(
     port: int | None,
     *,
     signs_in: bool,
-) -> dict[str, str]:
+) -> dict[str, Any]:
     if signs_in and access_token is not None:
         raise ProgrammingError("`access_token` and `auth` are both given; give one of them", kind="InvalidArgument")
     if server_hostname == "local" and http_path is None and warehouse_id is None and profile is None:
         from seakernel.local import LocalWarehouse
 
         warehouse = LocalWarehouse.shared()
-        place = {"server_hostname": warehouse.server_hostname, "http_path": warehouse.http_path}
+        place: dict[str, Any] = {
+            "server_hostname": warehouse.server_hostname,
+            "http_path": warehouse.http_path,
+        }
         return place if signs_in else {**place, "access_token": access_token or warehouse.access_token}
     found = configuration(
         server_hostname, http_path, access_token, warehouse_id=warehouse_id, profile=profile, signs_in=signs_in
@@ -289,6 +347,8 @@ def _place(
         for name, setting in found._asdict().items()
         if name in ("server_hostname", "http_path", "access_token") and setting is not None
     }
+    if found.sign_in is not None:
+        place["auth"] = found.sign_in.options
     if port is not None:
         host = place["server_hostname"]
         standing = host.rpartition("://")[2].rpartition("]")[2].rpartition(":")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
 
     from typing_extensions import Required
@@ -21,14 +21,18 @@ __all__ = [
     "STRING",
     "ArrowSchemaExportable",
     "ArrowStreamExportable",
+    "Auth",
     "AuthOptions",
+    "Authenticator",
     "AzureClientSecretAuth",
     "AzureManagedIdentityAuth",
     "Binary",
+    "CallableAuth",
     "ClientSecretAuth",
     "Date",
     "DateFromTicks",
     "DescriptionColumn",
+    "HasAuthenticator",
     "Parameters",
     "ProxyOption",
     "ProxyOptions",
@@ -43,6 +47,7 @@ __all__ = [
     "TimestampFromTicks",
     "TlsOptions",
     "TokenFederationAuth",
+    "TokenGiver",
     "TypeObject",
     "WorkloadIdentityAuth",
 ]
@@ -327,13 +332,30 @@ class TokenFederationAuth(TypedDict, total=False):
     """Longest time to sign in, in seconds. Default 15."""
 
 
+class CallableAuth(TypedDict, total=False):
+    """Tokens from a callable of the program, as `auth=callable`, with a limit of time.
+
+    It is asked in a thread of its own, by one request at a time, and returns a token; or headers, `Authorization` among
+    them; or a token with its expiry. It is asked again before the expiry, which a JWT tells by itself, and once where the
+    server refuses the token; without an expiry before each request.
+
+    Example:
+        >>> auth = {"type": "callable", "callable": lambda: warehouse.access_token, "timeout_s": 5}
+        >>> with seakernel.connect(warehouse.server_hostname, warehouse.http_path, auth=auth) as connection:
+        ...     connection.cursor().execute("SELECT 1 AS one").fetchone()
+        Row(one=1)
+    """
+
+    type: Required[Literal["callable"]]
+    callable: Required[Callable[[], object]]
+    """Takes nothing; may be a coroutine function, or return a factory of headers, which is asked from then on."""
+    timeout_s: float
+    """Longest time of one call, in seconds. Default 15."""
+
+
 AuthOptions: TypeAlias = (
-    ClientSecretAuth
-    | SignedJwtAuth
-    | AzureClientSecretAuth
-    | AzureManagedIdentityAuth
-    | WorkloadIdentityAuth
-    | TokenFederationAuth
+    "ClientSecretAuth | SignedJwtAuth | AzureClientSecretAuth | AzureManagedIdentityAuth | WorkloadIdentityAuth"
+    " | TokenFederationAuth | CallableAuth"
 )
 """Ways of signing in, each by its `type`."""
 class ProxyOptions(TypedDict, total=False):
@@ -354,6 +376,43 @@ class ProxyOptions(TypedDict, total=False):
     """The password as it is."""
     no_proxy: str | Sequence[str]
     """Hosts reached without it: names with all below them, addresses, networks such as `10.0.0.0/8`, or `*`."""
+
+
+class Authenticator(Protocol):
+    """An object that gives headers, such as a `Config` of databricks-sdk.
+
+    Example:
+        >>> from databricks.sdk.core import Config
+        >>> config = Config(host=warehouse.server_hostname, token=warehouse.access_token)
+        >>> with seakernel.connect(config.host, warehouse.http_path, auth=config) as connection:
+        ...     connection.cursor().execute("SELECT 1 AS one").fetchone()
+        Row(one=1)
+    """
+
+    def authenticate(self) -> Mapping[str, str]:
+        """Returns headers, `Authorization` among them."""
+        ...
+
+
+class HasAuthenticator(Protocol):
+    """An object with such a configuration, such as a `WorkspaceClient` of databricks-sdk."""
+
+    @property
+    def config(self) -> Authenticator:
+        """What gives the headers."""
+        ...
+
+
+class TokenGiver(Protocol):
+    """An object that gives tokens, such as the token sources of databricks-sdk."""
+
+    def token(self) -> Any:
+        """Returns an object with `access_token`, and perhaps `expiry`."""
+        ...
+
+
+Auth: TypeAlias = "AuthOptions | Callable[[], object] | Authenticator | HasAuthenticator | TokenGiver"
+"""What gives the tokens of a connection."""
 
 
 class ArrowStreamExportable(Protocol):

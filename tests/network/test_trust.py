@@ -154,7 +154,7 @@ def test_a_client_certificate_with_an_encrypted_key(
             passphrase = PASSPHRASE.encode() if options else PASSPHRASE
             assert ask(warehouse, address, tls={**trusted, **pair, "client_key_passphrase": passphrase}) == 1
         for passphrase, expected in (
-            ("wrong-canary", "`client_key_passphrase` does not fit"),
+            ("wrong-canary", "`client_key_passphrase` is not its passphrase"),
             (None, "give its passphrase as `client_key_passphrase`"),
             (object(), "`client_key_passphrase` is neither a text nor bytes"),
         ):

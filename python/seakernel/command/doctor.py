@@ -130,18 +130,25 @@ def _checks_of(options: argparse.Namespace, found: Configuration) -> Iterator[Ch
         reached = reached and check.status != "failed"
         if check.status == "failed" and check.name != "tls":
             return
-    if found.http_path is None or found.access_token is None:
+    if found.http_path is None or (found.access_token is None and found.sign_in is None):
         return
     stopped = False
     # Where only Python's own TLS fails, the kernel's may work: it trusts the system's authorities, Python its own.
-    if reached:
+    if found.access_token is None:
+        # What tells whether the warehouse runs is asked with a token, which only the kernel has.
+        stopped = not options.start
+        for check in _sign_in_checks(found):
+            yield check
+            if check.status == "failed":
+                return
+    elif reached:
         for check in _workspace_checks(address, proxy, found.http_path.value, found.access_token.value):
             yield check
             stopped = stopped or (check.name == "warehouse" and check.status == "warning")
             if check.status == "failed":
                 return
     if stopped and not options.start:
-        yield Check("statement", "skipped", "it would start the warehouse", "run it with --start")
+        yield Check("statement", "skipped", "it might start the warehouse", "run it with --start")
         return
     yield from _statement_checks(options, found)
 
@@ -187,7 +194,13 @@ def _configuration_checks(found: Configuration) -> Iterator[Check]:
     yield check("host", found.server_hostname)
     yield check("http path", found.http_path)
     token = found.access_token
-    yield check("token", token, None if token is None else f"{len(token.value)} characters")
+    if found.sign_in is not None:
+        yield Check("token", "ok", f"of the sign-in `{found.sign_in.auth_type}`, from {found.sign_in.origin}")
+    else:
+        yield check("token", token, None if token is None else f"{len(token.value)} characters")
+    for step in found.steps:
+        if step.auth_type is not None and not step.used:
+            yield Check("other sign-in", "skipped", f"`{step.auth_type}` of {step.place}: {step.why}")
     for note in found.notes:
         yield Check("configuration", "warning", note)
 
@@ -346,6 +359,34 @@ def _workspace_checks(address: SplitResult, proxy: _Proxy | None, http_path: str
     yield from _judged(response, body, warehouse_id, token, time.monotonic() - begin)
 
 
+def _sign_in_checks(found: Configuration) -> Iterator[Check]:
+    """Opens a session, which starts no warehouse."""
+    begin = time.monotonic()
+    try:
+        with _connected(found):
+            yield Check("sign-in", "ok", "a session was opened", None, time.monotonic() - begin)
+    except seakernel.Error as error:
+        yield Check("sign-in", "failed", error.message, error.hint, time.monotonic() - begin)
+
+
+def _connected(found: Configuration, **options: Any) -> seakernel.Connection:
+    def value(setting: Setting | None) -> str | None:
+        return None if setting is None else setting.value
+
+    # A mapping like those that programs write by hand; the kernel checks it.
+    auth: Any = None if found.sign_in is None else found.sign_in.options
+    return seakernel.connect(
+        value(found.server_hostname),
+        value(found.http_path),
+        value(found.access_token),
+        auth=auth,
+        user_agent_entry="seakernel-doctor",
+        retry={"max_attempts": 2, "max_elapsed_s": 60},
+        connect_timeout_s=_LIMIT_S,
+        **{"read_timeout_s": 60, **options},
+    )
+
+
 def _judged(
     response: http.client.HTTPResponse, body: bytes, warehouse_id: str, token: str, seconds: float
 ) -> Iterator[Check]:
@@ -397,18 +438,12 @@ def _judged(
 
 
 def _statement_checks(options: argparse.Namespace, found: Configuration) -> Iterator[Check]:
-    if found.server_hostname is None or found.http_path is None or found.access_token is None:
-        return
-    place = (found.server_hostname.value, found.http_path.value, found.access_token.value)
     begin = time.monotonic()
     try:
-        with seakernel.connect(
-            *place,
+        with _connected(
+            found,
             catalog=options.catalog,
             schema=options.schema,
-            user_agent_entry="seakernel-doctor",
-            retry={"max_attempts": 2, "max_elapsed_s": 60},
-            connect_timeout_s=_LIMIT_S,
             read_timeout_s=_START_LIMIT_S if options.start else 60,
         ) as connection:
             opened = time.monotonic()

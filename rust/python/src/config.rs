@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyMapping, PyString};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyMapping, PyString};
 use seakernel::{
     CloudFetch, Proxy, ProxyConfig, RequestConfig, ResultConfig, RetryConfig, Secret, TlsConfig, ValueForm,
 };
@@ -33,10 +33,10 @@ pub(crate) fn result_config(options: &Bound<'_, PyDict>) -> PyResult<ResultConfi
         match key.as_str() {
             "memory_budget_bytes" => config.memory_budget = positive(&key, &value)?,
             "max_concurrent_downloads" => config.max_concurrent_downloads = positive(&key, &value)?,
-            "compression" => config.compression = value.extract()?,
+            "compression" => config.compression = truth(&key, &value)?,
             "download_idle_timeout_s" => config.download_idle_timeout = seconds(&key, &value)?,
             "max_chunk_bytes" => config.max_chunk_bytes = positive(&key, &value)?,
-            "private_storage_addresses" => config.private_storage_addresses = value.extract()?,
+            "private_storage_addresses" => config.private_storage_addresses = truth(&key, &value)?,
             "complex_types" => config.complex_types = form(&key, &value, "json")?,
             "intervals" => config.intervals = form(&key, &value, "text")?,
             "geospatial" => config.geospatial = form(&key, &value, "text")?,
@@ -63,6 +63,9 @@ pub(crate) fn retry_config(options: &Bound<'_, PyDict>) -> PyResult<RetryConfig>
             "max_elapsed_s" => config.max_elapsed = seconds(&key, &value)?,
             _ => return Err(error::unknown_key(options.py(), "retry", &key, &KEYS)),
         }
+    }
+    if config.min_wait > config.max_wait && options.contains("min_wait_s")? && options.contains("max_wait_s")? {
+        return Err(error::invalid_argument(options.py(), "`min_wait_s` is longer than `max_wait_s`; exchange them"));
     }
     Ok(config)
 }
@@ -109,6 +112,7 @@ pub(crate) fn tls_config(options: &Bound<'_, PyDict>) -> PyResult<TlsConfig> {
     let mut config = TlsConfig::default();
     for (key, value) in options.iter() {
         let key: String = key.extract()?;
+        check_pem(&key, &value)?;
         match key.as_str() {
             "ca_certificates_pem" => config.ca_certificates_pem = value.extract()?,
             "ca_certificates_file" => config.ca_certificates_file = file_name(&key, &value)?,
@@ -122,8 +126,8 @@ pub(crate) fn tls_config(options: &Bound<'_, PyDict>) -> PyResult<TlsConfig> {
                     .map_err(|_| error::invalid_argument(value.py(), "`client_key_pem` is not PEM, which is text"))?;
                 config.client_key_pem = text.map(|text| Secret::new(&text));
             }
-            "verify_certificates" => config.verify_certificates = value.extract()?,
-            "verify_hostnames" => config.verify_hostnames = value.extract()?,
+            "verify_certificates" => config.verify_certificates = truth(&key, &value)?,
+            "verify_hostnames" => config.verify_hostnames = truth(&key, &value)?,
             _ => return Err(error::unknown_key(options.py(), "tls", &key, &KEYS)),
         }
     }
@@ -268,25 +272,40 @@ fn form(name: &str, value: &Bound<'_, PyAny>, text: &str) -> PyResult<ValueForm>
     match value.extract::<&str>() {
         Ok("native") => Ok(ValueForm::Native),
         Ok(word) if word == text => Ok(ValueForm::Text),
-        _ => {
-            let given = value.repr().map_or_else(|_| "?".to_owned(), |given| given.to_string());
-            let message = format!("`{name}` is {given}; expected \"native\" or \"{text}\"");
-            Err(error::invalid_argument(value.py(), &message))
-        }
+        _ => Err(wrong(name, value, &format!("\"native\" or \"{text}\""))),
     }
+}
+
+/// Reads True or False; what may stand for them elsewhere, such as texts, is refused.
+fn truth(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    value.cast::<PyBool>().map(|truth| truth.is_true()).map_err(|_| wrong(name, value, "True or False"))
+}
+
+/// Refuses what is no bytes where PEM is expected; nothing of it is repeated, for it may be a key.
+fn check_pem(name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    if !name.ends_with("_pem") || value.is_none() || value.is_instance_of::<PyBytes>() {
+        return Ok(());
+    }
+    let given = value.get_type().name()?;
+    let message = format!("`{name}` is of type `{given}`; expected bytes, as `Path(...).read_bytes()` gives them");
+    Err(error::invalid_argument(value.py(), &message))
+}
+
+fn wrong(name: &str, value: &Bound<'_, PyAny>, expected: &str) -> PyErr {
+    let given = value.repr().map_or_else(|_| "?".to_owned(), |given| given.to_string());
+    error::invalid_argument(value.py(), &format!("`{name}` is {given}; expected {expected}"))
 }
 
 /// Reads a number of seconds, fractions included.
 pub(crate) fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    let number: f64 = value.extract()?;
-    Duration::try_from_secs_f64(number).ok().filter(|duration| !duration.is_zero()).ok_or_else(|| {
-        error::invalid_argument(value.py(), &format!("`{name}` is {number}; expected a positive number of seconds"))
-    })
+    let number = if value.is_instance_of::<PyBool>() { None } else { value.extract::<f64>().ok() };
+    number
+        .and_then(|number| Duration::try_from_secs_f64(number).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| wrong(name, value, "a positive number of seconds"))
 }
 
 fn positive(name: &str, value: &Bound<'_, PyAny>) -> PyResult<usize> {
-    value.extract::<usize>().ok().filter(|number| *number > 0).ok_or_else(|| {
-        let given = value.repr().map_or_else(|_| "?".to_owned(), |text| text.to_string());
-        error::invalid_argument(value.py(), &format!("`{name}` is {given}; expected a positive integer"))
-    })
+    let number = if value.is_instance_of::<PyBool>() { None } else { value.extract::<usize>().ok() };
+    number.filter(|number| *number > 0).ok_or_else(|| wrong(name, value, "a positive integer"))
 }

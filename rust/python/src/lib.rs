@@ -21,6 +21,7 @@ mod rows;
 mod runtime;
 mod session;
 mod sign_in;
+mod token_callable;
 mod visit;
 mod volumes;
 

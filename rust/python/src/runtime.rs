@@ -243,6 +243,11 @@ pub(crate) fn close_at_exit(session: &Arc<seakernel::Session>) {
     }
 }
 
+/// Tells whether the interpreter exits.
+pub(crate) fn is_stopped() -> bool {
+    STOPPED.load(Ordering::Relaxed)
+}
+
 /// Returns how many tasks the I/O threads have, waiting ones included; tests look for forgotten ones.
 #[pyfunction]
 pub(crate) fn _alive_tasks() -> usize {

@@ -15,7 +15,7 @@ use crate::observer::{Event, Watch};
 use crate::results::{Opened, PyResultStream};
 use crate::runtime::{self, Home, Owned};
 use crate::volumes::PyVolumeOperation;
-use crate::{config, error, logging, params, sign_in};
+use crate::{config, error, future, logging, params, sign_in};
 
 /// An open session on a SQL warehouse.
 #[pyclass(frozen, name = "Session", module = "seakernel._seakernel")]
@@ -39,7 +39,7 @@ impl PySession {
         server_hostname: &str,
         http_path: &str,
         access_token: Option<&str>,
-        auth: Option<Bound<'_, PyDict>>,
+        auth: Option<Bound<'_, PyAny>>,
         catalog: Option<String>,
         schema: Option<String>,
         session_configuration: Option<Bound<'_, PyDict>>,
@@ -55,6 +55,7 @@ impl PySession {
         let home = Home::current(py)?;
         let config = session_config(
             &home,
+            None,
             server_hostname,
             http_path,
             access_token,
@@ -88,7 +89,7 @@ impl PySession {
         server_hostname: &str,
         http_path: &str,
         access_token: Option<&str>,
-        auth: Option<Bound<'_, PyDict>>,
+        auth: Option<Bound<'_, PyAny>>,
         catalog: Option<String>,
         schema: Option<String>,
         session_configuration: Option<Bound<'_, PyDict>>,
@@ -104,6 +105,7 @@ impl PySession {
         let home = Home::current(py)?;
         let config = session_config(
             &home,
+            Some(future::running_loop(py)?.unbind()),
             server_hostname,
             http_path,
             access_token,
@@ -458,10 +460,11 @@ fn nothing<'py>(
 #[allow(clippy::too_many_arguments)]
 fn session_config(
     home: &Home,
+    event_loop: Option<Py<PyAny>>,
     server_hostname: &str,
     http_path: &str,
     access_token: Option<&str>,
-    auth: Option<Bound<'_, PyDict>>,
+    auth: Option<Bound<'_, PyAny>>,
     catalog: Option<String>,
     schema: Option<String>,
     session_configuration: Option<Bound<'_, PyDict>>,
@@ -475,7 +478,7 @@ fn session_config(
     read_timeout_s: Option<Bound<'_, PyAny>>,
 ) -> PyResult<SessionConfig> {
     logging::forget_levels();
-    let credentials = Python::attach(|py| sign_in::credentials(py, access_token, auth.as_ref()))?;
+    let credentials = Python::attach(|py| sign_in::credentials(py, access_token, auth.as_ref(), event_loop))?;
     let mut session_config = SessionConfig::new(server_hostname, http_path, credentials)
         .map_err(|failure| Python::attach(|py| error::from_kernel(py, failure)))?;
     session_config.sign_ins = home.sign_ins().clone();

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use seakernel::{Credentials, JwtAlgorithm, KeySource, Secret, SignIn, SignInMethod, SubjectToken};
 
+use crate::token_callable::Auth;
 use crate::{config, error};
 
 /// Values of `type`, as the platform's own drivers name them.
@@ -25,11 +26,15 @@ const TYPES: [&str; 8] = [
 pub(crate) fn credentials(
     py: Python<'_>,
     access_token: Option<&str>,
-    auth: Option<&Bound<'_, PyDict>>,
+    auth: Option<&Bound<'_, PyAny>>,
+    event_loop: Option<Py<PyAny>>,
 ) -> PyResult<Credentials> {
     match (access_token, auth) {
         (Some(token), None) => Ok(Credentials::access_token(token)),
-        (None, Some(options)) => Ok(Credentials::SignIn(sign_in(options)?)),
+        (None, Some(given)) => match Auth::of(given, event_loop)? {
+            Auth::Group(options) => Ok(Credentials::SignIn(sign_in(&options)?)),
+            Auth::Source(source) => Ok(Credentials::TokenSource(source)),
+        },
         (Some(_), Some(_)) => {
             Err(error::invalid_argument(py, "`access_token` and `auth` are both given; give one of them"))
         }
@@ -40,7 +45,7 @@ pub(crate) fn credentials(
 }
 
 fn sign_in(options: &Bound<'_, PyDict>) -> PyResult<SignIn> {
-    let mut auth = Auth { options, known: vec!["type", "timeout_s"] };
+    let mut auth = Keys { options, known: vec!["type", "timeout_s"] };
     let kind = auth.text("type")?;
     let method = match kind.as_str() {
         "oauth-m2m" => SignInMethod::ClientSecret {
@@ -101,12 +106,12 @@ fn sign_in(options: &Bound<'_, PyDict>) -> PyResult<SignIn> {
 }
 
 /// The keys of `auth`, each checked as it is read.
-struct Auth<'a, 'py> {
+struct Keys<'a, 'py> {
     options: &'a Bound<'py, PyDict>,
     known: Vec<&'static str>,
 }
 
-impl<'py> Auth<'_, 'py> {
+impl<'py> Keys<'_, 'py> {
     fn given(&mut self, key: &'static str) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.known.push(key);
         Ok(self.options.get_item(key)?.filter(|value| !value.is_none()))

@@ -2,6 +2,7 @@
 
 mod tokens;
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ pub struct Grant {
     /// Life from now on. Without it the source is asked before each request.
     pub lifetime: Option<Duration>,
     /// Further headers of every request to the workspace, such as those of Azure's service principals.
-    pub headers: Vec<(&'static str, Secret)>,
+    pub headers: Vec<(Cow<'static, str>, Secret)>,
 }
 
 impl Grant {
@@ -121,7 +122,7 @@ mod tests {
     #[test]
     fn debug_does_not_show_the_token() {
         assert_eq!(format!("{:?}", Credentials::access_token("dapi-canary")), "AccessToken(Secret(...))");
-        let grant = Grant { headers: vec![("x-a", Secret::new("canary"))], ..Grant::of(Secret::new("canary")) };
+        let grant = Grant { headers: vec![("x-a".into(), Secret::new("canary"))], ..Grant::of(Secret::new("canary")) };
         assert!(!format!("{grant:?}").contains("canary"));
     }
 }

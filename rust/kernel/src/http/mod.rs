@@ -11,7 +11,6 @@ mod transport;
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
-use std::iter;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -380,18 +379,31 @@ fn authorize(headers: &mut HeaderMap, grant: &Grant) -> Result<()> {
         return Err(Error::new(ErrorKind::InvalidArgument, "the access token is empty"));
     }
     let bearer = Zeroizing::new(format!("Bearer {token}"));
-    let further = grant.headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.expose()));
-    for (name, text) in iter::once((AUTHORIZATION, bearer.as_str())).chain(further) {
-        let mut value = HeaderValue::from_str(text).map_err(|_| {
-            Error::new(
-                ErrorKind::InvalidArgument,
-                "the access token contains characters that no token has, perhaps a line break",
-            )
+    headers.insert(AUTHORIZATION, secret_value(&bearer, "access token")?);
+    for (name, text) in &grant.headers {
+        let shown = name.escape_debug();
+        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+            let text = format!("`{shown}`, given along with the access token, is not the name of an HTTP header");
+            Error::new(ErrorKind::InvalidArgument, text)
         })?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
+        if headers::is_reserved(&header) || header == USER_AGENT {
+            let text =
+                format!("the header `{shown}` comes along with the access token, and is the session's own to set");
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        let value = secret_value(text.expose(), &format!("header `{shown}` that comes along with the access token"))?;
+        headers.insert(header, value);
     }
     Ok(())
+}
+
+fn secret_value(text: &str, what: &str) -> Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| {
+        let text = format!("the {what} contains characters that no token has, perhaps a line break");
+        Error::new(ErrorKind::InvalidArgument, text)
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Tells whether another token may help: 401, or 403 where the server says that it is about the token, as recorded servers do

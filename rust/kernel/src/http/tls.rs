@@ -181,7 +181,8 @@ fn decrypted(pem: &Secret, passphrase: Option<&Secret>) -> Result<Secret> {
         return Err(invalid("the client key is encrypted: give its passphrase as `client_key_passphrase`"));
     };
     let key = PrivateKey::read(&Secret::new(block), Some(passphrase), "the client key", "client_key_passphrase")?;
-    let pem = SecretDocument::try_from(key.der.as_slice()).and_then(|plain| plain.to_pem("PRIVATE KEY", LineEnding::LF));
+    let pem =
+        SecretDocument::try_from(key.der.as_slice()).and_then(|plain| plain.to_pem("PRIVATE KEY", LineEnding::LF));
     let pem = pem.map_err(|_| invalid("the client key is damaged: its content is no private key"))?;
     Ok(Secret::new(&pem))
 }
@@ -286,7 +287,7 @@ mod tests {
         assert_eq!(same.expose(), plain.expose());
         let error = decrypted(&Secret::new(ENCRYPTED_KEY), Some(&Secret::new("wrong-canary"))).unwrap_err();
         let text = format!("{error} {error:?}");
-        assert!(text.contains("does not fit") && !text.contains("canary"), "{text}");
+        assert!(text.contains("is not its passphrase") && !text.contains("canary"), "{text}");
     }
 
     #[test]

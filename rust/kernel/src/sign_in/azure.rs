@@ -59,10 +59,10 @@ fn both(workspace: TokenAnswer, management: Option<TokenAnswer>, resource_id: Op
     if let Some(management) = management {
         let management = management.into_grant();
         grant.lifetime = grant.lifetime.min(management.lifetime);
-        grant.headers.push((MANAGEMENT_TOKEN_HEADER, management.token));
+        grant.headers.push((MANAGEMENT_TOKEN_HEADER.into(), management.token));
     }
     if let Some(id) = resource_id {
-        grant.headers.push((RESOURCE_ID_HEADER, Secret::new(id)));
+        grant.headers.push((RESOURCE_ID_HEADER.into(), Secret::new(id)));
     }
     grant
 }
