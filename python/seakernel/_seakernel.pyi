@@ -1596,6 +1596,15 @@ class LocalServer:
     def counters_json(self) -> str:
         """Returns the totals as a JSON object."""
 
+    def foreign_token(self, claims_json: str) -> str:
+        """Signs the claims of a JSON object as another identity provider does."""
+
+    def revoke_tokens(self) -> None:
+        """Makes every access token issued so far worthless."""
+
+    def revoke_refresh_tokens(self) -> None:
+        """Makes every refresh token issued so far worthless."""
+
     def stop(self) -> None:
         """Stops listening and ends running statements. Safe to call twice."""
 

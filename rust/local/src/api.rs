@@ -8,8 +8,10 @@ use hyper::{StatusCode, header::HeaderName};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
+use crate::bearer;
 use crate::delivery::Delivery;
 use crate::engine::SqlError;
+use crate::identity::IdentityRequest;
 use crate::request_log::{LogEntry, unescaped};
 use crate::route::Route;
 use crate::statement::{Progress, Statement};
@@ -34,7 +36,7 @@ pub(crate) struct ApiRequest<'request> {
 /// Answers one request.
 pub(crate) async fn answer(warehouse: &Arc<Warehouse>, request: ApiRequest<'_>, entry: &LogEntry) -> Answer {
     if !request.route.is_public()
-        && let Err(refused) = warehouse.tokens.check(request.headers)
+        && let Err(refused) = bearer::check(warehouse, request.headers)
     {
         return refused.into();
     }
@@ -73,10 +75,10 @@ async fn dispatch(warehouse: &Arc<Warehouse>, request: ApiRequest<'_>, entry: &L
         Route::WellKnownConfig => {
             Ok(Answer::json(&json!({"oidc_endpoint": format!("{}/oidc", warehouse.api_address)})))
         }
-        Route::OidcDiscovery => Ok(oidc_discovery(&warehouse.api_address)),
-        Route::Token => {
-            let lifetime = warehouse.switches().oauth_lifetime_seconds;
-            Ok(warehouse.tokens.issue(request.headers, request.body, lifetime))
+        Route::Identity(route) => {
+            let ApiRequest { query, headers, body, .. } = request;
+            let request = IdentityRequest { route, query, headers, body };
+            Ok(warehouse.identity.answer(&request, &warehouse.switches()))
         }
         Route::FeatureFlags => Ok(Answer::json(&json!({"flags": [], "ttl_seconds": 3600}))),
         Route::Telemetry => Ok(Answer::json(&json!({"errors": [], "numSuccess": 0, "numProtoSuccess": 0}))),
@@ -264,17 +266,6 @@ fn describe(warehouse: &Warehouse) -> Value {
         },
         "health": {"status": "HEALTHY"},
     })
-}
-
-fn oidc_discovery(address: &str) -> Answer {
-    Answer::json(&json!({
-        "issuer": format!("{address}/oidc"),
-        "authorization_endpoint": format!("{address}/oidc/v1/authorize"),
-        "token_endpoint": format!("{address}/oidc/v1/token"),
-        "grant_types_supported": ["client_credentials"],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-        "code_challenge_methods_supported": ["S256"],
-    }))
 }
 
 /// Drivers whose default is the other protocol get told how to switch; a bare 404 reads as a network failure.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde_json::{Map, Value};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
@@ -20,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::engine::Engine;
 use crate::exchange::exchange;
 use crate::faults::FaultRule;
+use crate::identity::FOREIGN_ISSUER;
 use crate::options::ServerOptions;
 use crate::request_log::{Origin, RequestRecord};
 use crate::switches::Switches;
@@ -58,7 +60,7 @@ impl LocalServer {
             .thread_name("seakernel-local")
             .enable_all()
             .build()?;
-        let warehouse = Arc::new(Warehouse::new(options, engine, api_address, storage_address));
+        let warehouse = Arc::new(Warehouse::new(options, engine, api_address, storage_address)?);
         let (shutdown, stop) = watch::channel(false);
         let (done, stopped) = channel();
         let served = Arc::clone(&warehouse);
@@ -119,6 +121,25 @@ impl LocalServer {
     /// What the server has done and what it holds at the moment.
     pub fn counters(&self) -> Counters {
         self.warehouse.counters()
+    }
+
+    /// Signs claims as another identity provider: one whose issuer, unless they name another, is [`FOREIGN_ISSUER`].
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn foreign_token(&self, mut claims: Map<String, Value>) -> io::Result<String> {
+        claims.entry("iss").or_insert_with(|| FOREIGN_ISSUER.into());
+        self.warehouse.identity.foreign_token(&claims)
+    }
+
+    /// Makes every access token issued so far worthless: the API answers 401. The fixed token stays valid.
+    pub fn revoke_tokens(&self) {
+        self.warehouse.identity.ledger.revoke_access_tokens();
+    }
+
+    /// Makes every refresh token issued so far worthless.
+    pub fn revoke_refresh_tokens(&self) {
+        self.warehouse.identity.ledger.revoke_refresh_tokens();
     }
 
     /// Cancels what runs, closes all connections and waits for the threads, a few seconds at most.

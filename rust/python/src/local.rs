@@ -109,6 +109,19 @@ impl PyLocalServer {
         serde_json::to_string(&self.served.server.counters()).map_err(runtime_error)
     }
 
+    fn foreign_token(&self, claims_json: &str) -> PyResult<String> {
+        let claims = serde_json::from_str(claims_json).map_err(value_error)?;
+        Ok(self.served.server.foreign_token(claims)?)
+    }
+
+    fn revoke_tokens(&self) {
+        self.served.server.revoke_tokens();
+    }
+
+    fn revoke_refresh_tokens(&self) {
+        self.served.server.revoke_refresh_tokens();
+    }
+
     fn stop(&self, py: Python<'_>) {
         self.served.stop(py);
     }
