@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from seakernel._seakernel import LocalServer
 from seakernel.local.folder import folder_schema, folder_tables
+from seakernel.local.identity import LocalIdentity, complete_options
 from seakernel.local.samples import SAMPLE_COLUMNS, SampleData
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from seakernel import Connection
     from seakernel.local.engine import DuckDbEngine
+    from seakernel.local.identity import OauthOptions
 
 __all__ = ["LocalWarehouse"]
 
@@ -58,6 +60,7 @@ class LocalWarehouse:
         port: int = 0,
         data: str | os.PathLike[str] | None = None,
         access_token: str | None = None,
+        oauth: bool | OauthOptions = False,
         tpch_scale: float = 0.1,
         switches: Mapping[str, object] | None = None,
         faults: Sequence[Mapping[str, object]] | None = None,
@@ -70,6 +73,8 @@ class LocalWarehouse:
             port: Port of the API; 0 lets the system choose a free one.
             data: Folder whose Parquet and CSV files become tables.
             access_token: Token that clients must send; a random one by default.
+            oauth: Whether it plays identity provider as well: OAuth of machines and of people, token exchange, and Entra.
+                A mapping says whom it knows, see `OauthOptions`; `identity` has what was made up.
             tpch_scale: Scale factor of `samples.tpch`; 1 is 6 million line items.
             switches: Shapes of the answers to start with, see `switches`.
             faults: Faults to start with, see `faults`.
@@ -86,6 +91,8 @@ class LocalWarehouse:
 
         if chunk_bytes is not None:
             options["chunk_bytes"] = chunk_bytes
+        identity = complete_options(oauth)
+        options["oauth"] = identity
         options["switches"] = dict(switches or {})
         options["faults"] = list(faults or ())
         self._volume_folder = Path(tempfile.mkdtemp(prefix="seakernel-volumes-"))
@@ -109,6 +116,7 @@ class LocalWarehouse:
             )
         except OSError as error:
             raise OSError(f"the warehouse cannot listen on port `{port}` of 127.0.0.1: {error}") from error
+        self._identity = None if identity is None else LocalIdentity(identity, self._server)
         self._running.add(self)
 
     @classmethod
@@ -162,6 +170,38 @@ class LocalWarehouse:
             seakernel.exceptions.OperationalError: open session: HTTP 403: Invalid access token. ...
         """
         return self._server.access_token
+
+    @property
+    def identity(self) -> LocalIdentity:
+        """The identity provider, if the warehouse was started with `oauth`.
+
+        Raises:
+            ValueError: it was not.
+
+        Example:
+            >>> with LocalWarehouse(oauth={"client_id": "app", "client_secret": "secret"}) as warehouse:
+            ...     warehouse.identity
+            <LocalIdentity app>
+        """
+        if self._identity is None:
+            raise ValueError("this warehouse has no identity provider: start it with `oauth=True`")
+        return self._identity
+
+    def revoke_tokens(self) -> None:
+        """Makes every access token that the identity provider issued worthless: requests with one get 401.
+
+        Example:
+            >>> warehouse.revoke_tokens()
+        """
+        self._server.revoke_tokens()
+
+    def revoke_refresh_tokens(self) -> None:
+        """Makes every refresh token that the identity provider issued worthless.
+
+        Example:
+            >>> warehouse.revoke_refresh_tokens()
+        """
+        self._server.revoke_refresh_tokens()
 
     def connect(self, **options: Any) -> Connection:
         """Opens a connection of ours to this warehouse; `options` are those of `seakernel.connect`.

@@ -246,7 +246,7 @@ fn instead(fault: &Fault, place: Place, warehouse: &Warehouse) -> Option<Answer>
                 (Some(body), _) => Answer::typed(status, "text/plain", body.clone().into_bytes()),
                 (None, Place::Api) => Answer::error(status, error_code, "a fault was asked for"),
                 (None, Place::Identity) => {
-                    let error = error_code.as_str().unwrap_or("server_error").to_ascii_lowercase();
+                    let error = error_code.as_str().unwrap_or("server_error").to_lowercase();
                     Answer::typed(status, "application/json", identity::fault_body(&error))
                 }
                 (None, Place::Storage) => Answer::xml(status, "ServiceUnavailable", "a fault was asked for"),
