@@ -63,7 +63,7 @@ pub use results::decode;
 pub use results::{ResultStream, Statistics, StatisticsReader};
 pub use schema::Column;
 pub use session::Session;
-pub use sign_in::{SignIn, SignInMethod, SignIns};
+pub use sign_in::{BrowserSignIn, OpenPage, PageOpener, SignIn, SignInMethod, SignIns, TokenCache};
 pub use sql_type::nested_type;
 pub use statement::Statement;
 pub use volumes::{DownloadSink, UploadSource, VolumeAction, VolumeOperation, VolumeProgress};

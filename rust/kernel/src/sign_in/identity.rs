@@ -39,7 +39,6 @@ pub(super) struct Identity {
 #[derive(Clone, Debug)]
 pub(super) struct Endpoints {
     /// Where users sign in.
-    #[expect(dead_code, reason = "for signing in with a browser")]
     pub(super) authorization: Url,
     /// Where tokens are given out.
     pub(super) token: Url,
@@ -58,7 +57,6 @@ pub(super) struct TokenRequest<'a> {
 #[derive(Clone, Copy)]
 pub(super) enum FormValue<'a> {
     Plain(&'a str),
-    #[expect(dead_code, reason = "for assertions and refresh tokens")]
     Secret(&'a Secret),
 }
 
@@ -71,7 +69,6 @@ pub(super) struct TokenAnswer {
     expires_in: Option<u64>,
     /// What the next token can be had with, without the user.
     #[serde(default, deserialize_with = "optional_secret")]
-    #[expect(dead_code, reason = "for signing in with a browser")]
     pub(super) refresh_token: Option<Secret>,
 }
 
@@ -167,6 +164,12 @@ impl<'a> FormValue<'a> {
 impl<'a> From<&'a str> for FormValue<'a> {
     fn from(text: &'a str) -> Self {
         Self::Plain(text)
+    }
+}
+
+impl<'a> From<&'a Secret> for FormValue<'a> {
+    fn from(secret: &'a Secret) -> Self {
+        Self::Secret(secret)
     }
 }
 

@@ -3,7 +3,11 @@
 //! Each method is a [`TokenSource`] in a module of its own; [`identity`] is the one way to talk to providers. Sessions of one
 //! process that sign in alike share the tokens ([`SignIns`]).
 
+mod browser;
+mod cache;
+mod callback;
 mod client_credentials;
+mod foreign_cache;
 mod identity;
 
 use std::fmt;
@@ -15,6 +19,9 @@ use url::Url;
 use crate::auth::{Credentials, Grant, SIGN_IN_TIME_LIMIT, Secret, TokenSource, Tokens};
 use crate::config::{SessionConfig, TlsConfig};
 use crate::error::{Error, ErrorKind, Result};
+use browser::BrowserTokens;
+pub use browser::{BrowserSignIn, OpenPage, PageOpener};
+pub use cache::TokenCache;
 use client_credentials::ClientCredentials;
 use identity::Identity;
 
@@ -42,6 +49,8 @@ pub enum SignInMethod {
         /// The https address that is asked, in place of the one that the workspace names.
         token_url: Option<String>,
     },
+    /// A user with a browser.
+    Browser(BrowserSignIn),
 }
 
 impl SignIn {
@@ -76,6 +85,11 @@ impl SignIns {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |known: &&Known| known.host == config.host && known.sign_in == *sign_in && known.tls == config.tls;
         if let Some(known) = known.iter().find(same) {
+            if let (SignInMethod::Browser(known), SignInMethod::Browser(newer)) =
+                (&known.sign_in.method, &sign_in.method)
+            {
+                known.opener.follow(&newer.opener);
+            }
             return Ok(known.tokens.clone());
         }
         let tokens = Tokens::of_source(source(config, sign_in)?);
@@ -100,6 +114,7 @@ fn source(config: &SessionConfig, sign_in: &SignIn) -> Result<Arc<dyn TokenSourc
             let token_url = token_url.as_deref().map(|text| safe_url("token_url", text)).transpose()?;
             Arc::new(ClientCredentials::with_secret(identity, client_id, client_secret, scopes.as_deref(), token_url))
         }
+        SignInMethod::Browser(options) => Arc::new(BrowserTokens::new(config, identity, options)?),
     })
 }
 
