@@ -6,10 +6,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use seakernel::{Credentials, Secret, SignIn, SignInMethod};
 
+use crate::browser::browser_sign_in;
 use crate::{config, error};
 
 /// Values of `type`, as the platform's own drivers name them.
-const TYPES: [&str; 1] = ["oauth-m2m"];
+const TYPES: [&str; 2] = ["oauth-m2m", "oauth-u2m"];
 
 /// Returns how to sign in; exactly one of the arguments must be given.
 pub(crate) fn credentials(
@@ -39,6 +40,7 @@ fn sign_in(options: &Bound<'_, PyDict>) -> PyResult<SignIn> {
             scopes: auth.scopes()?,
             token_url: auth.optional_text("token_url")?,
         },
+        "oauth-u2m" => SignInMethod::Browser(browser_sign_in(&mut auth)?),
         _ => {
             let types = TYPES.join("`, `");
             let message = format!("`auth` has the type `{kind}`; expected one of `{types}`");
@@ -54,23 +56,23 @@ fn sign_in(options: &Bound<'_, PyDict>) -> PyResult<SignIn> {
 }
 
 /// The keys of `auth`, each checked as it is read.
-struct Auth<'a, 'py> {
+pub(crate) struct Auth<'a, 'py> {
     options: &'a Bound<'py, PyDict>,
     known: Vec<&'static str>,
 }
 
 impl<'py> Auth<'_, 'py> {
-    fn given(&mut self, key: &'static str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    pub(crate) fn given(&mut self, key: &'static str) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.known.push(key);
         Ok(self.options.get_item(key)?.filter(|value| !value.is_none()))
     }
 
     /// Refuses a value; its text is never repeated, for a secret may stand under the wrong key.
-    fn wrong(&self, key: &str, what: &str) -> PyErr {
+    pub(crate) fn wrong(&self, key: &str, what: &str) -> PyErr {
         error::invalid_argument(self.options.py(), &format!("`auth`: `{key}` {what}"))
     }
 
-    fn optional_text(&mut self, key: &'static str) -> PyResult<Option<String>> {
+    pub(crate) fn optional_text(&mut self, key: &'static str) -> PyResult<Option<String>> {
         let Some(value) = self.given(key)? else { return Ok(None) };
         let Ok(text) = value.cast::<PyString>() else {
             let given = value.get_type().name()?;
@@ -92,7 +94,7 @@ impl<'py> Auth<'_, 'py> {
     }
 
     /// A list of texts; a single text is refused, for its characters would be taken for scopes.
-    fn scopes(&mut self) -> PyResult<Option<Vec<String>>> {
+    pub(crate) fn scopes(&mut self) -> PyResult<Option<Vec<String>>> {
         let Some(value) = self.given("scopes")? else { return Ok(None) };
         let scopes: Option<Vec<String>> = if value.is_instance_of::<PyString>() { None } else { value.extract().ok() };
         match scopes.filter(|scopes| !scopes.is_empty() && scopes.iter().all(|scope| !scope.trim().is_empty())) {
@@ -101,8 +103,12 @@ impl<'py> Auth<'_, 'py> {
         }
     }
 
-    fn seconds(&mut self, key: &'static str) -> PyResult<Option<Duration>> {
-        self.given(key)?.map(|value| config::seconds(key, &value)).transpose()
+    pub(crate) fn seconds(&mut self, key: &'static str) -> PyResult<Option<Duration>> {
+        let Some(value) = self.given(key)? else { return Ok(None) };
+        if value.extract::<f64>().is_err() {
+            return Err(self.wrong(key, "is no number of seconds"));
+        }
+        config::seconds(key, &value).map(Some)
     }
 
     /// Refuses keys that were not read.

@@ -433,7 +433,8 @@ fn too_late(host: &str, limit: Duration) -> Error {
          `callback_timeout_s`",
         limit.as_secs_f64()
     );
-    Error::new(ErrorKind::Timeout, text)
+    // To try again by itself would open page after page.
+    Error::new(ErrorKind::Timeout, text).with_retryable(false)
 }
 
 fn wrong_state(host: &str, redirect_uri: &str) -> Error {
