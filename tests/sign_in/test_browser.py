@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import pickle
 import pty
@@ -11,6 +12,8 @@ import re
 import subprocess
 import sys
 import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,6 +58,12 @@ async def query_async(warehouse: LocalWarehouse, **options: Any) -> int:
         return int((await cursor.fetchone())[0])
 
 
+def signs_in_at_once(address: str) -> None:
+    """Does what Chromium does, where that is not what is tested."""
+    page, _, request = address.partition("?")
+    urllib.request.urlopen(page, f"{request}&decision=sign-in".encode()).close()
+
+
 def issued(warehouse: LocalWarehouse) -> dict[str, int]:
     return dict(warehouse.counters()["issued_tokens"])
 
@@ -72,6 +81,21 @@ def test_a_user_signs_in_and_the_query_returns(provider: LocalWarehouse, user_wh
     # Who comes later has the token.
     assert query(provider, **options) == 7
     assert (len(user.addresses), issued(provider)) == (1, {"authorization_code": 1})
+
+
+def test_threads_wait_for_one_page(provider: LocalWarehouse) -> None:
+    addresses = []
+
+    def opener(address: str) -> None:
+        addresses.append(address)
+        time.sleep(0.5)
+        signs_in_at_once(address)
+
+    with ThreadPoolExecutor(16) as threads:
+        # A function of its own for each: whose tokens they are does not depend on it.
+        ways = [auth(functools.partial(opener)) for _ in range(16)]
+        assert list(threads.map(lambda way: query(provider, auth=way), ways)) == [7] * 16
+    assert (len(addresses), issued(provider)) == (1, {"authorization_code": 1})
 
 
 def test_a_user_denies(provider: LocalWarehouse, user_who: UserWho) -> None:
@@ -155,6 +179,28 @@ def test_programs_that_share_a_cache_renew_once(provider: LocalWarehouse, user_w
     content = file.read_text()
     assert "AES-256-GCM" in content
     assert not any(secret in content for secret in SECRETS)
+
+
+@pytest.mark.parametrize("named", ["XDG_CACHE_HOME", "~"])
+def test_where_the_cache_is(
+    provider: LocalWarehouse, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, named: str
+) -> None:
+    if named == "~":
+        cache, folder = "~/kept", home / "kept"
+    else:
+        monkeypatch.setenv(named, str(home / "caches"))
+        monkeypatch.delenv("HOME")
+        cache, folder = True, home / "caches" / "seakernel" / "tokens"
+    assert query(provider, auth=auth(signs_in_at_once, cache=cache)) == 7
+    (file,) = folder.glob("*.json")
+    assert (file.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
+
+    file.chmod(0o644)
+    # Another option, for whoever signs in alike in this process has the tokens already.
+    assert query(provider, auth=auth(signs_in_at_once, cache=cache, timeout_s=14)) == 7
+    assert f'file="{file}"' in caplog.text or f"file={file}" in caplog.text
+    assert "is not used: other users may read or write it (see `chmod 600`)" in caplog.text
+    assert (file.stat().st_mode & 0o777, issued(provider)) == (0o600, {"authorization_code": 2})
 
 
 def test_tokens_of_the_sdk_are_taken(provider: LocalWarehouse, user_who: UserWho, home: Path) -> None:

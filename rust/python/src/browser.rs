@@ -53,7 +53,13 @@ fn cache(auth: &mut Auth<'_, '_>) -> PyResult<Option<TokenCache>> {
         Some(value) => match value.cast::<PyBool>() {
             Ok(truth) if truth.is_true() => Some(None),
             Ok(_) => None,
-            Err(_) => match value.extract::<PathBuf>() {
+            // `~` is the user's home, as everywhere in Python where files are named by hand.
+            Err(_) => match value
+                .py()
+                .import("os.path")?
+                .call_method1("expanduser", (&value,))
+                .and_then(|it| it.extract::<PathBuf>())
+            {
                 Ok(path) if !path.as_os_str().is_empty() => Some(Some(path)),
                 _ => return Err(auth.wrong("cache", "is neither True nor False nor the path of a folder")),
             },

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -222,17 +222,23 @@ impl CacheFile {
     fn open_lock(&self) -> Result<File> {
         let folder = self.folder();
         make_private_folder(folder).map_err(|error| self.unusable("cannot be made", error))?;
-        if is_writable_by_others(folder) {
-            let text = format!(
-                "`cache`: other users may write to the folder `{0}`, and could plant tokens there: `chmod 700 {0}`, or name \
-                 another folder",
-                folder.display()
-            );
-            return Err(Error::new(ErrorKind::InvalidArgument, text));
-        }
+        self.check_folder()?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         private(&mut options).open(&self.lock_path).map_err(|error| self.unusable("cannot be written to", error))
+    }
+
+    /// Fails where others may put files into the folder.
+    fn check_folder(&self) -> Result<()> {
+        if is_writable_by_others(self.folder()) {
+            let text = format!(
+                "`cache`: other users may write to the folder `{0}`, and could plant tokens there: `chmod 700 {0}`, or name \
+                 another folder",
+                self.folder().display()
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        Ok(())
     }
 
     fn unusable(&self, what: &str, error: io::Error) -> Error {
@@ -242,6 +248,7 @@ impl CacheFile {
     }
 
     fn read_now(&self) -> Result<Option<Found>> {
+        self.check_folder()?;
         let content = match read_private(&self.path) {
             Ok(content) => content,
             Err(Unread::Absent) => return Ok(None),
@@ -360,7 +367,7 @@ impl CacheFile {
         serde_json::to_vec(&(VERSION, &self.about)).unwrap_or_default()
     }
 
-    fn last_key(&self) -> std::sync::MutexGuard<'_, Option<Key>> {
+    fn last_key(&self) -> MutexGuard<'_, Option<Key>> {
         self.key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -59,6 +59,11 @@ pub(crate) fn log_of(statement_id: &str) -> Vec<String> {
     log.lines().filter(|line| line.contains(statement_id)).map(str::to_owned).collect()
 }
 
+/// Tells whether the kernel has logged a text so far.
+pub(crate) fn was_logged(text: &str) -> bool {
+    KERNEL_LOG.lock().unwrap_or_else(PoisonError::into_inner).contains(text)
+}
+
 /// Tells whether a crate below the kernel has logged anything.
 pub(crate) fn seen_below_the_kernel() -> bool {
     BELOW.load(Ordering::Relaxed)

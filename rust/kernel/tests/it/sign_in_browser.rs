@@ -20,7 +20,7 @@ use seakernel_local::{
     Fault, FaultRule, IdentityOptions, OauthCallback, OauthTokenFormat, Operation, ServerOptions, Switches,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::canary;
@@ -111,7 +111,7 @@ impl Browser {
         icon.set_path("/favicon.ico");
         assert!(http("GET", &icon, "").await.starts_with("HTTP/1.1 404"));
         let mut endless = connected(&target).await;
-        let _ = endless.write_all(&[b'x'; 40_000]).await;
+        let _ = endless.write_all(&vec![b'x'; 40_000]).await;
         let shown = http("GET", &target, "").await;
         drop(ahead);
         self.pages.lock().unwrap().push(shown);
@@ -310,6 +310,45 @@ async fn a_code_is_shown_to_the_provider_once() {
     assert!(browser.page().contains("You are not signed in"));
 }
 
+/// A provider that repeats in its refusal all that it was told.
+#[tokio::test]
+async fn what_the_provider_was_shown_is_not_repeated() {
+    let (warehouse, browser) = (warehouse(switches()), Browser::of(User::SignsIn));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut options = sign_in(&browser);
+    options.token_url = Some(format!("http://{}/token", listener.local_addr().unwrap()));
+    let provider = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut request, mut chunk) = (String::new(), [0; 4096]);
+        while !request.contains("code_verifier=") {
+            let read = stream.read(&mut chunk).await.unwrap();
+            request.push_str(std::str::from_utf8(&chunk[..read]).unwrap());
+        }
+        let form = request.split("\r\n\r\n").nth(1).unwrap();
+        let form: BTreeMap<_, _> = query(&Url::parse(&format!("http://form/?{form}")).unwrap());
+        let (code, verifier) = (form["code"].clone(), form["code_verifier"].clone());
+        let refusal =
+            serde_json::json!({"error": "invalid_request", "error_description": format!("{code} {verifier}")});
+        let body = refusal.to_string();
+        let head = format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        (code, verifier)
+    });
+    let error = Session::open(config(&warehouse, options, &SignIns::default())).await.unwrap_err();
+    let (code, verifier) = provider.await.unwrap();
+    assert!(
+        error.to_string().contains("invalid_request") && error.to_string().contains("[secret] [secret]"),
+        "{error}"
+    );
+    assert!(warehouse.eventually(|_| !browser.pages.lock().unwrap().is_empty()).await);
+    for secret in [code, verifier] {
+        assert!(secret.len() >= 43);
+        assert!(!format!("{error:?}").contains(&secret) && !browser.page().contains(&secret));
+        assert!(!canary::was_logged(&secret));
+        canary::look_for(&secret);
+    }
+}
+
 #[tokio::test]
 async fn a_user_who_does_nothing_is_not_waited_for_forever() {
     let (warehouse, browser) = (warehouse(switches()), Browser::of(User::Sleeps));
@@ -433,7 +472,10 @@ fn set_mode(path: &Path, mode: u32) {
 async fn programs_that_share_a_cache_renew_once() {
     let (browser, folder) = (Browser::of(User::SignsIn), Folder::new());
     let warehouse = warehouse(switches());
-    works(&open(&warehouse, cached(&browser, &folder, None)).await.unwrap()).await;
+    // The others wait while one has the user sign in.
+    for session in join_all((0..4).map(|_| open(&warehouse, cached(&browser, &folder, None)))).await {
+        works(&session.unwrap()).await;
+    }
     works(&open(&warehouse, cached(&browser, &folder, None)).await.unwrap()).await;
     assert_eq!((browser.opened(), warehouse.count(Operation::Token)), (1, 1));
     #[cfg(unix)]
