@@ -24,9 +24,16 @@ test: test-rust test-python ## run every test: Rust, Python, official clients
 test-rust: ## run the Rust tests
 	cargo test --workspace --exclude seakernel-benches
 
-test-python: $(VENV)/wheel .venv-mitmproxy/done ## run the Python tests against the installed wheel
+test-python: $(VENV)/wheel .venv-mitmproxy/done chromium ## run the Python tests against the installed wheel
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --forked tests/fork
+
+.PHONY: chromium
+chromium: ## install Chromium and its driver by apt where they are missing, for the tests that sign in with a browser
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+		as_root="$$(test "$$(id -u)" = 0 || echo sudo)"; \
+		$$as_root apt-get update -qq && $$as_root apt-get install -y -qq --no-install-recommends chromium chromium-driver; \
+	}
 
 check: check-rust check-python docs ## formats, lints, docs, types, stubs, crate boundaries
 

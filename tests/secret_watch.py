@@ -21,9 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
 # Part of every secret: of tokens, of signatures and the rest of a link's query, and of what tests choose.
-MARKS = ("local-access-token", "local-signature-", "X-Amz-", "canary")
+MARKS = (
+    "local-access-token",
+    "local-signature-",
+    "local-oauth-",
+    "local-refresh-",
+    "local-code-",
+    "X-Amz-",
+    "canary",
+)
 # Loggers of other clients that the suite runs; what they tell is theirs.
-OTHER_CLIENTS = ("databricks", "thrift", "urllib3")
+OTHER_CLIENTS = ("databricks", "selenium", "thrift", "urllib3")
 # Shorter texts are found everywhere.
 SHORTEST_VALUE = 6
 

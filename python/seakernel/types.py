@@ -27,6 +27,7 @@ __all__ = [
     "AzureClientSecretAuth",
     "AzureManagedIdentityAuth",
     "Binary",
+    "BrowserAuth",
     "CallableAuth",
     "ClientSecretAuth",
     "Date",
@@ -353,9 +354,49 @@ class CallableAuth(TypedDict, total=False):
     """Longest time of one call, in seconds. Default 15."""
 
 
+class BrowserAuth(TypedDict, total=False):
+    """Signing in as a user, with a browser (user to machine).
+
+    The browser opens when a token is needed and none can be had without the user; connections of one process that sign in
+    alike wait for the same page. `docs/signing-in.md` tells more.
+
+    Example:
+        >>> auth = {"type": "oauth-u2m", "cache_passphrase": "..."}
+        >>> seakernel.connect("dbc-a1b2.cloud.databricks.com", warehouse_id="a1b2c3d4e5f60718", auth=auth)
+        Traceback (most recent call last):
+            ...
+        seakernel.exceptions.ProgrammingError: `auth`: `cache_passphrase` is given without `cache`; add `"cache": True`
+    """
+
+    type: Required[Literal["oauth-u2m"]]
+    client_id: str
+    """Id of the app. Default `databricks-cli`, which every workspace knows."""
+    client_secret: str
+    """Secret of the app, if it has one."""
+    scopes: Sequence[str]
+    """Default `["all-apis", "offline_access"]`; without the second the browser opens whenever a token has ended."""
+    redirect_ports: Sequence[int]
+    """Ports of `http://localhost:PORT` that the app is registered with; the first free one is used, and 0 is any. Default
+    8020, and up to 8040 for `databricks-cli`."""
+    callback_timeout_s: float
+    """Longest time for the user to sign in, in seconds. Default 120."""
+    token_url: str
+    """Asked for tokens in place of the address that the workspace names."""
+    open_browser: Callable[[str], object]
+    """Called with the address of the page, in a thread of its own; returning False says that nobody will see it. Default:
+    Python's `webbrowser`, or the address on standard error where that is a terminal."""
+    cache: bool | str | os.PathLike[str]
+    """Whether tokens are kept between programs, or the folder for them. Default False. True is `seakernel/tokens` in the
+    user's folder for caches. What the Databricks CLI and SDK have kept is used, too."""
+    cache_passphrase: str
+    """Encrypts the files of `cache`."""
+    timeout_s: float
+    """Longest time for the provider to give a token, in seconds. Default 15."""
+
+
 AuthOptions: TypeAlias = (
-    "ClientSecretAuth | SignedJwtAuth | AzureClientSecretAuth | AzureManagedIdentityAuth | WorkloadIdentityAuth"
-    " | TokenFederationAuth | CallableAuth"
+    "ClientSecretAuth | SignedJwtAuth | BrowserAuth | AzureClientSecretAuth | AzureManagedIdentityAuth"
+    " | WorkloadIdentityAuth | TokenFederationAuth | CallableAuth"
 )
 """Ways of signing in, each by its `type`."""
 class ProxyOptions(TypedDict, total=False):

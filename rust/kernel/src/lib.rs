@@ -66,7 +66,10 @@ pub use results::decode;
 pub use results::{ResultStream, Statistics, StatisticsReader};
 pub use schema::Column;
 pub use session::Session;
-pub use sign_in::{JwtAlgorithm, KeySource, SignIn, SignInMethod, SignIns, SubjectToken, lifetime_of};
+pub use sign_in::{
+    BrowserSignIn, JwtAlgorithm, KeySource, OpenPage, PageOpener, SignIn, SignInMethod, SignIns, SubjectToken,
+    TokenCache, lifetime_of,
+};
 pub use sql_type::nested_type;
 pub use statement::Statement;
 pub use volumes::{DownloadSink, UploadSource, VolumeAction, VolumeOperation, VolumeProgress};

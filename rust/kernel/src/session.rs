@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time;
 use tracing::{debug, info, warn};
 
+use crate::auth::Credentials;
 use crate::client_settings;
 use crate::config::SessionConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -99,7 +100,12 @@ impl Session {
     /// warehouse, [`ErrorKind::Network`] where the host cannot be reached, [`ErrorKind::InvalidArgument`] for an option.
     pub async fn open(mut config: SessionConfig) -> Result<Self> {
         client_settings::take(&mut config);
+        let signs_in = matches!(config.credentials, Credentials::SignIn(_));
         let client = Arc::new(SeaClient::new(config)?);
+        if signs_in {
+            // Not in the task: a sign-in that waits for a user ends when nobody waits for it.
+            client.sign_in().await?;
+        }
         // In a task of its own, which goes on where the caller does not; the session it returns is then dropped.
         let opening = tokio::spawn(async move {
             let opened = Mutex::new(OpenedSession::new(client.open_session().await?));

@@ -1,6 +1,7 @@
 //! The extension module `seakernel._seakernel`: the kernel's face in Python. Conversions only; no protocol knowledge.
 
 mod arrow_parameters;
+mod browser;
 mod capsule;
 mod config;
 mod error;

@@ -7,13 +7,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use seakernel::{Credentials, JwtAlgorithm, KeySource, Secret, SignIn, SignInMethod, SubjectToken};
 
+use crate::browser::browser_sign_in;
 use crate::token_callable::Auth;
 use crate::{config, error};
 
 /// Values of `type`, as the platform's own drivers name them.
-const TYPES: [&str; 8] = [
+const TYPES: [&str; 9] = [
     "oauth-m2m",
     "oauth-m2m-jwt",
+    "oauth-u2m",
     "azure-client-secret",
     "azure-managed-identity",
     "env-oidc",
@@ -91,6 +93,7 @@ fn sign_in(options: &Bound<'_, PyDict>) -> PyResult<SignIn> {
             let token = auth.secret("token")?;
             auth.exchange(SubjectToken::Fixed(token))?
         }
+        "oauth-u2m" => SignInMethod::Browser(browser_sign_in(&mut auth)?),
         _ => {
             let types = TYPES.join("`, `");
             let message = format!("`auth` has the type `{kind}`; expected one of `{types}`");
@@ -106,23 +109,23 @@ fn sign_in(options: &Bound<'_, PyDict>) -> PyResult<SignIn> {
 }
 
 /// The keys of `auth`, each checked as it is read.
-struct Keys<'a, 'py> {
+pub(crate) struct Keys<'a, 'py> {
     options: &'a Bound<'py, PyDict>,
     known: Vec<&'static str>,
 }
 
 impl<'py> Keys<'_, 'py> {
-    fn given(&mut self, key: &'static str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    pub(crate) fn given(&mut self, key: &'static str) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.known.push(key);
         Ok(self.options.get_item(key)?.filter(|value| !value.is_none()))
     }
 
     /// Refuses a value; its text is never repeated, for a secret may stand under the wrong key.
-    fn wrong(&self, key: &str, what: &str) -> PyErr {
+    pub(crate) fn wrong(&self, key: &str, what: &str) -> PyErr {
         error::invalid_argument(self.options.py(), &format!("`auth`: `{key}` {what}"))
     }
 
-    fn optional_text(&mut self, key: &'static str) -> PyResult<Option<String>> {
+    pub(crate) fn optional_text(&mut self, key: &'static str) -> PyResult<Option<String>> {
         let Some(value) = self.given(key)? else { return Ok(None) };
         let Ok(text) = value.cast::<PyString>() else {
             let given = value.get_type().name()?;
@@ -190,7 +193,7 @@ impl<'py> Keys<'_, 'py> {
     }
 
     /// A list of texts; a single text is refused, for its characters would be taken for scopes.
-    fn scopes(&mut self) -> PyResult<Option<Vec<String>>> {
+    pub(crate) fn scopes(&mut self) -> PyResult<Option<Vec<String>>> {
         let Some(value) = self.given("scopes")? else { return Ok(None) };
         let scopes: Option<Vec<String>> = if value.is_instance_of::<PyString>() { None } else { value.extract().ok() };
         match scopes.filter(|scopes| !scopes.is_empty() && scopes.iter().all(|scope| !scope.trim().is_empty())) {
@@ -199,8 +202,12 @@ impl<'py> Keys<'_, 'py> {
         }
     }
 
-    fn seconds(&mut self, key: &'static str) -> PyResult<Option<Duration>> {
-        self.given(key)?.map(|value| config::seconds(key, &value)).transpose()
+    pub(crate) fn seconds(&mut self, key: &'static str) -> PyResult<Option<Duration>> {
+        let Some(value) = self.given(key)? else { return Ok(None) };
+        if value.extract::<f64>().is_err() {
+            return Err(self.wrong(key, "is no number of seconds"));
+        }
+        config::seconds(key, &value).map(Some)
     }
 
     /// Refuses keys that were not read.

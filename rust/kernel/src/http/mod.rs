@@ -103,6 +103,11 @@ impl HttpClient {
         &self.config
     }
 
+    /// Sees to it that there is a token.
+    pub(crate) async fn sign_in(&self) -> Result<()> {
+        self.tokens.grant(None).await.map(drop)
+    }
+
     /// Sends an API request, repeats it as its class allows, and returns the body of the answer.
     pub(crate) async fn api(&self, request: &ApiRequest<'_>) -> Result<Bytes> {
         let mut url = self.config.host.clone();

@@ -179,6 +179,11 @@ impl SeaClient {
         }
     }
 
+    /// Sees to it that there is a token.
+    pub(crate) async fn sign_in(&self) -> Result<()> {
+        self.http.sign_in().await
+    }
+
     pub(crate) async fn open_session(&self) -> Result<CreateSessionResponse> {
         let config = self.config();
         let body = json(&CreateSessionRequest {

@@ -41,7 +41,6 @@ pub(super) struct Identity {
 #[derive(Clone, Debug)]
 pub(super) struct Endpoints {
     /// Where users sign in.
-    #[expect(dead_code, reason = "for signing in with a browser")]
     pub(super) authorization: Url,
     /// Where tokens are given out.
     pub(super) token: Url,
@@ -77,7 +76,6 @@ pub(super) struct TokenAnswer {
     expires_on: Option<u64>,
     /// What the next token can be had with, without the user.
     #[serde(default, deserialize_with = "optional_secret")]
-    #[expect(dead_code, reason = "for signing in with a browser")]
     pub(super) refresh_token: Option<Secret>,
 }
 
@@ -197,6 +195,12 @@ impl Identity {
 impl<'a> From<&'a str> for FormValue<'a> {
     fn from(text: &'a str) -> Self {
         Self::Plain(text)
+    }
+}
+
+impl<'a> From<&'a Secret> for FormValue<'a> {
+    fn from(secret: &'a Secret) -> Self {
+        Self::Secret(secret)
     }
 }
 

@@ -4,9 +4,13 @@
 //! process that sign in alike share the tokens ([`SignIns`]).
 
 mod azure;
+mod browser;
+mod cache;
+mod callback;
 mod client_credentials;
 mod exchange;
 mod file;
+mod foreign_cache;
 mod identity;
 mod jwt;
 
@@ -22,6 +26,9 @@ use crate::config::{SessionConfig, TlsConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proxy::ProxyConfig;
 use azure::{ManagedIdentity, ServicePrincipal};
+use browser::BrowserTokens;
+pub use browser::{BrowserSignIn, OpenPage, PageOpener};
+pub use cache::TokenCache;
 use client_credentials::{ClientCredentials, ClientKey, Proof};
 use exchange::Exchange;
 pub use exchange::SubjectToken;
@@ -108,6 +115,8 @@ pub enum SignInMethod {
         /// The https address that is asked, in place of the one that the workspace names.
         token_url: Option<String>,
     },
+    /// A user with a browser.
+    Browser(BrowserSignIn),
 }
 
 /// Where a private key is, in PEM.
@@ -157,6 +166,11 @@ impl SignIns {
                 && known.proxy == config.proxy
         };
         if let Some(known) = known.iter().find(same) {
+            if let (SignInMethod::Browser(known), SignInMethod::Browser(newer)) =
+                (&known.sign_in.method, &sign_in.method)
+            {
+                known.opener.follow(&newer.opener);
+            }
             return Ok(known.tokens.clone());
         }
         let tokens = Tokens::of_source(source(config, sign_in)?);
@@ -220,6 +234,7 @@ fn source(config: &SessionConfig, sign_in: &SignIn) -> Result<Arc<dyn TokenSourc
             scope: client_credentials::scope(scopes.as_deref()),
             token_url: token_url(url)?,
         }),
+        SignInMethod::Browser(options) => Arc::new(BrowserTokens::new(config, identity()?, options)?),
     })
 }
 
