@@ -102,7 +102,7 @@ impl SeaClient {
         &self.http
     }
 
-    /// Sees to it that there is a token.
+    /// Waits for a token, if that takes anything.
     pub(crate) async fn sign_in(&self) -> Result<()> {
         self.http.sign_in().await
     }
