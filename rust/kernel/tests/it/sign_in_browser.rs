@@ -418,12 +418,12 @@ async fn ended(browser: &Browser) {
 
 #[tokio::test]
 async fn a_statement_is_not_sent_for_a_caller_who_has_gone_before_the_user_has_signed_in() {
-    let warehouse = warehouse(Switches { oauth_lifetime_seconds: 1, ..switches() });
+    let warehouse = warehouse(Switches { oauth_lifetime_seconds: 2, ..switches() });
     let browser = Browser::of(User::SignsIn);
     let session = open(&warehouse, sign_in(&browser)).await.unwrap();
     warehouse.server.revoke_refresh_tokens();
     *browser.user.lock().unwrap() = User::Sleeps;
-    sleep(Duration::from_millis(1_100)).await;
+    sleep(Duration::from_millis(2_100)).await;
     let statement = session.statement(FEW);
     let executing = tokio::spawn(async move { statement.execute().await.map(drop) });
     assert!(warehouse.eventually(|_| browser.opened() == 2).await);
