@@ -106,6 +106,14 @@ impl Tokens {
         matches!(self, Self::Renewed(_))
     }
 
+    /// Sees to it that there is a token, where the source does not want to be asked before each request.
+    pub(crate) async fn ready(&self) -> Result<()> {
+        match self {
+            Self::Renewed(renewed) if !renewed.is_asked_each_time() => renewed.grant(None).await.map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the token to send; `rejected` is the one that was refused, if that is why it is needed.
     pub(crate) async fn grant(&self, rejected: Option<Secret>) -> Result<Grant> {
         match self {
@@ -134,6 +142,10 @@ impl Renewed {
             Ok(Some(answer)) => answer,
             _ => Err(no_answer()),
         }
+    }
+
+    fn is_asked_each_time(&self) -> bool {
+        self.state().last.as_ref().is_some_and(|held| held.grant.lifetime.is_none())
     }
 
     /// Returns the last token where it may be sent; sees to it that it is renewed in time.

@@ -103,9 +103,9 @@ impl HttpClient {
         &self.config
     }
 
-    /// Sees to it that there is a token.
+    /// Waits for a token, if that takes anything: whoever gives up meanwhile has sent nothing.
     pub(crate) async fn sign_in(&self) -> Result<()> {
-        self.tokens.grant(None).await.map(drop)
+        self.tokens.ready().await
     }
 
     /// Sends an API request, repeats it as its class allows, and returns the body of the answer.

@@ -179,7 +179,7 @@ impl SeaClient {
         }
     }
 
-    /// Sees to it that there is a token.
+    /// Waits for a token, if that takes anything.
     pub(crate) async fn sign_in(&self) -> Result<()> {
         self.http.sign_in().await
     }

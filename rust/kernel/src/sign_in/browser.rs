@@ -18,7 +18,7 @@ use url::Url;
 use super::cache::{About, CacheFile, Locked, TokenCache, UserTokens};
 use super::callback::{Callback, Outcome, Visitor};
 use super::foreign_cache::{self, ForeignTokens};
-use super::identity::{Identity, TokenAnswer, TokenRequest};
+use super::identity::{Identity, LONGEST, TokenAnswer, TokenRequest};
 use super::safe_url;
 use crate::auth::{Demand, Grant, Secret, TokenSource};
 use crate::clock::time_of_day;
@@ -164,7 +164,8 @@ impl BrowserTokens {
             let profile = env::var("DATABRICKS_CONFIG_PROFILE").ok().filter(|name| !name.is_empty());
             Ok(Cache { file: Arc::new(cache.file(about.clone())?), options: cache.clone(), profile })
         });
-        let (cache, options) = (cache.transpose()?, options.clone());
+        let cache = cache.transpose()?;
+        let options = BrowserSignIn { callback_timeout: options.callback_timeout.min(LONGEST), ..options.clone() };
         Ok(Self { identity, options, token_url, about, cache, memory: Mutex::default() })
     }
 

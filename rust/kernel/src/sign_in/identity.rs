@@ -24,6 +24,8 @@ use crate::http::{PlainAnswer, PlainClient, PlainRequest, RequestClass, host_and
 
 /// Added to the limit of time for whoever ends a whole sign-in, so that what failed last is told instead.
 const GRACE: Duration = Duration::from_secs(1);
+/// Longest limit of time that is kept to, for more is as good as none, and beyond what clocks can tell.
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Life of a token whose answer names none. The platform's own live for an hour; one that ends sooner is refused and renewed.
 const UNNAMED_LIFETIME: Duration = Duration::from_secs(3600);
 /// Most characters of a provider's reason that are repeated.
@@ -107,7 +109,8 @@ impl Identity {
     }
 
     fn reached_by(client: PlainClient, config: &SessionConfig, time_limit: Duration) -> Self {
-        Self { workspace: config.host.clone(), client, time_limit, endpoints: OnceCell::new() }
+        let (workspace, time_limit) = (config.host.clone(), time_limit.min(LONGEST));
+        Self { workspace, client, time_limit, endpoints: OnceCell::new() }
     }
 
     pub(super) fn workspace(&self) -> &Url {

@@ -55,7 +55,7 @@ enum User {
 /// A browser with a user; clones are the same.
 #[derive(Clone)]
 struct Browser {
-    user: User,
+    user: Arc<Mutex<User>>,
     opened: Arc<Mutex<Vec<(Instant, Url)>>>,
     /// What it was shown at the end.
     pages: Arc<Mutex<Vec<String>>>,
@@ -63,7 +63,11 @@ struct Browser {
 
 impl Browser {
     fn of(user: User) -> Self {
-        Self { user, opened: Arc::default(), pages: Arc::default() }
+        Self { user: Arc::new(Mutex::new(user)), opened: Arc::default(), pages: Arc::default() }
+    }
+
+    fn user(&self) -> User {
+        *self.user.lock().unwrap()
     }
 
     fn opened(&self) -> usize {
@@ -85,14 +89,14 @@ impl Browser {
 
     async fn act(&self, page: Url) {
         let mut fields = query(&page);
-        let target = match self.user {
+        let target = match self.user() {
             User::Sleeps | User::IsAway => return,
             User::Returns(answer) => {
                 let answer = answer.replace("STATE", &fields["state"]);
                 format!("{}/?{answer}", fields["redirect_uri"])
             }
             User::SignsIn | User::Denies => {
-                let decision = if self.user == User::SignsIn { "sign-in" } else { "deny" };
+                let decision = if self.user() == User::SignsIn { "sign-in" } else { "deny" };
                 fields.insert("decision".to_owned(), decision.to_owned());
                 let mut form = page.clone();
                 form.query_pairs_mut().clear().extend_pairs(&fields);
@@ -128,7 +132,7 @@ impl OpenPage for Browser {
         self.opened.lock().unwrap().push((Instant::now(), page.clone()));
         let browser = self.clone();
         Box::pin(async move {
-            if browser.user == User::IsAway {
+            if browser.user() == User::IsAway {
                 return Err("no screen".into());
             }
             tokio::spawn(async move { browser.act(page).await });
@@ -201,6 +205,9 @@ async fn a_user_signs_in_once_for_all_sessions() {
         works(&session.unwrap()).await;
     }
     assert_eq!((browser.opened(), issued(&warehouse, "authorization_code")), (1, 1));
+    let mut patient = sign_in(&browser);
+    patient.callback_timeout = Duration::MAX;
+    open(&warehouse, patient).await.unwrap();
     let asked = query(&browser.opened.lock().unwrap()[0].1);
     let expected =
         [("client_id", "databricks-cli"), ("scope", "all-apis offline_access"), ("code_challenge_method", "S256")];
@@ -398,12 +405,8 @@ async fn the_first_free_port_is_taken_for_all_addresses_of_localhost() {
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
 
-#[tokio::test]
-async fn a_sign_in_that_nobody_waits_for_ends() {
-    let (warehouse, browser, sign_ins) = (warehouse(switches()), Browser::of(User::Sleeps), SignIns::default());
-    let opening = tokio::spawn(Session::open(config(&warehouse, sign_in(&browser), &sign_ins)));
-    assert!(warehouse.eventually(|_| browser.opened() == 1).await);
-    opening.abort();
+/// Waits until nobody listens for the browser any more.
+async fn ended(browser: &Browser) {
     let address = browser.redirect_uri();
     let freed = async {
         while TcpStream::connect((address.host_str().unwrap(), address.port().unwrap())).await.is_ok() {
@@ -411,6 +414,33 @@ async fn a_sign_in_that_nobody_waits_for_ends() {
         }
     };
     timeout(Duration::from_secs(10), freed).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_statement_is_not_sent_for_a_caller_who_has_gone_before_the_user_has_signed_in() {
+    let warehouse = warehouse(Switches { oauth_lifetime_seconds: 2, ..switches() });
+    let browser = Browser::of(User::SignsIn);
+    let session = open(&warehouse, sign_in(&browser)).await.unwrap();
+    warehouse.server.revoke_refresh_tokens();
+    *browser.user.lock().unwrap() = User::Sleeps;
+    sleep(Duration::from_millis(2_100)).await;
+    let statement = session.statement(FEW);
+    let executing = tokio::spawn(async move { statement.execute().await.map(drop) });
+    assert!(warehouse.eventually(|_| browser.opened() == 2).await);
+    executing.abort();
+    ended(&browser).await;
+    *browser.user.lock().unwrap() = User::SignsIn;
+    works(&session).await;
+    assert_eq!((browser.opened(), warehouse.count(Operation::Execute)), (3, 1));
+}
+
+#[tokio::test]
+async fn a_sign_in_that_nobody_waits_for_ends() {
+    let (warehouse, browser, sign_ins) = (warehouse(switches()), Browser::of(User::Sleeps), SignIns::default());
+    let opening = tokio::spawn(Session::open(config(&warehouse, sign_in(&browser), &sign_ins)));
+    assert!(warehouse.eventually(|_| browser.opened() == 1).await);
+    opening.abort();
+    ended(&browser).await;
     // The next one starts anew, with the way to open pages that it brings itself.
     let second = Browser::of(User::SignsIn);
     Session::open(config(&warehouse, sign_in(&second), &sign_ins)).await.unwrap();
