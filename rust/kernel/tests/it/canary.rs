@@ -13,7 +13,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Every secret has one of these in it: the servers' token, signatures of links, and what tests choose.
-const MARKS: [&str; 4] = ["local-access-token", "local-signature-", "X-Amz-", "canary"];
+const MARKS: [&str; 6] = ["local-access-token", "local-signature-", "X-Amz-", "canary", "local-oauth-", "eyJhbGciOi"];
 /// Bound to every statement of [`crate::warehouse::Warehouse::results`].
 pub(crate) const PARAMETER: &str = "canary parameter";
 /// A value for headers of links.

@@ -27,6 +27,7 @@ mod retries;
 mod secrets;
 mod sessions;
 mod sign_in;
+mod sign_in_machine;
 mod statements;
 mod statistics;
 mod tokens;
