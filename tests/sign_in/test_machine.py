@@ -361,7 +361,7 @@ def test_a_token_file_that_was_replaced_is_read_anew(fresh: LocalWarehouse, tmp_
     with connect(fresh, {"type": "file-oidc", "token_file": file}) as connection:
         file.write_text(fresh.identity.foreign_token(lifetime_s=-60))
         fresh.revoke_tokens()
-        with pytest.raises(seakernel.Error, match="invalid_grant.*the token has expired"):
+        with pytest.raises(seakernel.Error, match=r"invalid_grant.*the token has expired"):
             query(connection)
         file.write_text(fresh.identity.foreign_token())
         assert query(connection) == [(1,)]
