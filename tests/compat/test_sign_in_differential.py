@@ -241,7 +241,8 @@ def test_files_are_read_with_tokens_that_live_three_seconds() -> None:
 @pytest.mark.parametrize("operation", ["execute", "chunk"])
 def test_a_token_that_was_revoked_is_renewed_once(operation: str) -> None:
     oauth: Any = {"client_id": "app", "client_secret": SECRET}
-    with LocalWarehouse(chunk_rows=100, inline_bytes=0, oauth=oauth) as warehouse:
+    switches = {"hybrid_links_per_response": 2}
+    with LocalWarehouse(chunk_rows=100, inline_bytes=0, oauth=oauth, switches=switches) as warehouse:
         session = opened(ours, warehouse)
         warehouse.faults([{"on": operation, "do": {"status": {"code": 401}}}])
         statement = session.statement()
