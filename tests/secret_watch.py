@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 MARKS = (
     "local-access-token",
     "local-signature-",
+    "X-Amz-",
+    "canary",
+    # What the identity provider gives out, and signed tokens of whomever.
     "local-oauth-",
     "local-refresh-",
     "local-code-",
-    "X-Amz-",
-    "canary",
+    "local-secret-",
+    "local-azure-secret-",
+    "eyJhbGciOi",
 )
 # Loggers of other clients that the suite runs; what they tell is theirs.
 OTHER_CLIENTS = ("databricks", "selenium", "thrift", "urllib3")

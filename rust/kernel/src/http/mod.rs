@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
-use crate::auth::{Grant, Tokens};
+use crate::auth::{Grant, Secret, Tokens};
 use crate::clock;
 use crate::config::{RetryConfig, SessionConfig};
 use crate::error::{Error, ErrorKind, Result, sql_state_in};
@@ -116,9 +116,16 @@ impl HttpClient {
             url.query_pairs_mut().extend_pairs(request.query);
         }
         let mut attempts = self.attempts(request.class, &url);
-        let (mut rejected, mut renewed) = (None, false);
+        let (mut rejected, mut renewed) = (None::<(Secret, Error)>, false);
         loop {
-            let grant = self.tokens.grant(rejected.take()).await.map_err(|error| attempts.without_token(error))?;
+            let rejection = rejected.take();
+            let token = rejection.as_ref().map(|(token, _)| token.clone());
+            let grant = self.tokens.grant(token).await.map_err(|error| attempts.without_token(error))?;
+            if let Some((token, error)) = rejection
+                && grant.token == token
+            {
+                return Err(attempts.without_token(error));
+            }
             match self.api_once(request, &url, &grant).await? {
                 Ok(body) => {
                     attempts.succeeded();
@@ -133,7 +140,7 @@ impl HttpClient {
                             // Refused before any work was done, so even a statement may be sent again.
                             debug!(request = request.class.name(), "the token was refused and is renewed");
                             attempts.refused();
-                            (rejected, renewed) = (Some(grant.token), true);
+                            (rejected, renewed) = (Some((grant.token, attempt.error)), true);
                             continue;
                         }
                     }

@@ -55,10 +55,14 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    async fn ask(&self) -> Result<Grant> {
+    async fn ask(&self, rejected: Option<&Secret>) -> Result<Grant> {
         let deadline = self.identity.deadline();
         let token = self.subject_token(deadline).await?;
         let claims = Claims::of(&token);
+        if rejected == Some(&token) {
+            // It was shown as it is, for want of another one.
+            return Ok(self.unchanged(token, claims.as_ref()));
+        }
         let is_foreign = claims.as_ref().is_some_and(|claims| !self.is_own(claims));
         // A workload that names a service principal is never somebody else, whoever issued its token.
         let is_workload_of_client = self.client_id.is_some() && !matches!(self.subject, SubjectToken::Fixed(_));
@@ -165,8 +169,8 @@ fn variable(name: &str, advice: &str) -> Result<Secret> {
 }
 
 impl TokenSource for Exchange {
-    fn grant(&self, _demand: Demand) -> BoxFuture<'_, Result<Grant, Box<dyn StdError + Send + Sync>>> {
-        async { Ok(self.ask().await?) }.boxed()
+    fn grant(&self, demand: Demand) -> BoxFuture<'_, Result<Grant, Box<dyn StdError + Send + Sync>>> {
+        async move { Ok(self.ask(demand.rejected.as_ref()).await?) }.boxed()
     }
 
     fn time_limit(&self) -> Duration {

@@ -28,6 +28,7 @@ mod secrets;
 mod sessions;
 mod sign_in;
 mod sign_in_browser;
+mod sign_in_machine;
 mod statements;
 mod statistics;
 mod tokens;
