@@ -155,7 +155,7 @@ fn form(name: &str, value: &Bound<'_, PyAny>, text: &str) -> PyResult<ValueForm>
 
 /// Reads True or False; what may stand for them elsewhere, such as texts, is refused.
 fn truth(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    value.cast::<PyBool>().map(|truth| truth.is_true()).map_err(|_| wrong(name, value, "True or False"))
+    value.cast::<PyBool>().map(PyBoolMethods::is_true).map_err(|_| wrong(name, value, "True or False"))
 }
 
 /// Refuses what is no bytes where PEM is expected; nothing of it is repeated, for it may be a key.
