@@ -436,7 +436,14 @@ class Authenticator(Protocol):
 
 
 class HasAuthenticator(Protocol):
-    """An object with such a configuration, such as a `WorkspaceClient` of databricks-sdk."""
+    """An object with such a configuration, such as a `WorkspaceClient` of databricks-sdk.
+
+    Example:
+        >>> from databricks.sdk import WorkspaceClient
+        >>> client = WorkspaceClient(host=warehouse.server_hostname, token=warehouse.access_token)
+        >>> seakernel.connect(client.config.host, warehouse.http_path, auth=client).closed
+        False
+    """
 
     @property
     def config(self) -> Authenticator:
@@ -445,7 +452,14 @@ class HasAuthenticator(Protocol):
 
 
 class TokenGiver(Protocol):
-    """An object that gives tokens, such as the token sources of databricks-sdk."""
+    """An object that gives tokens, such as the token sources of databricks-sdk.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> source = SimpleNamespace(token=lambda: SimpleNamespace(access_token=warehouse.access_token))
+        >>> seakernel.connect(warehouse.server_hostname, warehouse.http_path, auth=source).closed
+        False
+    """
 
     def token(self) -> Any:
         """Returns an object with `access_token`, and perhaps `expiry`."""

@@ -92,6 +92,11 @@ class AuthStep(NamedTuple):
         auth_type: Its name, None where the place has nothing to sign in with.
         used: Whether it won.
         why: What it is made of, or why it was not used; never a secret.
+
+    Example:
+        >>> for step in seakernel.explain_auth("dbc-a1b2.cloud.databricks.com", access_token="dapi...").steps:
+        ...     print(step.auth_type, step.used)
+        pat True
     """
 
     place: str
