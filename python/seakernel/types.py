@@ -399,6 +399,8 @@ AuthOptions: TypeAlias = (
     " | WorkloadIdentityAuth | TokenFederationAuth | CallableAuth"
 )
 """Ways of signing in, each by its `type`."""
+
+
 class ProxyOptions(TypedDict, total=False):
     """An HTTP proxy, for the workspace and for storage hosts.
 
