@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seakernel.configuration import configuration
 from seakernel.exceptions import NotSupportedError, ProgrammingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 __all__ = ["CONNECTOR_OPTIONS", "ConnectorOption", "forget_locals", "session_arguments"]
 
@@ -414,7 +415,7 @@ _WAYS = {
 def _complete_auth(arguments: dict[str, Any]) -> None:
     """Makes a whole way of signing in of the connector's keywords, which need not name its type."""
     auth = arguments["auth"]
-    if auth is None:
+    if not isinstance(auth, Mapping):
         return
     kind = auth.get("type") or next((way for key, way in _WAYS.items() if key in auth), "pat")
     # Whoever has a token needs no browser; the connector goes by the same order.
@@ -440,6 +441,9 @@ def _put(
     if place in taken:
         spelled = f"`{taken[place]}`"
         given = True
+    elif keys and not isinstance(arguments[argument] or {}, Mapping):
+        # A callable or an object that signs in.
+        spelled, given = f"`{argument}`", True
     elif keys:
         group = dict(arguments[argument] or {})
         # Names of session parameters are the same in any case.

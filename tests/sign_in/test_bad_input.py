@@ -132,7 +132,54 @@ wrong("auth", "callable", (5, "of type `int`"), ("canary", "of type `str`"), (No
 wrong("auth", "timeout_s", *SECONDS[:-1], beside=CALLABLE)
 wrong("auth", "time", (5, "has no key `time`"), beside=CALLABLE)
 
+PATH = ((5, "expected a path"), (b"x", "expected a path"), ([], "expected a path"), ("", "is empty"))
+JWT = {"type": "oauth-m2m-jwt", "client_id": "app", "key_id": "1", "key_pem": "canary"}
+for text in ("client_id", "key_id"):
+    wrong("auth", text, *KEY_OF_A_TEXT, (None, "is missing"), beside=JWT)
+wrong("auth", "passphrase", *KEY_OF_A_TEXT, beside=JWT)
+wrong("auth", "key_pem", *KEY_OF_A_TEXT, (b"", "is empty"), (b"\xff", "is no text"), (None, "is missing"), beside=JWT)
+wrong("auth", "key_file", ("a", "both given"), *PATH[:3], beside=JWT)
+wrong("auth", "algorithm", *KEY_OF_A_TEXT, ("ES512", "is none of `RS256`"), beside=JWT)
+ENTRA = {"type": "azure-client-secret", "azure_client_id": "app", "azure_client_secret": "canary"}
+for text in ("azure_client_id", "azure_client_secret"):
+    wrong("auth", text, *KEY_OF_A_TEXT, (None, "is missing"), beside=ENTRA)
+for text in ("azure_tenant_id", "azure_workspace_resource_id"):
+    wrong("auth", text, *KEY_OF_A_TEXT, beside=ENTRA)
+wrong("auth", "login_url", *KEY_OF_A_TEXT, ("http://a.example", "no https"), beside=ENTRA)
+MANAGED = {"type": "azure-managed-identity"}
+wrong("auth", "azure_client_id", *KEY_OF_A_TEXT, beside=MANAGED)
+wrong("auth", "endpoint", *KEY_OF_A_TEXT, ("http://a.example", "neither an https address"), beside=MANAGED)
+wrong("auth", "token_file", *PATH, (None, "is missing"), beside={"type": "file-oidc"})
+wrong("auth", "token_env", *KEY_OF_A_TEXT, beside={"type": "env-oidc"})
+wrong("auth", "audience", *KEY_OF_A_TEXT, beside={"type": "github-oidc"})
+wrong("auth", "token", *KEY_OF_A_TEXT, (None, "is missing"), beside={"type": "token-federation"})
+BROWSER = {"type": "oauth-u2m"}
+for text in ("client_id", "client_secret", "token_url"):
+    wrong("auth", text, *KEY_OF_A_TEXT, beside=BROWSER)
+for ports in (8020, "8020", b"8020", [], ["x"], [70_000], [-1]):
+    wrong("auth", "redirect_ports", (ports, "is not a list of ports"), beside=BROWSER)
+wrong("auth", "callback_timeout_s", *SECONDS[:-1], beside=BROWSER)
+wrong("auth", "open_browser", *((value, "is not a function") for value in (5, "firefox", [])), beside=BROWSER)
+wrong("auth", "cache", *((value, "neither True nor False nor the path") for value in (5, "", [])), beside=BROWSER)
+wrong("auth", "cache_passphrase", *KEY_OF_A_TEXT, beside={**BROWSER, "cache": True})
+wrong("auth", "cache_passphrase", ("canary", "without `cache`"), beside=BROWSER)
+
+# The network.
+wrong("tls", "ca_certificates_file", *((value, "expected the name of a file") for value in (5, b"x", [])))
+wrong("tls", "ca_certificates_file", ("", "is empty"), ("/no/such/file", "cannot be read"))
+wrong("tls", "client_key_passphrase", (5, "neither a text nor bytes"), ("canary", "has no `client_key_pem`"))
+for value in (5, True, "", "no address", "ftp://a", "http://", [], {}, object()):
+    wrong("connect", "proxy", (value, "proxy"))
+for value in (5, "", "no address", "ftp://a", None):
+    wrong("proxy", "url", (value, "proxy"))
+PROXY = {"url": "http://proxy.example:3128"}
+for text in ("username", "password"):
+    wrong("proxy", text, (5, text), (b"canary", text), beside=PROXY)
+wrong("proxy", "no_proxy", (5, "no_proxy"), ([5], "no_proxy"), beside=PROXY)
+wrong("proxy", "user", ("canary", "has no key `user`"), beside=PROXY)
+
 GROUPS = {
+    "proxy": types.ProxyOptions,
     "results": types.ResultOptions,
     "retry": types.RetryOptions,
     "requests": types.RequestOptions,
@@ -165,7 +212,7 @@ def test_the_error_names_the_option_and_the_remedy(warehouse: LocalWarehouse, ro
     with pytest.raises((seakernel.ProgrammingError, ValueError)) as caught:
         seakernel.connect(**arguments)
     message = str(caught.value)
-    spelled = {"client_certificate_pem": "client certificate", "client_key_pem": "client key"}
+    spelled = {"url": "`proxy`", "client_certificate_pem": "client certificate", "client_key_pem": "client key"}
     names = [
         f"`{row.option}`",
         row.option,

@@ -203,11 +203,7 @@ impl<'py> Keys<'_, 'py> {
     }
 
     pub(crate) fn seconds(&mut self, key: &'static str) -> PyResult<Option<Duration>> {
-        let Some(value) = self.given(key)? else { return Ok(None) };
-        if value.extract::<f64>().is_err() {
-            return Err(self.wrong(key, "is no number of seconds"));
-        }
-        config::seconds(key, &value).map(Some)
+        self.given(key)?.map(|value| config::seconds(key, &value)).transpose()
     }
 
     /// Refuses keys that were not read.
