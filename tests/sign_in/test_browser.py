@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import webbrowser
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,31 @@ def test_a_user_signs_in_and_the_query_returns(provider: LocalWarehouse, user_wh
     # Who comes later has the token.
     assert query(provider, **options) == 7
     assert (len(user.addresses), issued(provider)) == (1, {"authorization_code": 1})
+
+
+class Browser(webbrowser.BaseBrowser):
+    """What `webbrowser` finds on the machine of a user who signs in."""
+
+    def open(self, url: str, new: int = 0, autoraise: bool = True) -> bool:
+        signs_in_at_once(url)
+        return True
+
+
+def test_the_stand_in_for_the_original_kernel_signs_in(
+    provider: LocalWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seakernel.compat import databricks_sql_kernel as compat
+
+    monkeypatch.setattr(webbrowser, "get", lambda using=None: Browser())
+    options: dict[str, Any] = {"auth_type": "oauth-u2m", "redirect_ports": [0], "token_cache_enabled": False}
+    session = compat.Session(provider.server_hostname, provider.http_path, **options)
+    try:
+        statement = session.statement()
+        statement.set_sql("SELECT count(*) AS n FROM range(7)")
+        assert statement.execute().fetch_all_arrow().to_pylist() == [{"n": 7}]
+    finally:
+        session.close()
+    assert issued(provider) == {"authorization_code": 1}
 
 
 def test_threads_wait_for_one_page(provider: LocalWarehouse) -> None:
