@@ -24,9 +24,16 @@ test: test-rust test-python ## run every test: Rust, Python, official clients
 test-rust: ## run the Rust tests
 	cargo test --workspace --exclude seakernel-benches
 
-test-python: $(VENV)/wheel ## run the Python tests against the installed wheel
+test-python: $(VENV)/wheel .venv-mitmproxy/done chromium ## run the Python tests against the installed wheel
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --forked tests/fork
+
+.PHONY: chromium
+chromium: ## install Chromium and its driver by apt where they are missing, for the tests that sign in with a browser
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+		as_root="$$(test "$$(id -u)" = 0 || echo sudo)"; \
+		$$as_root apt-get update -qq && $$as_root apt-get install -y -qq --no-install-recommends chromium chromium-driver; \
+	}
 
 check: check-rust check-python docs ## formats, lints, docs, types, stubs, crate boundaries
 
@@ -86,6 +93,12 @@ bench-rows: $(VENV)/wheel ## a million rows as Python objects beside databricks-
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python benches/peers/rows.py $(BENCH)
 
+# In an environment of its own: it pins much that others need in other versions. Tests of proxies run it.
+.venv-mitmproxy/done: Makefile
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet 'mitmproxy>=11,<13'
+	touch $@
+
 wheel: dist/.built ## build the wheel into dist/
 
 develop: $(VENV)/tools ## build the extension unoptimised into .venv, for the edit-test loop
@@ -99,7 +112,7 @@ format: $(VENV)/tools ## format Rust and Python
 	$(BIN)/ruff check --fix python tests benches examples
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) dist target
+	rm -rf $(VENV) .venv-mitmproxy dist target
 
 $(VENV)/tools: pyproject.toml
 	@command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup (https://rustup.rs)"; exit 1; }

@@ -21,9 +21,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
 # Part of every secret: of tokens, of signatures and the rest of a link's query, and of what tests choose.
-MARKS = ("local-access-token", "local-signature-", "X-Amz-", "canary")
+MARKS = (
+    "local-access-token",
+    "local-signature-",
+    "X-Amz-",
+    "canary",
+    # What the identity provider gives out, and signed tokens of whomever.
+    "local-oauth-",
+    "local-refresh-",
+    "local-code-",
+    "local-secret-",
+    "local-azure-secret-",
+    "eyJhbGciOi",
+)
 # Loggers of other clients that the suite runs; what they tell is theirs.
-OTHER_CLIENTS = ("databricks", "thrift", "urllib3")
+OTHER_CLIENTS = ("databricks", "selenium", "thrift", "urllib3")
 # Shorter texts are found everywhere.
 SHORTEST_VALUE = 6
 

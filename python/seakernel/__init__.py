@@ -52,6 +52,7 @@ from seakernel.exceptions import (
     ServerOperationError,
     Warning,  # noqa: A004 - PEP 249 gives the name
 )
+from seakernel.explanation import AuthExplanation, AuthStep, explain_auth
 from seakernel.progress import Progress
 from seakernel.row import Row
 from seakernel.types import (
@@ -62,9 +63,11 @@ from seakernel.types import (
     STRING,
     ArrowSchemaExportable,
     ArrowStreamExportable,
+    AuthOptions,
     Binary,
     Date,
     DateFromTicks,
+    ProxyOptions,
     RequestOptions,
     ResultOptions,
     RetryOptions,
@@ -86,6 +89,9 @@ __all__ = [
     "ArrowSchemaExportable",
     "ArrowStreamExportable",
     "ArrowTable",
+    "AuthExplanation",
+    "AuthOptions",
+    "AuthStep",
     "Binary",
     "Column",
     "Connection",
@@ -106,6 +112,7 @@ __all__ = [
     "Parameter",
     "ProgrammingError",
     "Progress",
+    "ProxyOptions",
     "RequestOptions",
     "ResultOptions",
     "ResultStream",
@@ -130,6 +137,7 @@ __all__ = [
     "aio",
     "apilevel",
     "connect",
+    "explain_auth",
     "forget_log_levels",
     "paramstyle",
     "threadsafety",

@@ -8,7 +8,7 @@ import pyarrow as pa
 from typing_extensions import Self
 
 from seakernel.row import Row
-from seakernel.types import RequestOptions, ResultOptions, RetryOptions, StatementState, TlsOptions
+from seakernel.types import Auth, ProxyOption, RequestOptions, ResultOptions, RetryOptions, StatementState, TlsOptions
 
 __all__ = [
     "ArrowParameters",
@@ -25,6 +25,7 @@ __all__ = [
     "Statistics",
     "VolumeOperation",
     "__version__",
+    "environment_proxy",
     "forget_log_levels",
     "has_named_markers",
     "typed_parameters",
@@ -38,6 +39,13 @@ __version__: Final[str]
 
 def forget_log_levels() -> None:
     """Has log levels that were set since the last `connect` take effect now."""
+
+def environment_proxy(url: str) -> str | None:
+    """Returns the address of the environment's proxy for `url`, with its user name and password, which are secret.
+
+    Raises:
+        ProgrammingError: a variable of the environment holds no address of a proxy.
+    """
 
 def has_named_markers(sql: str) -> bool:
     """Tells whether the markers of `sql` are `:name` or `%(name)s`."""
@@ -1167,8 +1175,9 @@ class Session:
         cls,
         server_hostname: str,
         http_path: str,
-        access_token: str,
+        access_token: str | None = None,
         *,
+        auth: Auth | None = None,
         catalog: str | None = None,
         schema: str | None = None,
         session_configuration: Mapping[str, str | float] | None = None,
@@ -1177,6 +1186,7 @@ class Session:
         retry: RetryOptions | None = None,
         requests: RequestOptions | None = None,
         tls: TlsOptions | None = None,
+        proxy: ProxyOption = None,
         connect_timeout_s: float | None = None,
         read_timeout_s: float | None = None,
     ) -> Self:
@@ -1191,8 +1201,9 @@ class Session:
     def open_async(
         server_hostname: str,
         http_path: str,
-        access_token: str,
+        access_token: str | None = None,
         *,
+        auth: Auth | None = None,
         catalog: str | None = None,
         schema: str | None = None,
         session_configuration: Mapping[str, str | float] | None = None,
@@ -1201,6 +1212,7 @@ class Session:
         retry: RetryOptions | None = None,
         requests: RequestOptions | None = None,
         tls: TlsOptions | None = None,
+        proxy: ProxyOption = None,
         connect_timeout_s: float | None = None,
         read_timeout_s: float | None = None,
     ) -> Future[Session]:
@@ -1593,6 +1605,27 @@ class LocalServer:
 
     def counters_json(self) -> str:
         """Returns the totals as a JSON object."""
+
+    @property
+    def ca_certificate_pem(self) -> bytes:
+        """Certificate of the authority made at start; empty without TLS."""
+
+    @property
+    def client_certificate_pem(self) -> bytes:
+        """Certificate that clients may have to show; empty without TLS."""
+
+    @property
+    def client_key_pem(self) -> bytes:
+        """Key of that certificate."""
+
+    def foreign_token(self, claims_json: str) -> str:
+        """Signs the claims of a JSON object as another identity provider does."""
+
+    def revoke_tokens(self) -> None:
+        """Makes every access token issued so far worthless."""
+
+    def revoke_refresh_tokens(self) -> None:
+        """Makes every refresh token issued so far worthless."""
 
     def stop(self) -> None:
         """Stops listening and ends running statements. Safe to call twice."""

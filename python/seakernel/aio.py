@@ -33,7 +33,7 @@ from seakernel import dbapi
 from seakernel._seakernel import Session
 from seakernel.exceptions import InterfaceError
 from seakernel.executemany import ParameterSets
-from seakernel.options import session_arguments
+from seakernel.options import forget_locals, session_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Generator, Iterable, Mapping
@@ -49,8 +49,10 @@ if TYPE_CHECKING:
     from seakernel.row import Row
     from seakernel.types import (
         ArrowStreamExportable,
+        Auth,
         DescriptionColumn,
         Parameters,
+        ProxyOption,
         RequestOptions,
         ResultOptions,
         RetryOptions,
@@ -66,6 +68,7 @@ def connect(
     http_path: str | None = None,
     access_token: str | None = None,
     *,
+    auth: Auth | None = None,
     warehouse_id: str | None = None,
     profile: str | None = None,
     catalog: str | None = None,
@@ -77,6 +80,7 @@ def connect(
     retry: RetryOptions | None = None,
     requests: RequestOptions | None = None,
     tls: TlsOptions | None = None,
+    proxy: ProxyOption = None,
     connect_timeout_s: float | None = None,
     read_timeout_s: float | None = None,
     **connector_options: object,
@@ -100,10 +104,19 @@ def connect(
         False
     """
     arguments = locals()
-    session = session_arguments(**arguments)
+    try:
+        session = session_arguments(**arguments)
+    except BaseException as error:
+        forget_locals(error)
+        del arguments, server_hostname, access_token, auth, requests, tls, proxy, connector_options
+        raise
 
     async def connection() -> Connection:
-        return Connection(dbapi.Connection(await Session.open_async(**session)))
+        try:
+            return Connection(dbapi.Connection(await Session.open_async(**session)))
+        finally:
+            # What shows the locals of frames shows no secret.
+            session.clear()
 
     return Connecting(connection())
 

@@ -15,19 +15,30 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from seakernel.exceptions import NotSupportedError, ProgrammingError
+from seakernel.exceptions import ProgrammingError
 from seakernel.terminal_text import printable
+from seakernel.unified_auth import (
+    AMBIENT,
+    ATTRIBUTES,
+    HOST_VARIABLES,
+    OIDC_TOKEN_VARIABLE,
+    AuthStep,
+    Choice,
+    Place,
+    Setting,
+    bare_name,
+)
 
 if TYPE_CHECKING:
     import configparser
     from collections.abc import Iterator, Mapping
 
+    from seakernel.unified_auth import SignIn
+
 __all__ = ["Configuration", "Setting", "configuration", "is_this_machine", "normalised_host"]
 
 # The words of the environment for each value. `DATABRICKS_SERVER_HOSTNAME` and `DATABRICKS_ACCESS_TOKEN` are what
 # examples of databricks-sql-connector use; the others are those of the Databricks SDKs and command line.
-HOST_VARIABLES = ("DATABRICKS_HOST", "DATABRICKS_SERVER_HOSTNAME")
-TOKEN_VARIABLES = ("DATABRICKS_TOKEN", "DATABRICKS_ACCESS_TOKEN")
 HTTP_PATH_VARIABLE = "DATABRICKS_HTTP_PATH"
 WAREHOUSE_ID_VARIABLE = "DATABRICKS_WAREHOUSE_ID"
 PROFILE_VARIABLE = "DATABRICKS_CONFIG_PROFILE"
@@ -35,43 +46,8 @@ FILE_VARIABLE = "DATABRICKS_CONFIG_FILE"
 DEFAULT_FILE = "~/.databrickscfg"
 _WAREHOUSE_PATH = "/sql/1.0/warehouses/"
 
-# What tells that a place signs in some other way, in the words of the Databricks SDKs.
-_OTHER_SIGN_INS = {
-    "azure_client_id": "a service principal of Azure",
-    "azure_use_msi": "a managed identity of Azure",
-    "azure_workspace_resource_id": "Azure",
-    "client_id": "OAuth",
-    "google_credentials": "Google",
-    "google_service_account": "Google",
-    "metadata_service_url": "a metadata service",
-    "oidc_token_env": "an OIDC token",
-    "oidc_token_filepath": "an OIDC token",
-    "password": "a password",
-    "username": "a password",
-}
-_OTHER_SIGN_IN_VARIABLES = {
-    "DATABRICKS_AZURE_RESOURCE_ID": "azure_workspace_resource_id",
-    "DATABRICKS_CLIENT_ID": "client_id",
-    "DATABRICKS_GOOGLE_SERVICE_ACCOUNT": "google_service_account",
-    "DATABRICKS_METADATA_SERVICE_URL": "metadata_service_url",
-    "DATABRICKS_OIDC_TOKEN_ENV": "oidc_token_env",
-    "DATABRICKS_OIDC_TOKEN_FILEPATH": "oidc_token_filepath",
-    "DATABRICKS_PASSWORD": "password",
-    "DATABRICKS_USERNAME": "username",
-}
-_TOKEN_SIGN_INS = ("pat", "access-token")
 _LARGEST_FILE = 1 << 20
 _MOST_NAMES = 20
-
-
-class Setting(NamedTuple):
-    """A value and where it came from. The `repr` does not show the value, which may be a token."""
-
-    value: str
-    origin: str
-
-    def __repr__(self) -> str:
-        return f"Setting(origin={self.origin!r})"
 
 
 class Configuration(NamedTuple):
@@ -82,9 +58,14 @@ class Configuration(NamedTuple):
     access_token: Setting | None
     looked: tuple[str, ...]
     notes: tuple[str, ...]
+    sign_in: SignIn | None = None
+    steps: tuple[AuthStep, ...] = ()
 
-    def check_complete(self) -> None:
-        """Raises `ProgrammingError` where something is missing; it says where was looked and what to set."""
+    def check_complete(self, *, signs_in: bool = False) -> None:
+        """Raises `ProgrammingError` where something is missing; it says where was looked and what to set.
+
+        Where the program signs in by itself no token is missing.
+        """
         missing = [
             wanted
             for wanted, found in (
@@ -95,23 +76,13 @@ class Configuration(NamedTuple):
                 ),
                 ("`access_token` (or set `DATABRICKS_TOKEN`)", self.access_token),
             )
-            if found is None
+            if found is None and not ((signs_in or self.sign_in is not None) and "access_token" in wanted)
         ]
         if missing:
             notes = "".join(f"; {note}" for note in self.notes)
             raise ProgrammingError(
                 f"missing: {'; '.join(missing)}. Looked at {', '.join(self.looked)}{notes}", kind="InvalidArgument"
             )
-
-
-class _Place(NamedTuple):
-    """One place to look at: its name, its values with their names, and another way of signing in that it asks for."""
-
-    name: str
-    host: Setting | None
-    http_path: Setting | None
-    token: Setting | None
-    other_sign_in: str | None
 
 
 def configuration(
@@ -121,22 +92,28 @@ def configuration(
     *,
     warehouse_id: str | None = None,
     profile: str | None = None,
+    signs_in: bool = False,
     environment: Mapping[str, str] | None = None,
+    steps: list[AuthStep] | None = None,
 ) -> Configuration:
-    """Finds host, warehouse and token; what the arguments give is not looked for elsewhere.
+    """Finds host, warehouse, and token or another sign-in; what the arguments give is not looked for elsewhere.
+
+    Where the program `signs_in` by itself, no token is looked for. What is considered for the sign-in is added to `steps`,
+    also where this raises.
 
     Raises:
-        ProgrammingError: a value is no host or no text, two names of one value differ, or the profile or its file
-            cannot be read.
-        NotSupportedError: the place of the token signs in with something other than a token.
+        ProgrammingError: a value is no host or no text, two names of one value differ, a place signs in in two ways, or
+            the profile or its file cannot be read.
+        NotSupportedError: the sign-in is one that this package does not have.
     """
     environment = os.environ if environment is None else environment
-    found: dict[str, Setting] = {}
+    host: Setting | None = None
+    path: Setting | None = None
+    choice = Choice(environment, [] if steps is None else steps)
     looked: list[str] = []
     notes: list[str] = []
     for place in _places(server_hostname, http_path, access_token, warehouse_id, profile, environment):
         looked.append(place.name)
-        host = found.get("server_hostname")
         if host is not None and place.host is not None and _origin(place.host.value) != _origin(host.value):
             note = (
                 f"{place.name} is for another host, `{_origin(place.host.value)}`, than `{_origin(host.value)}` of"
@@ -145,41 +122,23 @@ def configuration(
             if profile is not None and len(looked) == 2:
                 raise ProgrammingError(f"{note}; give one of them", kind="InvalidArgument")
             notes.append(f"{note}, and is not used")
+            choice.steps.append(
+                AuthStep(place.name, None, used=False, why=f"it is for another host than {host.origin}")
+            )
             continue
         if host is None and place.host is not None:
-            _check_token_goes_with(place, found.get("access_token"))
-            found["server_hostname"] = place.host
-        if place.http_path is not None:
-            found.setdefault("http_path", place.http_path)
-        if "access_token" not in found:
-            if place.other_sign_in is not None:
-                raise NotSupportedError(
-                    f"{place.name} signs in with {place.other_sign_in}, which is not supported yet; only access tokens"
-                    " are: pass `access_token`, or name a profile that has a token",
-                    kind="InvalidArgument",
-                )
-            if place.token is not None:
-                found["access_token"] = place.token
-        if len(found) == 3 and (profile is None or len(looked) > 1):
+            choice.check_goes_with(place)
+            host = place.host
+        path = path or place.http_path
+        if not signs_in:
+            choice.consider(place, None if host is None else host.value)
+        if host and path and (signs_in or choice.method) and (profile is None or len(looked) > 1):
             break
-    return Configuration(
-        found.get("server_hostname"),
-        found.get("http_path"),
-        found.get("access_token"),
-        tuple(looked),
-        tuple(notes),
-    )
-
-
-def _check_token_goes_with(place: _Place, token: Setting | None) -> None:
-    """Refuses to show a token that was found without a host to the host of a place that has its own token."""
-    if token is None or token.origin.startswith("argument") or place.token is None or place.token.value == token.value:
-        return
-    raise ProgrammingError(
-        f"{token.origin} comes without a host, and {place.name} has a host with a token of its own; set"
-        f" `{HOST_VARIABLES[0]}` beside the first, or pass `server_hostname`",
-        kind="InvalidArgument",
-    )
+    notes.extend(choice.lacks())
+    token = sign_in = None
+    if choice.method is not None:
+        token, sign_in = choice.made(None if host is None else host.value)
+    return Configuration(host, path, token, tuple(looked), tuple(notes), sign_in, tuple(choice.steps))
 
 
 def normalised_host(server_hostname: str, name: str = "server_hostname") -> str:
@@ -240,7 +199,7 @@ def _places(
     warehouse_id: str | None,
     profile: str | None,
     environment: Mapping[str, str],
-) -> Iterator[_Place]:
+) -> Iterator[Place]:
     """Yields the places in their order, each read only when those before it did not suffice."""
     arguments: dict[str, str | None] = {
         "server_hostname": server_hostname,
@@ -256,7 +215,7 @@ def _places(
         {name: f"argument `{name}`" for name in arguments},
         arguments,
         hosts=("server_hostname",),
-        tokens=("access_token",),
+        attributes={"token": ("access_token",)},
         paths=("http_path", "warehouse_id"),
     )
     if profile is not None:
@@ -274,27 +233,28 @@ def _check_text(name: str, value: object) -> None:
         raise ProgrammingError(f"`{name}` is empty; leave it out to have it looked for", kind="InvalidArgument")
 
 
-def _environment_place(environment: Mapping[str, str]) -> _Place:
-    names = (*HOST_VARIABLES, *TOKEN_VARIABLES, HTTP_PATH_VARIABLE, WAREHOUSE_ID_VARIABLE)
+def _environment_place(environment: Mapping[str, str]) -> Place:
+    names = (
+        *HOST_VARIABLES,
+        HTTP_PATH_VARIABLE,
+        WAREHOUSE_ID_VARIABLE,
+        *(n for names in ATTRIBUTES.values() for n in names),
+    )
     place = _place(
         "the environment",
         {name: f"environment variable `{name}`" for name in names},
         {name: environment.get(name, "").strip() or None for name in names},
         hosts=HOST_VARIABLES,
-        tokens=TOKEN_VARIABLES,
+        attributes=ATTRIBUTES,
         paths=(HTTP_PATH_VARIABLE, WAREHOUSE_ID_VARIABLE),
     )
-    sign_in = environment.get("DATABRICKS_AUTH_TYPE", "").strip()
-    if sign_in and sign_in not in _TOKEN_SIGN_INS:
-        return place._replace(other_sign_in=f"`{_shown(sign_in)}` (`DATABRICKS_AUTH_TYPE`)")
-    if place.token is None:
-        for name, key in _OTHER_SIGN_IN_VARIABLES.items():
-            if environment.get(name):
-                return place._replace(other_sign_in=f"{_OTHER_SIGN_INS[key]} (`{name}`)")
+    if environment.get(OIDC_TOKEN_VARIABLE) and "oidc_token_env" not in place.settings:
+        ambient = {"oidc_token_env": Setting(OIDC_TOKEN_VARIABLE, AMBIENT)}
+        place = place._replace(settings={**place.settings, **ambient})
     return place
 
 
-def _profile_place(profile: str | None, environment: Mapping[str, str], *, named_by: str) -> Iterator[_Place]:
+def _profile_place(profile: str | None, environment: Mapping[str, str], *, named_by: str) -> Iterator[Place]:
     given = environment.get(FILE_VARIABLE) or None
     path = given or DEFAULT_FILE
     sections = _sections(path)
@@ -302,12 +262,12 @@ def _profile_place(profile: str | None, environment: Mapping[str, str], *, named
         if given is not None or profile is not None:
             named = f"`{FILE_VARIABLE}` names `{_shown(path)}`" if given else f"{named_by} wants `{_shown(path)}`"
             raise ProgrammingError(f"{named}, and there is no such file", kind="InvalidArgument")
-        yield _Place(f"`{path}` (no such file)", None, None, None, None)
+        yield Place(f"`{path}` (no such file)")
         return
     if profile is None:
         profile = (sections.get("__settings__", {}).get("default_profile") or "").strip() or "DEFAULT"
         if profile == "DEFAULT" and "DEFAULT" not in sections:
-            yield _Place(f"`{_shown(path)}` (no profile `DEFAULT`)", None, None, None, None)
+            yield Place(f"`{_shown(path)}` (no profile `DEFAULT`)")
             return
     values = sections.get(profile)
     if values is None or profile == "__settings__":
@@ -316,22 +276,14 @@ def _profile_place(profile: str | None, environment: Mapping[str, str], *, named
             f"`{_shown(path)}` has no profile `{_shown(profile)}`; it has {names or 'none'}", kind="InvalidArgument"
         )
     name = f"profile `{_shown(profile)}` of `{_shown(path)}`"
-    place = _place(
+    yield _place(
         name,
-        {key: f"`{key}` of {name}" for key in ("host", "token", "http_path", "warehouse_id")},
+        {key: f"`{key}` of {name}" for key in ("host", "http_path", "warehouse_id", *ATTRIBUTES)},
         values,
         hosts=("host",),
-        tokens=("token",),
+        attributes={name: (name,) for name in ATTRIBUTES},
         paths=("http_path", "warehouse_id"),
     )
-    sign_in = values.get("auth_type")
-    if sign_in and sign_in not in _TOKEN_SIGN_INS:
-        place = place._replace(other_sign_in=f"`{_shown(sign_in)}` (`auth_type`)")
-    elif place.token is None:
-        other = next((key for key in _OTHER_SIGN_INS if values.get(key)), None)
-        if other is not None:
-            place = place._replace(other_sign_in=f"{_OTHER_SIGN_INS[other]} (`{other}`)")
-    yield place
 
 
 def _place(
@@ -340,16 +292,18 @@ def _place(
     values: Mapping[str, str | None],
     *,
     hosts: tuple[str, ...],
-    tokens: tuple[str, ...],
+    attributes: Mapping[str, tuple[str, ...]],
     paths: tuple[str, str],
-) -> _Place:
-    def settings(keys: tuple[str, ...]) -> list[Setting]:
+) -> Place:
+    def settings_of(keys: tuple[str, ...]) -> list[Setting]:
         return [Setting(value, origins[key]) for key in keys if (value := values.get(key))]
 
     path_key, id_key = paths
-    found_hosts = [Setting(normalised_host(host.value, _bare(host.origin)), host.origin) for host in settings(hosts)]
-    found_paths = settings((path_key,))
-    for found in settings((id_key,)):
+    found_hosts = [
+        Setting(normalised_host(host.value, bare_name(host.origin)), host.origin) for host in settings_of(hosts)
+    ]
+    found_paths = settings_of((path_key,))
+    for found in settings_of((id_key,)):
         if not re.fullmatch(r"[A-Za-z0-9_-]+", found.value):
             raise ProgrammingError(
                 f"{found.origin} is `{_shown(found.value)}`; expected the id of a SQL warehouse, such as `1a2b3c4d5e6f7890`",
@@ -358,7 +312,8 @@ def _place(
         path = found_paths[0].value.partition("?")[0].rstrip("/") if found_paths else ""
         if path.rpartition("/")[2] != found.value:
             found_paths.append(Setting(_WAREHOUSE_PATH + found.value, found.origin))
-    return _Place(name, _only(found_hosts, _origin), _only(found_paths, _shown), _only(settings(tokens), None), None)
+    settings = {key: only for key, keys in attributes.items() if (only := _only(settings_of(keys), None)) is not None}
+    return Place(name, _only(found_hosts, _origin), _only(found_paths, _shown), settings)
 
 
 def _only(settings: list[Setting], show: Any) -> Setting | None:
@@ -369,12 +324,6 @@ def _only(settings: list[Setting], show: Any) -> Setting | None:
         )
         raise ProgrammingError(f"{said} differ; give one of them", kind="InvalidArgument")
     return settings[0] if settings else None
-
-
-def _bare(origin: str) -> str:
-    """The name in an origin: errors put it in backticks themselves."""
-    name = re.search(r"`([^`]*)`", origin)
-    return name.group(1) if name else origin
 
 
 def _shown(text: str) -> str:

@@ -13,7 +13,7 @@ from seakernel._seakernel import Session, with_native_markers
 from seakernel.exceptions import InterfaceError, NotSupportedError, OperationalError, ProgrammingError
 from seakernel.executemany import ParameterSets
 from seakernel.hints import sql_excerpt
-from seakernel.options import session_arguments
+from seakernel.options import forget_locals, session_arguments
 from seakernel.preview import Preview
 from seakernel.progress import Observer
 from seakernel.results import ArrowReads
@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from seakernel.row import Row
     from seakernel.types import (
         ArrowStreamExportable,
+        Auth,
         DescriptionColumn,
         Parameters,
+        ProxyOption,
         RequestOptions,
         ResultOptions,
         RetryOptions,
@@ -71,6 +73,7 @@ def connect(
     http_path: str | None = None,
     access_token: str | None = None,
     *,
+    auth: Auth | None = None,
     warehouse_id: str | None = None,
     profile: str | None = None,
     catalog: str | None = None,
@@ -82,6 +85,7 @@ def connect(
     retry: RetryOptions | None = None,
     requests: RequestOptions | None = None,
     tls: TlsOptions | None = None,
+    proxy: ProxyOption = None,
     connect_timeout_s: float | None = None,
     read_timeout_s: float | None = None,
     progress: ProgressOption = None,
@@ -104,6 +108,8 @@ def connect(
         http_path: Path of the warehouse, `/sql/1.0/warehouses/{id}`, with `?o={workspace id}` where one host serves
             several workspaces.
         access_token: Personal access token, or any other bearer token. It is never renewed.
+        auth: How to sign in otherwise than with a token: a group of options by its `type`, see `AuthOptions`; a callable that
+            returns tokens or headers, see `CallableAuth`; or a `Config`, `WorkspaceClient` or token source of databricks-sdk.
         warehouse_id: The last part of `http_path`, in its place.
         profile: Profile of `~/.databrickscfg`, or of the file that `DATABRICKS_CONFIG_FILE` names; it goes before the
             environment.
@@ -116,6 +122,9 @@ def connect(
         retry: How requests are repeated; see `RetryOptions`.
         requests: Own headers and limits of requests to the workspace; see `RequestOptions`.
         tls: Own certificate authorities, a client certificate, and what is verified; see `TlsOptions`.
+        proxy: Address of the proxy for everything, such as `http://user:password@host:port`; a group, see `ProxyOptions`;
+            or False for none. By default that of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, and none for this
+            machine.
         connect_timeout_s: Seconds to establish a connection, TLS included. Default 30.
         read_timeout_s: Longest silence while an answer is read, in seconds. Default 900, for the server may hold an
             answer until a statement is done.
@@ -144,7 +153,12 @@ def connect(
     """
     arguments = locals()
     allowed_local_paths = allowed_paths(staging_allowed_local_path)
-    session = Session(**session_arguments(**arguments))
+    try:
+        session = Session(**session_arguments(**arguments))
+    except BaseException as error:
+        forget_locals(error)
+        del arguments, server_hostname, access_token, auth, requests, tls, proxy, connector_options
+        raise
     return Connection(session, allowed_local_paths=allowed_local_paths, progress=progress)
 
 
@@ -396,7 +410,9 @@ class Connection:
     def close(self) -> None:
         """Closes the session on the server, with every cursor; statements that still run end. Safe to call twice.
 
-        Where `submit` has sent statements that were not closed, these run on and the server keeps the session.
+        Where `submit` has sent statements that were not closed, these run on and the server keeps the session. A server
+        that is out of reach, or does not answer within five seconds, ends the session when it was idle for long: that is
+        logged as a warning and raises nothing, so that the end of a `with` does not hide the program's own exception.
 
         Example:
             >>> connection.close()

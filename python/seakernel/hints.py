@@ -49,6 +49,9 @@ _SIGN_IN = (
     "the token is wrong, has expired, or is of another workspace than `server_hostname`: make a new one under"
     " Settings > Developer > Access tokens"
 )
+# Parts of messages that are about getting a token, not about one.
+_OF_SIGN_INS = ("sign-in: ", "no token could be had")
+_EXPLAIN = "`seakernel.explain_auth()` shows what a connection signs in with, and where that was found"
 _NETWORK = f"check the host name, VPN, firewall and proxy (`HTTPS_PROXY`, `NO_PROXY`); {_DOCTOR}"
 _BY_KIND = {
     "Unauthenticated": _SIGN_IN,
@@ -62,9 +65,22 @@ _BY_KIND = {
     "DataLoss": "trust nothing of that result; run the statement again where that is safe, and report the statement id",
     "Internal": "this is a defect of seakernel: please report it with the traceback",
 }
+_OTHER_END = "tell whoever runs that host, or the proxy on the way to it"
+# By what the message says of the connection; the words are the kernel's.
+_BY_OBSTACLE = {
+    "an authority that is not trusted here": "`tls={'ca_certificates_file': 'authority.pem'}` adds that authority to the"
+    " system's, as `SSL_CERT_FILE` and `REQUESTS_CA_BUNDLE` in the environment do; who runs the network has its file",
+    "wants a client certificate, or": "`tls={'client_certificate_pem': ..., 'client_key_pem': ...}` shows one, and"
+    " `client_key_passphrase` is for a key that is encrypted",
+    "the certificate of": _OTHER_END,
+    "older than 1.2": _OTHER_END,
+    "something that is not TLS": _OTHER_END,
+    "the proxy": "`proxy='http://user:password@host:port'` names another proxy than `HTTPS_PROXY`, `proxy=False` none, and"
+    f" `NO_PROXY` the hosts without; {_DOCTOR}",
+}
 _STORAGE = (
     "result files come from the storage of the workspace, another host: a firewall, private link or proxy must let it"
-    " through, or `results={'cloud_fetch': False}` does without for results up to 25 MiB"
+    " through, or `results={'cloud_fetch': 'off'}` does without for results up to 25 MiB"
 )
 _BY_KIND_OF_CHUNK = {
     "LinkExpired": f"{_STORAGE}; a clock that is wrong on this machine does the same",
@@ -82,11 +98,17 @@ def hint(error: Error) -> str | None:
         return _hint_of_statement(error)
     if error.kind is None:
         return None
+    if error.kind in ("Network", "Timeout"):
+        for words, advice in _BY_OBSTACLE.items():
+            if words in error.message:
+                return advice
     if error.chunk_index is not None and error.kind in _BY_KIND_OF_CHUNK:
         return _BY_KIND_OF_CHUNK[error.kind]
     if error.kind == "NotFound" and error.statement_id is not None:
         # Of a file in a volume the message says all.
         return None if "no such file" in error.message else _GONE
+    if error.kind == "Unauthenticated" and any(words in error.message for words in _OF_SIGN_INS):
+        return _EXPLAIN
     if error.kind == "Timeout" and (error.sql_state is not None or not error.attempts):
         # The caller's own limit, for a statement or a wait.
         return None

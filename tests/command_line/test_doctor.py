@@ -115,13 +115,17 @@ def test_a_profile_and_its_defects_are_told(
     file.write_text(
         f"[work]\nhost = {warehouse.server_hostname}\ntoken = {warehouse.access_token}\nwarehouse_id = {warehouse_id}\n"
         f"[machine]\nhost = {warehouse.server_hostname}\nclient_id = 1\nclient_secret = canary\n"
+        f"[person]\nhost = {warehouse.server_hostname}\nusername = me\npassword = canary\n"
     )
     checks = report(seakernel_command("doctor", "--json", "--profile", "work", environment=nothing))
     assert checks["host"]["detail"].endswith("from `host` of profile `work` of `~/.databrickscfg`")
     assert checks["storage"]["status"] == "ok"
     done = seakernel_command("doctor", "--profile", "machine", environment=nothing)
     assert done.returncode == 1
-    assert b"profile `machine` of `~/.databrickscfg` signs in with OAuth (`client_id`)" in done.stdout
+    assert b"of the sign-in `oauth-m2m`, from profile `machine` of `~/.databrickscfg`" in done.stdout
+    done = seakernel_command("doctor", "--profile", "person", environment=nothing)
+    assert done.returncode == 1
+    assert b"profile `person` of `~/.databrickscfg` signs in with `basic` (`username`, `password`)" in done.stdout
     file.write_text("token = canary-word\n")
     done = seakernel_command("doctor", environment=nothing)
     assert b"line 1 stands before any `[profile]`" in done.stdout
@@ -264,8 +268,12 @@ def test_a_server_that_hangs_up(seakernel_command: Command) -> None:
     [
         ("http://me:canary-word@127.0.0.1:{port}", "ok", "127.0.0.1:{port}, with name and password"),
         ("127.0.0.1:{port}", "ok", "127.0.0.1:{port}"),
-        ("socks5://127.0.0.1:{port}", "failed", "a proxy of the kind `socks5` cannot be checked"),
-        ("http://127.0.0.1:canary", "failed", "cannot be read"),
+        (
+            "socks5://127.0.0.1:{port}",
+            "failed",
+            "`https_proxy` is of the kind `socks5`, and only HTTP proxies can be used",
+        ),
+        ("http://127.0.0.1:canary", "failed", "`https_proxy` is no address of a proxy"),
     ],
 )
 def test_a_proxy_is_shown_without_its_password(seakernel_command: Command, proxy: str, status: str, shown: str) -> None:

@@ -339,17 +339,6 @@ def test_plain_http_to_another_machine_is_refused() -> None:
     assert (raised.value.code, raised.value.retryable) == ("InvalidArgument", False)
 
 
-def test_other_ways_to_sign_in_are_refused_in_words(warehouse: LocalWarehouse) -> None:
-    for options in (
-        {"auth_type": "oauth-m2m", "client_id": "c", "client_secret": "secret-canary"},
-        {"auth_type": "oauth-u2m"},
-    ):
-        with pytest.raises(ours.KernelError, match="not supported yet") as raised:
-            ours.Session(warehouse.server_hostname, warehouse.http_path, **options)
-        assert raised.value.code == "InvalidArgument"
-        assert "canary" not in str(raised.value)
-
-
 def test_no_sql_text_and_no_parameter_is_logged(warehouse: LocalWarehouse, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         ours.reset_logging()

@@ -203,31 +203,6 @@ def test_complete_arguments_read_no_file(tmp_path: Path) -> None:
     assert values(configuration(HOST, PATH, TOKEN)) == (HOST, PATH, TOKEN)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("auth_type = oauth-m2m\ntoken = canary-x", "`oauth-m2m` (`auth_type`)"),
-        ("client_id = 1\nclient_secret = canary-x", "OAuth (`client_id`)"),
-        ("azure_client_id = 1", "a service principal of Azure"),
-        ("auth_type = databricks-cli", "`databricks-cli`"),
-        ("username = u\npassword = canary-x", "a password"),
-    ],
-)
-def test_another_way_of_signing_in_is_named(tmp_path: Path, text: str, message: str) -> None:
-    profiles(tmp_path, f"[work]\nhost = {HOST}\nwarehouse_id = 1\n{text}\n")
-    with pytest.raises(seakernel.NotSupportedError) as caught:
-        seakernel.connect(profile="work")
-    assert message in str(caught.value)
-    assert "profile `work`" in str(caught.value)
-
-
-def test_another_way_of_signing_in_by_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABRICKS_CLIENT_ID", "1")
-    with pytest.raises(seakernel.NotSupportedError, match=r"`DATABRICKS_CLIENT_ID`"):
-        seakernel.connect(HOST, PATH)
-    assert values(configuration(HOST, PATH, TOKEN))[2] == TOKEN
-
-
 HOSTILE_FILES = [
     pytest.param(b"token = canary-a\n[x]\n", "line 1 stands before any", id="no section"),
     pytest.param(b"[x]\ncanary-b\n", "line 2 is neither", id="no key"),

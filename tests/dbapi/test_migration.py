@@ -46,6 +46,7 @@ MAPPED: dict[str, tuple[Any, dict[str, Any]]] = {
     "_socket_timeout": (45, {"read_timeout_s": 45, "connect_timeout_s": 45}),
     "_tls_client_cert_file": ("PEM", {"tls": {"client_certificate_pem": b"pem\n", "client_key_pem": b"pem\n"}}),
     "_tls_client_cert_key_file": ("PEM", {"tls": {"client_key_pem": b"pem\n"}}),
+    "_tls_client_cert_key_password": ("secret", {"tls": {"client_key_passphrase": "secret"}}),
     "_tls_no_verify": (True, {"tls": {"verify_certificates": False}}),
     "_tls_trusted_ca_file": ("PEM", {"tls": {"ca_certificates_pem": b"pem\n"}}),
     "_tls_verify_hostname": (False, {"tls": {"verify_hostnames": False}}),
@@ -62,6 +63,55 @@ MAPPED: dict[str, tuple[Any, dict[str, Any]]] = {
     "max_download_threads": (3, {"results": {"max_concurrent_downloads": 3}}),
     "use_cloud_fetch": (False, {"results": {"cloud_fetch": False}}),
 }
+AZURE = {"azure_client_id": "a", "azure_client_secret": "b"}
+# Keywords of signing in, and what they are together, without a token unless it is among them.
+SIGN_INS: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
+    (
+        {"oauth_client_id": "a", "oauth_client_secret": "b", "oauth_scopes": ["sql"], "token_url": "https://c/"},
+        {"type": "oauth-m2m", "client_id": "a", "client_secret": "b", "scopes": ["sql"], "token_url": "https://c/"},
+    ),
+    (
+        {
+            "oauth_client_id": "a",
+            "oauth_jwt_key_file": "k",
+            "oauth_jwt_kid": "1",
+            "oauth_jwt_passphrase": "p",
+            "oauth_jwt_algorithm": "ES256",
+        },
+        {
+            "type": "oauth-m2m-jwt",
+            "client_id": "a",
+            "key_file": "k",
+            "key_id": "1",
+            "passphrase": "p",
+            "algorithm": "ES256",
+        },
+    ),
+    (
+        {"auth_type": "azure-sp-m2m", **AZURE, "azure_tenant_id": "t", "azure_workspace_resource_id": "/w"},
+        {"type": "azure-client-secret", **AZURE, "azure_tenant_id": "t", "azure_workspace_resource_id": "/w"},
+    ),
+    (AZURE, {"type": "azure-client-secret", **AZURE}),
+    ({"auth_type": "azure-oauth"}, {"type": "oauth-u2m"}),
+    (
+        {"auth_type": "databricks-oauth", "oauth_redirect_port": 8050, "oauth_token_cache_enabled": True},
+        {"type": "oauth-u2m", "redirect_ports": [8050], "cache": True},
+    ),
+    ({"oauth_client_id": "a"}, {"type": "oauth-u2m", "client_id": "a"}),
+    # Whoever has a token needs none of it.
+    ({"oauth_client_id": "a", "access_token": "t"}, None),
+    ({"auth_type": "pat", "access_token": "t", "oauth_token_cache_enabled": False}, None),
+    ({"auth_type": "access-token", "oauth_scopes": ["sql"], "access_token": "t"}, None),
+    (
+        {"identity_federation_client_id": "a", "access_token": "t"},
+        {"type": "token-federation", "token": "t", "client_id": "a"},
+    ),
+    # Tokens of the workspace's own provider need no exchange.
+    (
+        {"oauth_client_id": "a", "oauth_client_secret": "b", "identity_federation_client_id": "c"},
+        {"type": "oauth-m2m", "client_id": "a", "client_secret": "b"},
+    ),
+]
 # These need a TLS server; see test_tls.
 FILES = ("_tls_client_cert_file", "_tls_client_cert_key_file", "_tls_trusted_ca_file")
 
@@ -146,7 +196,12 @@ def test_the_examples_of_the_page_run() -> None:
 
 
 def test_each_keyword_has_one_fate() -> None:
-    assert set(MAPPED) == {name for name, option in CONNECTOR_OPTIONS.items() if option.place}
+    mapped = {name for name, option in CONNECTOR_OPTIONS.items() if option.place}
+    # Those of signing in belong together; see `test_machine` as well.
+    assert set(MAPPED) == {name for name in mapped if CONNECTOR_OPTIONS[name].place[0] != "auth"}
+    sign_ins = {name for keywords, _ in SIGN_INS for name in keywords} - {"access_token"}
+    # What it gives is in `test_token_callables`.
+    assert sign_ins | {"credentials_provider"} == mapped - set(MAPPED)
     for name, option in CONNECTOR_OPTIONS.items():
         assert not (option.place and (option.accepted or option.accepts_anything)), name
         assert option.why or option.place, name
@@ -193,12 +248,45 @@ def test_what_is_here_is_used(warehouse: LocalWarehouse, tmp_path: Path, name: s
     if name == "_port":
         expected = {"server_hostname": "http://127.0.0.1:8443"}
     assert {key: got[key] for key in got if got[key] != arguments_with(**base)[key]} == expected
-    if name in FILES:
+    if name in FILES or name == "_tls_client_cert_key_password":
         return
     host, _, port = warehouse.server_hostname.rpartition(":")
     place = {"server_hostname": host, "_port": int(port)} if name == "_port" else {name: value}
     with warehouse.connect(**place) as connection:
         assert connection.cursor().execute("SELECT 1").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(("keywords", "auth"), SIGN_INS)
+def test_keywords_of_signing_in_belong_together(keywords: dict[str, Any], auth: dict[str, Any] | None) -> None:
+    got = arguments_with(**{"access_token": None, **keywords})
+    assert got["auth"] == auth
+    assert got.get("access_token") == (None if auth else "t")
+
+
+@pytest.mark.parametrize(
+    ("keywords", "text"),
+    [
+        ({"auth_type": "nonsense"}, "`auth_type` is none of `databricks-oauth`"),
+        ({"auth_type": 7}, "`auth_type` is none of"),
+        ({"oauth_client_id": "a", "oauth_client_secret": "b"}, "`access_token` and `auth` are both given"),
+        ({"auth_type": "databricks-oauth"}, "`access_token` and `auth` are both given"),
+        ({"access_token": None, "identity_federation_client_id": "a"}, "needs the token to exchange as `access_token`"),
+        (
+            {"access_token": None, "auth": {"type": "oauth-m2m"}, "identity_federation_client_id": "a"},
+            "give `client_id` in `auth`",
+        ),
+        ({"access_token": None, "azure_client_id": "a"}, "`azure_client_secret` is missing"),
+        ({"access_token": None, "auth_type": "oauth-m2m-jwt", "oauth_client_id": "a"}, "`key_file` is missing"),
+        (
+            {"access_token": None, "auth": {"type": "oauth-m2m", "client_id": "a"}, "oauth_client_id": "a"},
+            "are two names of one option",
+        ),
+    ],
+)
+def test_keywords_of_signing_in_that_do_not_go_together(keywords: dict[str, Any], text: str) -> None:
+    with pytest.raises(seakernel.ProgrammingError, match=re.escape(text)) as caught:
+        seakernel.connect(**{**PLACE, **keywords})
+    assert caught.value.kind == "InvalidArgument"
 
 
 def test_query_tags_and_headers_reach_the_server() -> None:

@@ -8,18 +8,19 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
 from column_checksum import column_checksums
+from databricks.sdk.core import Config
 
 import seakernel
 from seakernel.local import LocalWarehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 def rows(warehouse: LocalWarehouse, sql: str, **options: Any) -> list[tuple[Any, ...]]:
@@ -238,13 +239,13 @@ with first.connect() as connection, connection.cursor() as cursor:
 
 
 @contextlib.contextmanager
-def command_line(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+def command_line(*arguments: str, lines: int = 3) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """Runs `python -m seakernel local` and yields the process and the variables that it printed."""
     command = [sys.executable, "-m", "seakernel", "local", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            lines = [process.stdout.readline().rstrip("\n") for _ in range(3)] if process.stdout else []
-            yield process, dict(line.split("=", 1) for line in lines)
+            printed = [process.stdout.readline().rstrip("\n") for _ in range(lines)] if process.stdout else []
+            yield process, dict(line.split("=", 1) for line in printed)
         finally:
             if process.poll() is None:
                 process.kill()
@@ -271,6 +272,27 @@ def test_the_command_line_serves_until_a_signal(folder: Path, number: signal.Sig
         assert process.returncode == 0
         assert output == ""
         assert errors == ""
+
+
+def test_the_command_line_signs_clients_in_over_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    with command_line("--oauth", "--tls", lines=6) as (process, variables):
+        for name in ("DATABRICKS_TOKEN", "DATABRICKS_CONFIG_FILE", "DATABRICKS_AUTH_TYPE"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert variables["DATABRICKS_HOST"].startswith("https://localhost:")
+        config = Config()
+        assert config.auth_type == "oauth-m2m"
+        with seakernel.connect(
+            variables["DATABRICKS_HOST"],
+            variables["DATABRICKS_HTTP_PATH"],
+            access_token=config.authenticate()["Authorization"].removeprefix("Bearer "),
+            tls={"ca_certificates_pem": Path(variables["SSL_CERT_FILE"]).read_bytes()},
+        ) as connection:
+            assert connection.cursor().execute("SELECT 1 AS one").fetchall() == [(1,)]
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=10) == ("", "")
+    assert not Path(variables["REQUESTS_CA_BUNDLE"]).exists()
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,21 @@ def _add_local(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     local = commands.add_parser(
         "local",
         help="run a SQL warehouse on this machine",
-        description="Run a SQL warehouse on this machine until Ctrl-C. Prints the three variables a client needs.",
+        description="Run a SQL warehouse on this machine until Ctrl-C. Prints the variables a client needs.",
     )
     local.add_argument("--port", type=int, default=0, help="port of the API on 127.0.0.1 (default: a free one)")
     local.add_argument("--data", metavar="DIR", help="folder whose Parquet and CSV files become tables main.<folder>.*")
     local.add_argument("--token", help="access token that clients must send (default: a new one)")
+    local.add_argument(
+        "--oauth",
+        action="store_true",
+        help="play identity provider too; prints a client id and secret in the place of the token",
+    )
+    local.add_argument(
+        "--tls",
+        action="store_true",
+        help="speak TLS, with a certificate made now; prints the file of the authority that clients must trust",
+    )
     local.add_argument(
         "--tpch-scale", type=float, default=0.1, metavar="S", help="scale of samples.tpch (default: 0.1)"
     )

@@ -7,9 +7,11 @@ Where a server repeats the token, stars stand in its place.
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import importlib.metadata
 import json
+import os
 import platform
 import re
 import socket
@@ -17,11 +19,11 @@ import ssl
 import sys
 import threading
 import time
-import urllib.request
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import seakernel
+from seakernel._seakernel import environment_proxy
 from seakernel.command import connection_arguments
 from seakernel.configuration import Setting, configuration, is_this_machine
 from seakernel.terminal_text import printable
@@ -128,18 +130,25 @@ def _checks_of(options: argparse.Namespace, found: Configuration) -> Iterator[Ch
         reached = reached and check.status != "failed"
         if check.status == "failed" and check.name != "tls":
             return
-    if found.http_path is None or found.access_token is None:
+    if found.http_path is None or (found.access_token is None and found.sign_in is None):
         return
     stopped = False
     # Where only Python's own TLS fails, the kernel's may work: it trusts the system's authorities, Python its own.
-    if reached:
+    if found.access_token is None:
+        # What tells whether the warehouse runs is asked with a token, which only the kernel has.
+        stopped = not options.start
+        for check in _sign_in_checks(found):
+            yield check
+            if check.status == "failed":
+                return
+    elif reached:
         for check in _workspace_checks(address, proxy, found.http_path.value, found.access_token.value):
             yield check
             stopped = stopped or (check.name == "warehouse" and check.status == "warning")
             if check.status == "failed":
                 return
     if stopped and not options.start:
-        yield Check("statement", "skipped", "it would start the warehouse", "run it with --start")
+        yield Check("statement", "skipped", "it might start the warehouse", "run it with --start")
         return
     yield from _statement_checks(options, found)
 
@@ -185,7 +194,13 @@ def _configuration_checks(found: Configuration) -> Iterator[Check]:
     yield check("host", found.server_hostname)
     yield check("http path", found.http_path)
     token = found.access_token
-    yield check("token", token, None if token is None else f"{len(token.value)} characters")
+    if found.sign_in is not None:
+        yield Check("token", "ok", f"of the sign-in `{found.sign_in.auth_type}`, from {found.sign_in.origin}")
+    else:
+        yield check("token", token, None if token is None else f"{len(token.value)} characters")
+    for step in found.steps:
+        if step.auth_type is not None and not step.used:
+            yield Check("other sign-in", "skipped", f"`{step.auth_type}` of {step.place}: {step.why}")
     for note in found.notes:
         yield Check("configuration", "warning", note)
 
@@ -194,18 +209,15 @@ def _proxy_check(address: SplitResult) -> tuple[Check, _Proxy | None]:
     host = address.hostname or ""
     if is_this_machine(host):
         return Check("proxy", "ok", "none: the host is this machine"), None
-    proxies = urllib.request.getproxies()
-    given = proxies.get(address.scheme) or proxies.get("all")
-    if not given:
-        return Check("proxy", "ok", "none"), None
-    if urllib.request.proxy_bypass(host):
-        return Check("proxy", "ok", f"not for `{host}` (NO_PROXY)"), None
     advice = "write it as `http://host:port` in `HTTPS_PROXY`"
     try:
-        parts = urlsplit(given if "://" in given else f"http://{given}")
-        port = parts.port or 80
-    except ValueError:
-        return Check("proxy", "failed", "the address of the proxy cannot be read", advice), None
+        given = environment_proxy(address.geturl())
+    except seakernel.Error as error:
+        return Check("proxy", "failed", error.message, advice), None
+    if not given:
+        return Check("proxy", "ok", f"none for `{host}`, by `HTTPS_PROXY` and `NO_PROXY`"), None
+    parts = urlsplit(given)
+    port = parts.port or 80
     if parts.scheme != "http" or not parts.hostname:
         return Check("proxy", "failed", f"a proxy of the kind `{parts.scheme}` cannot be checked", advice), None
     headers = {}
@@ -274,10 +286,21 @@ def _connection(address: SplitResult, proxy: _Proxy | None) -> http.client.HTTPC
     host, port = (proxy.host, proxy.port) if proxy else (address.hostname or "", _port(address))
     if address.scheme == "http":
         return http.client.HTTPConnection(host, port, timeout=_LIMIT_S)
-    connection = http.client.HTTPSConnection(host, port, timeout=_LIMIT_S, context=ssl.create_default_context())
+    connection = http.client.HTTPSConnection(host, port, timeout=_LIMIT_S, context=_trust())
     if proxy:
         connection.set_tunnel(address.hostname or "", _port(address), proxy.headers)
     return connection
+
+
+def _trust() -> ssl.SSLContext:
+    """What the kernel trusts, as far as Python can: the system's authorities and those of the environment."""
+    context = ssl.create_default_context()
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if place := os.environ.get(name):
+            # The kernel, whose turn comes, says what is wrong with it.
+            with contextlib.suppress(OSError):
+                context.load_verify_locations(**{"capath" if os.path.isdir(place) else "cafile": place})  # noqa: PTH112
+    return context
 
 
 def _tls(address: SplitResult, proxy: _Proxy | None) -> str | Check:
@@ -288,7 +311,7 @@ def _tls(address: SplitResult, proxy: _Proxy | None) -> str | Check:
         certificate, version = session.getpeercert(), session.version()
     except ssl.SSLCertVerificationError as error:
         advice = (
-            "where a proxy signs anew, pass its authority as `tls={'ca_certificates_pem': ...}`, or name its file in"
+            "where a proxy signs anew, pass its authority as `tls={'ca_certificates_file': ...}`, or name its file in"
             " `SSL_CERT_FILE`"
         )
         raise _FailedError(f"the certificate is not trusted: {error.verify_message}", advice) from None
@@ -334,6 +357,34 @@ def _workspace_checks(address: SplitResult, proxy: _Proxy | None, http_path: str
     finally:
         connection.close()
     yield from _judged(response, body, warehouse_id, token, time.monotonic() - begin)
+
+
+def _sign_in_checks(found: Configuration) -> Iterator[Check]:
+    """Opens a session, which starts no warehouse."""
+    begin = time.monotonic()
+    try:
+        with _connected(found):
+            yield Check("sign-in", "ok", "a session was opened", None, time.monotonic() - begin)
+    except seakernel.Error as error:
+        yield Check("sign-in", "failed", error.message, error.hint, time.monotonic() - begin)
+
+
+def _connected(found: Configuration, **options: Any) -> seakernel.Connection:
+    def value(setting: Setting | None) -> str | None:
+        return None if setting is None else setting.value
+
+    # A mapping like those that programs write by hand; the kernel checks it.
+    auth: Any = None if found.sign_in is None else found.sign_in.options
+    return seakernel.connect(
+        value(found.server_hostname),
+        value(found.http_path),
+        value(found.access_token),
+        auth=auth,
+        user_agent_entry="seakernel-doctor",
+        retry={"max_attempts": 2, "max_elapsed_s": 60},
+        connect_timeout_s=_LIMIT_S,
+        **{"read_timeout_s": 60, **options},
+    )
 
 
 def _judged(
@@ -387,18 +438,12 @@ def _judged(
 
 
 def _statement_checks(options: argparse.Namespace, found: Configuration) -> Iterator[Check]:
-    if found.server_hostname is None or found.http_path is None or found.access_token is None:
-        return
-    place = (found.server_hostname.value, found.http_path.value, found.access_token.value)
     begin = time.monotonic()
     try:
-        with seakernel.connect(
-            *place,
+        with _connected(
+            found,
             catalog=options.catalog,
             schema=options.schema,
-            user_agent_entry="seakernel-doctor",
-            retry={"max_attempts": 2, "max_elapsed_s": 60},
-            connect_timeout_s=_LIMIT_S,
             read_timeout_s=_START_LIMIT_S if options.start else 60,
         ) as connection:
             opened = time.monotonic()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
+    from seakernel.local.warehouse import LocalWarehouse
+
 __all__ = ["run"]
 
 
@@ -26,6 +28,8 @@ def run(options: argparse.Namespace) -> int:
             port=options.port,
             data=options.data,
             access_token=options.token,
+            oauth=options.oauth,
+            tls=options.tls,
             tpch_scale=options.tpch_scale,
             chunk_bytes=options.chunk_bytes,
         )
@@ -33,13 +37,25 @@ def run(options: argparse.Namespace) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     with warehouse:
-        sys.stdout.write(
-            f"DATABRICKS_HOST={warehouse.server_hostname}\n"
-            f"DATABRICKS_HTTP_PATH={warehouse.http_path}\n"
-            f"DATABRICKS_TOKEN={warehouse.access_token}\n"
-        )
+        sys.stdout.writelines(f"{name}={value}\n" for name, value in _variables(warehouse, options).items())
         sys.stdout.flush()
         # Waited for in slices: on Windows a wait without an end does not see Ctrl-C.
         while not stopped.wait(1.0):
             pass
     return 0
+
+
+def _variables(warehouse: LocalWarehouse, options: argparse.Namespace) -> dict[str, str]:
+    """What the environment of a client must say."""
+    variables = {"DATABRICKS_HOST": warehouse.server_hostname, "DATABRICKS_HTTP_PATH": warehouse.http_path}
+    if options.oauth:
+        # Beside a token, databricks-sdk would not know which of the two is meant.
+        variables["DATABRICKS_CLIENT_ID"] = warehouse.identity.client_id
+        variables["DATABRICKS_CLIENT_SECRET"] = warehouse.identity.client_secret
+    else:
+        variables["DATABRICKS_TOKEN"] = warehouse.access_token
+    if options.tls:
+        # Python's requests looks at the second, most others at the first.
+        for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+            variables[name] = str(warehouse.ca_certificate_path)
+    return variables

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from seakernel import RequestOptions, ResultOptions, RetryOptions, TlsOptions
 
 _AUTH_TYPES = ("pat", "oauth-m2m", "oauth-m2m-jwt", "oauth-u2m", "azure-sp-m2m")
+_JWT_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384")
 _REQUIRED = {
     "oauth-m2m": ("client_id", "client_secret"),
     "oauth-m2m-jwt": ("client_id", "jwt_key_file", "jwt_kid"),
@@ -115,24 +116,19 @@ def session_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
         TypeError: an argument has the wrong type.
         OverflowError: a number does not fit.
         ValueError: there is nothing to sign in with, or a number makes no sense.
-        KernelError: a way to sign in that is not supported.
+        KernelError: the algorithm to sign a token with is not supported.
     """
     _check_types(arguments)
     _check_sign_in(arguments)
     timeout = _request_timeout(arguments["request_timeout_secs"])
     _check_not_zero(arguments)
-    if arguments["auth_type"] not in (None, "pat"):
-        raise kernel_error(
-            "InvalidArgument",
-            f"auth_type '{arguments['auth_type']}' is not supported yet; pass access_token, which may be any bearer token",
-        )
     requests: RequestOptions = {"timeout_s": timeout, "headers": list(arguments["http_headers"] or ())}
     if arguments["max_connections"] is not None:
         requests["max_idle_connections"] = min(arguments["max_connections"], 2**32)
     return {
         "server_hostname": arguments["host"],
         "http_path": arguments["http_path"],
-        "access_token": arguments["access_token"],
+        **_credentials(arguments),
         "catalog": arguments["catalog"],
         "schema": arguments["schema"],
         "session_configuration": dict(arguments["session_conf"] or {}),
@@ -208,6 +204,84 @@ def _check_sign_in(arguments: Mapping[str, Any]) -> None:
             if auth_type == "azure-sp-m2m":
                 raise ValueError(f"InvalidArgument: Azure SP auth requires a non-empty {name}")
             raise ValueError(f"auth_type='{auth_type}' requires {name}")
+
+
+def _credentials(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `access_token` or `auth`; what the chosen way does not need is ignored, as by the original."""
+    auth_type = arguments["auth_type"]
+    if auth_type in (None, "pat"):
+        return _federated(arguments["access_token"], arguments["identity_federation_client_id"])
+    auth: dict[str, Any] = {
+        "oauth-m2m": _with_secret,
+        "oauth-m2m-jwt": _with_key,
+        "oauth-u2m": _with_browser,
+        "azure-sp-m2m": _with_azure,
+    }[auth_type](arguments)
+    # An empty list means the default here; the original sends no scope then, and gets the provider's.
+    return {"auth": {key: value for key, value in auth.items() if value is not None and value != []}}
+
+
+def _federated(access_token: str, client_id: str | None) -> dict[str, Any]:
+    """A bearer token of another issuer is exchanged. Such a token is a JWT, which has three parts."""
+    if access_token.count(".") != 2:
+        return {"access_token": access_token}
+    auth = {"type": "token-federation", "token": access_token, "scopes": ["sql"]}
+    return {"auth": {**auth, "client_id": client_id} if client_id else auth}
+
+
+def _with_secret(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "oauth-m2m",
+        "client_id": arguments["client_id"],
+        "client_secret": arguments["client_secret"],
+        "scopes": arguments["oauth_scopes"],
+        "token_url": arguments["token_url"],
+    }
+
+
+def _with_key(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    algorithm = arguments["jwt_algorithm"]
+    if algorithm is not None and algorithm not in _JWT_ALGORITHMS:
+        raise kernel_error(
+            "InvalidArgument",
+            f"unsupported JWT algorithm '{algorithm}'. Supported: {', '.join(_JWT_ALGORITHMS)} (ES512 is not supported)",
+        )
+    return {
+        "type": "oauth-m2m-jwt",
+        "client_id": arguments["client_id"],
+        "key_file": arguments["jwt_key_file"],
+        "key_id": arguments["jwt_kid"],
+        "passphrase": arguments["jwt_passphrase"],
+        "algorithm": algorithm,
+        "scopes": arguments["oauth_scopes"],
+        "token_url": arguments["token_url"],
+    }
+
+
+def _with_browser(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    timeout = arguments["oauth_callback_timeout_secs"]
+    return {
+        "type": "oauth-u2m",
+        "client_id": arguments["client_id"] or "databricks-sql-python",
+        "scopes": arguments["oauth_scopes"] or ["sql", "offline_access"],
+        "redirect_ports": arguments["redirect_ports"],
+        "callback_timeout_s": None if timeout is None else _seconds(timeout),
+        "token_url": arguments["token_url"],
+        # Nothing is written to disk unless that was asked for.
+        "cache": arguments["token_cache_enabled"],
+        "cache_passphrase": arguments["token_cache_passphrase"] if arguments["token_cache_enabled"] else None,
+    }
+
+
+def _with_azure(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "azure-client-secret",
+        "azure_client_id": arguments["azure_client_id"],
+        "azure_client_secret": arguments["azure_client_secret"],
+        # An empty text means none here, as for the original.
+        "azure_tenant_id": arguments["azure_tenant_id"] or None,
+        "azure_workspace_resource_id": arguments["azure_workspace_resource_id"] or None,
+    }
 
 
 def _request_timeout(value: Any) -> float | None:

@@ -9,7 +9,8 @@ Example:
 
 from __future__ import annotations
 
+from seakernel.local.identity import LocalIdentity, LocalTlsOptions, OauthOptions
 from seakernel.local.samples import SampleDataError
 from seakernel.local.warehouse import LocalWarehouse
 
-__all__ = ["LocalWarehouse", "SampleDataError"]
+__all__ = ["LocalIdentity", "LocalTlsOptions", "LocalWarehouse", "OauthOptions", "SampleDataError"]

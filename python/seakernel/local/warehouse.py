@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from seakernel._seakernel import LocalServer
 from seakernel.local.folder import folder_schema, folder_tables
+from seakernel.local.identity import LocalIdentity, complete_options, complete_tls
 from seakernel.local.samples import SAMPLE_COLUMNS, SampleData
 
 if TYPE_CHECKING:
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
 
     from seakernel import Connection
     from seakernel.local.engine import DuckDbEngine
+    from seakernel.local.identity import LocalTlsOptions, OauthOptions
 
 __all__ = ["LocalWarehouse"]
+
+_CA_FILE = "ca.pem"
 
 
 class LocalWarehouse:
@@ -58,6 +62,8 @@ class LocalWarehouse:
         port: int = 0,
         data: str | os.PathLike[str] | None = None,
         access_token: str | None = None,
+        oauth: bool | OauthOptions = False,
+        tls: bool | LocalTlsOptions = False,
         tpch_scale: float = 0.1,
         switches: Mapping[str, object] | None = None,
         faults: Sequence[Mapping[str, object]] | None = None,
@@ -70,6 +76,10 @@ class LocalWarehouse:
             port: Port of the API; 0 lets the system choose a free one.
             data: Folder whose Parquet and CSV files become tables.
             access_token: Token that clients must send; a random one by default.
+            oauth: Whether it plays identity provider as well: OAuth of machines and of people, token exchange, and Entra.
+                A mapping says whom it knows, see `OauthOptions`; `identity` has what was made up.
+            tls: Whether API and store speak TLS, with an authority made at start: see `ca_certificate_pem`. A mapping says
+                how, and with what faults, see `LocalTlsOptions`.
             tpch_scale: Scale factor of `samples.tpch`; 1 is 6 million line items.
             switches: Shapes of the answers to start with, see `switches`.
             faults: Faults to start with, see `faults`.
@@ -86,10 +96,16 @@ class LocalWarehouse:
 
         if chunk_bytes is not None:
             options["chunk_bytes"] = chunk_bytes
+        identity = complete_options(oauth)
+        options["oauth"] = identity
+        options["tls"] = transport = complete_tls(tls)
+        self._demands_client_certificate = bool(transport and transport.get("client_certificate"))
         options["switches"] = dict(switches or {})
         options["faults"] = list(faults or ())
-        self._volume_folder = Path(tempfile.mkdtemp(prefix="seakernel-volumes-"))
-        weakref.finalize(self, _remove_folder, self._volume_folder, os.getpid())
+        self._folder = Path(tempfile.mkdtemp(prefix="seakernel-local-"))
+        weakref.finalize(self, _remove_folder, self._folder, os.getpid())
+        self._volume_folder = self._folder / "volumes"
+        self._volume_folder.mkdir()
         options["volume_folder"] = str(self._volume_folder)
         engine = DuckDbEngine(volume_folder=self._volume_folder)
         self._engines.add(engine)
@@ -109,6 +125,9 @@ class LocalWarehouse:
             )
         except OSError as error:
             raise OSError(f"the warehouse cannot listen on port `{port}` of 127.0.0.1: {error}") from error
+        self._identity = None if identity is None else LocalIdentity(identity, self._server)
+        if transport is not None:
+            (self._folder / _CA_FILE).write_bytes(self._server.ca_certificate_pem)
         self._running.add(self)
 
     @classmethod
@@ -132,7 +151,7 @@ class LocalWarehouse:
 
     @property
     def server_hostname(self) -> str:
-        """The API's origin, such as `http://127.0.0.1:40123`.
+        """The API's origin, such as `http://127.0.0.1:40123`, or with TLS `https://localhost:40123`.
 
         Example:
             >>> warehouse.server_hostname.rpartition(":")[0]
@@ -163,6 +182,105 @@ class LocalWarehouse:
         """
         return self._server.access_token
 
+    @property
+    def ca_certificate_pem(self) -> bytes:
+        """The certificate of the authority behind the warehouse's own, which clients must trust.
+
+        Raises:
+            ValueError: the warehouse speaks no TLS.
+
+        Example:
+            >>> from seakernel.local import LocalWarehouse
+            >>> with LocalWarehouse(tls=True) as warehouse:
+            ...     warehouse.ca_certificate_pem.splitlines()[0]
+            b'-----BEGIN CERTIFICATE-----'
+        """
+        return self._of_tls(self._server.ca_certificate_pem)
+
+    @property
+    def ca_certificate_path(self) -> Path:
+        """A file with `ca_certificate_pem`, for `REQUESTS_CA_BUNDLE` and the like; it lives until `close`.
+
+        Raises:
+            ValueError: the warehouse speaks no TLS.
+
+        Example:
+            >>> from seakernel.local import LocalWarehouse
+            >>> with LocalWarehouse(tls=True) as warehouse:
+            ...     warehouse.ca_certificate_path.name
+            'ca.pem'
+        """
+        _ = self.ca_certificate_pem
+        return self._folder / _CA_FILE
+
+    @property
+    def client_certificate_pem(self) -> bytes:
+        """The certificate that clients must show where `tls` demands one.
+
+        Raises:
+            ValueError: the warehouse speaks no TLS.
+
+        Example:
+            >>> from seakernel.local import LocalWarehouse
+            >>> with LocalWarehouse(tls={"client_certificate": True}) as warehouse:
+            ...     warehouse.client_certificate_pem.splitlines()[0]
+            b'-----BEGIN CERTIFICATE-----'
+        """
+        return self._of_tls(self._server.client_certificate_pem)
+
+    @property
+    def client_key_pem(self) -> bytes:
+        """The key of `client_certificate_pem`, not encrypted.
+
+        Raises:
+            ValueError: the warehouse speaks no TLS.
+
+        Example:
+            >>> from seakernel.local import LocalWarehouse
+            >>> with LocalWarehouse(tls={"client_certificate": True}) as warehouse:
+            ...     warehouse.client_key_pem.splitlines()[0]
+            b'-----BEGIN PRIVATE KEY-----'
+        """
+        return self._of_tls(self._server.client_key_pem)
+
+    def _of_tls(self, pem: bytes) -> bytes:
+        if not pem:
+            raise ValueError("this warehouse speaks no TLS: start it with `tls=True`")
+        return pem
+
+    @property
+    def identity(self) -> LocalIdentity:
+        """The identity provider, if the warehouse was started with `oauth`.
+
+        Raises:
+            ValueError: it was not.
+
+        Example:
+            >>> from seakernel.local import LocalWarehouse
+            >>> with LocalWarehouse(oauth={"client_id": "app", "client_secret": "secret"}) as warehouse:
+            ...     warehouse.identity
+            <LocalIdentity app>
+        """
+        if self._identity is None:
+            raise ValueError("this warehouse has no identity provider: start it with `oauth=True`")
+        return self._identity
+
+    def revoke_tokens(self) -> None:
+        """Makes every access token that the identity provider issued worthless: requests with one get 401.
+
+        Example:
+            >>> warehouse.revoke_tokens()
+        """
+        self._server.revoke_tokens()
+
+    def revoke_refresh_tokens(self) -> None:
+        """Makes every refresh token that the identity provider issued worthless.
+
+        Example:
+            >>> warehouse.revoke_refresh_tokens()
+        """
+        self._server.revoke_refresh_tokens()
+
     def connect(self, **options: Any) -> Connection:
         """Opens a connection of ours to this warehouse; `options` are those of `seakernel.connect`.
 
@@ -173,11 +291,16 @@ class LocalWarehouse:
         """
         import seakernel
 
-        place = {
+        place: dict[str, Any] = {
             "server_hostname": self.server_hostname,
             "http_path": self.http_path,
             "access_token": self.access_token,
         }
+        if self._server.ca_certificate_pem:
+            place["tls"] = {"ca_certificates_pem": self._server.ca_certificate_pem}
+            if self._demands_client_certificate:
+                place["tls"]["client_certificate_pem"] = self._server.client_certificate_pem
+                place["tls"]["client_key_pem"] = self._server.client_key_pem
         return seakernel.connect(**{**place, **options})
 
     def requests(self) -> list[dict[str, Any]]:
@@ -238,7 +361,7 @@ class LocalWarehouse:
         if self._engine is not None:
             self._engine.close()
         self._engine = None
-        _remove_folder(self._volume_folder, self._process_id)
+        _remove_folder(self._folder, self._process_id)
         self._running.discard(self)
 
     def __enter__(self) -> Self:

@@ -6,7 +6,7 @@ use std::fmt;
 
 use tracing::warn;
 
-use crate::config::{ResultConfig, SessionConfig, ValueForm};
+use crate::config::{CloudFetch, ResultConfig, SessionConfig, ValueForm};
 
 /// Most downloads that `cloudfetch_max_chunks_in_memory` may ask for, as in the platform's kernel.
 const MOST_CHUNKS: usize = 256;
@@ -44,7 +44,9 @@ impl ClientSetting {
         let form = |as_text| if as_text { ValueForm::Text } else { ValueForm::Native };
         let count = || value.trim().parse::<usize>().ok().filter(|count| *count > 0).ok_or("a positive number");
         match self {
-            Self::CloudFetchEnabled => results.cloud_fetch = truth()?,
+            Self::CloudFetchEnabled => {
+                results.cloud_fetch = if truth()? { CloudFetch::On } else { CloudFetch::Off };
+            }
             Self::MaxChunksInMemory => results.max_concurrent_downloads = count()?.min(MOST_CHUNKS),
             Self::LookAhead => drop(count()?),
             Self::ComplexTypesAsJson => results.complex_types = form(truth()?),
@@ -99,7 +101,7 @@ mod tests {
         }
         take(&mut config);
         assert_eq!(config.session_configuration.into_iter().collect::<Vec<_>>(), [("ANSI_MODE".into(), "true".into())]);
-        assert!(!config.results.cloud_fetch);
+        assert_eq!(config.results.cloud_fetch, CloudFetch::Off);
         assert_eq!(config.results.max_concurrent_downloads, 256);
 
         let mut config = SessionConfig::new("host", "/sql/1.0/warehouses/a", Credentials::access_token("x")).unwrap();
@@ -107,7 +109,7 @@ mod tests {
             config.session_configuration.insert(name.to_owned(), "perhaps".to_owned());
         }
         take(&mut config);
-        assert!(config.results.cloud_fetch && config.session_configuration.is_empty());
+        assert!(config.results.cloud_fetch == CloudFetch::Auto && config.session_configuration.is_empty());
         assert_eq!(config.results.max_concurrent_downloads, defaults.max_concurrent_downloads);
     }
 }

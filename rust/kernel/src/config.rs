@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
 
 use crate::auth::{Credentials, Secret};
 use crate::error::{Error, ErrorKind, Result};
+use crate::proxy::ProxyConfig;
+use crate::sign_in::SignIns;
 
 /// Where and how a [`crate::Session`] is opened.
 ///
@@ -18,6 +21,9 @@ pub struct SessionConfig {
     pub(crate) warehouse_id: String,
     pub(crate) organization_id: Option<String>,
     pub(crate) credentials: Credentials,
+    /// Where the tokens of this session are shared with others. Default: with none; give all sessions of a process a clone of
+    /// one, made after a fork.
+    pub sign_ins: SignIns,
     /// Initial catalog; the warehouse's default when absent.
     pub catalog: Option<String>,
     /// Initial schema; the warehouse's default when absent.
@@ -34,6 +40,8 @@ pub struct SessionConfig {
     pub requests: RequestConfig,
     /// Whom we trust, and how we identify ourselves.
     pub tls: TlsConfig,
+    /// Which proxy requests go through. Default that of the environment.
+    pub proxy: ProxyConfig,
     /// Time to establish a connection, TLS included. Default 30 s.
     pub connect_timeout: Duration,
     /// Longest silence while an answer is read. Default 900 s: a status call may be held by the server for seconds, and
@@ -71,9 +79,23 @@ pub struct ResultConfig {
     pub geospatial: ValueForm,
     /// How columns of untyped NULLs are handed over: as Arrow's null type, or as text. Default native.
     pub void: ValueForm,
-    /// Whether results may come as files of a storage host. Default true. False asks for everything inside the answers, as
-    /// JSON, where no storage host can be reached; the server then fails statements with more than 25 MiB of result.
-    pub cloud_fetch: bool,
+    /// Whether results may come as files of a storage host. Default [`CloudFetch::Auto`].
+    pub cloud_fetch: CloudFetch,
+}
+
+/// Whether results may come as files of a storage host.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum CloudFetch {
+    /// As long as a storage host can be reached. Where none was reached yet and the first one cannot be, in two attempts of at
+    /// most five seconds each, its statement fails with [`ErrorKind::Network`] or [`ErrorKind::Timeout`], for it has run and
+    /// may not be sent again; from then on the session, and others of this process on the same warehouse within ten minutes,
+    /// do as with [`CloudFetch::Off`], with one warning each.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never: everything comes inside the answers, as JSON, and the server fails statements with more than 25 MiB of result.
+    Off,
 }
 
 /// The form in which values of some SQL types are handed over.
@@ -98,7 +120,7 @@ impl Default for ResultConfig {
             intervals: ValueForm::Native,
             geospatial: ValueForm::Text,
             void: ValueForm::Native,
-            cloud_fetch: true,
+            cloud_fetch: CloudFetch::Auto,
         }
     }
 }
@@ -150,15 +172,20 @@ impl Default for RequestConfig {
     }
 }
 
-/// Whom we trust, and how we identify ourselves. The platform's own trust store is always used as well.
-#[derive(Clone, Debug)]
+/// Whom we trust, and how we identify ourselves. The platform's own trust store is always used as well, and so are the
+/// authorities that `SSL_CERT_FILE`, `SSL_CERT_DIR`, `REQUESTS_CA_BUNDLE` and `CURL_CA_BUNDLE` name.
+#[derive(Clone, Debug, PartialEq)]
 pub struct TlsConfig {
     /// Further certificate authorities in PEM, for the API and for storage hosts: a proxy that re-signs does so for both.
     pub ca_certificates_pem: Option<Vec<u8>>,
+    /// A file of such authorities, read when the session is opened.
+    pub ca_certificates_file: Option<PathBuf>,
     /// Our certificate, with its chain, in PEM; for the API only.
     pub client_certificate_pem: Option<Vec<u8>>,
-    /// The unencrypted key of [`TlsConfig::client_certificate_pem`].
+    /// The key of [`TlsConfig::client_certificate_pem`].
     pub client_key_pem: Option<Secret>,
+    /// The passphrase of the key, where that is encrypted (PKCS#8).
+    pub client_key_passphrase: Option<Secret>,
     /// Default true. False accepts any certificate: whoever is on the way can read the token.
     pub verify_certificates: bool,
     /// Default true. False accepts a trusted certificate of any other host.
@@ -169,8 +196,10 @@ impl Default for TlsConfig {
     fn default() -> Self {
         Self {
             ca_certificates_pem: None,
+            ca_certificates_file: None,
             client_certificate_pem: None,
             client_key_pem: None,
+            client_key_passphrase: None,
             verify_certificates: true,
             verify_hostnames: true,
         }
@@ -194,6 +223,7 @@ impl SessionConfig {
             warehouse_id,
             organization_id,
             credentials,
+            sign_ins: SignIns::default(),
             catalog: None,
             schema: None,
             session_configuration: BTreeMap::new(),
@@ -202,6 +232,7 @@ impl SessionConfig {
             retry: RetryConfig::default(),
             requests: RequestConfig::default(),
             tls: TlsConfig::default(),
+            proxy: ProxyConfig::default(),
             connect_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(900),
         })

@@ -399,7 +399,10 @@ impl ExecutedStatement {
                 Err(Error::new(ErrorKind::Closed, "the statement was closed before its result could be read")
                     .with_statement_id(self.statement_id()))
             }
-            StatementState::Failed => Err(statement_error(self.statement_id(), &response.status)),
+            StatementState::Failed => {
+                let error = statement_error(self.statement_id(), &response.status);
+                Err(self.statement.client().explain_limit(error))
+            }
             StatementState::Canceled => Err(Error::new(ErrorKind::Cancelled, "the statement was cancelled")
                 .with_sql_state(Some("57014".to_owned()))
                 .with_statement_id(self.statement_id())),

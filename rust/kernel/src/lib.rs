@@ -40,28 +40,36 @@ mod markers;
 mod metadata;
 mod multi_row;
 mod params;
+mod private_key;
+mod proxy;
 mod results;
 mod schema;
 mod sea;
 mod session;
+mod sign_in;
 #[cfg(test)]
 mod simulation;
 mod sql_type;
 mod statement;
 mod volumes;
 
-pub use auth::{Credentials, Secret, TokenSource};
-pub use config::{RequestConfig, ResultConfig, RetryConfig, SessionConfig, TlsConfig, ValueForm};
+pub use auth::{Credentials, Demand, Grant, Secret, TokenSource};
+pub use config::{CloudFetch, RequestConfig, ResultConfig, RetryConfig, SessionConfig, TlsConfig, ValueForm};
 pub use error::{Error, ErrorKind, Result};
 pub use execution::{ExecutedStatement, StatementCanceller, StatementState};
 pub use markers::{Given, JsonParameter, has_named_markers, with_json_markers, with_native_markers};
 pub use metadata::{Listing, Metadata, ParentTable};
 pub use multi_row::MultiRowInsert;
 pub use params::Parameter;
+pub use proxy::{Proxy, ProxyConfig};
 pub use results::decode;
 pub use results::{ResultStream, Statistics, StatisticsReader};
 pub use schema::Column;
 pub use session::Session;
+pub use sign_in::{
+    BrowserSignIn, JwtAlgorithm, KeySource, OpenPage, PageOpener, SignIn, SignInMethod, SignIns, SubjectToken,
+    TokenCache, lifetime_of,
+};
 pub use sql_type::nested_type;
 pub use statement::Statement;
 pub use volumes::{DownloadSink, UploadSource, VolumeAction, VolumeOperation, VolumeProgress};

@@ -2,9 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::time;
 use tracing::{debug, info, warn};
 
+use crate::auth::Credentials;
 use crate::client_settings;
 use crate::config::SessionConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -13,6 +16,9 @@ use crate::metadata::Metadata;
 use crate::sea::wire::CreateSessionResponse;
 use crate::sea::{SeaClient, is_id};
 use crate::statement::Statement;
+
+/// Longest time in which the server is told that a session is closed.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// An open session on a SQL warehouse. Cheap to clone; clones share the session, and it may be used from any thread.
 ///
@@ -94,7 +100,12 @@ impl Session {
     /// warehouse, [`ErrorKind::Network`] where the host cannot be reached, [`ErrorKind::InvalidArgument`] for an option.
     pub async fn open(mut config: SessionConfig) -> Result<Self> {
         client_settings::take(&mut config);
+        let signs_in = matches!(config.credentials, Credentials::SignIn(_));
         let client = Arc::new(SeaClient::new(config)?);
+        if signs_in {
+            // Not in the task: a sign-in that waits for a user ends when nobody waits for it.
+            client.sign_in().await?;
+        }
         // In a task of its own, which goes on where the caller does not; the session it returns is then dropped.
         let opening = tokio::spawn(async move {
             let opened = Mutex::new(OpenedSession::new(client.open_session().await?));
@@ -148,12 +159,27 @@ impl Session {
     /// statements fail with [`ErrorKind::Closed`]. Results already open can be read to their end as far as their links
     /// are known.
     ///
-    /// With a statement that is to be kept ([`ExecutedStatement::keep`]) the server is not told.
+    /// With a statement that is to be kept ([`ExecutedStatement::keep`]) the server is not told. Where it cannot be told, for
+    /// it is out of reach or does not answer within five seconds, that is a warning and no error: the session is of no use any
+    /// more, the server ends idle ones by itself, and an error would hide the one that the program may be ending with.
+    ///
+    /// # Errors
+    /// Those that a server answers with.
     pub async fn close(&self) -> Result<()> {
         if self.inner.closed.swap(true, Ordering::AcqRel) || self.inner.keeps_statements() {
             return Ok(());
         }
-        self.inner.client.close_session(&self.session_id()).await
+        let session_id = self.session_id();
+        let answer = time::timeout(CLOSE_LIMIT, self.inner.client.close_session(&session_id)).await;
+        let cause = match answer {
+            Ok(Err(error)) if is_of_the_network(&error) => error,
+            Ok(answer) => return answer,
+            Err(_) => {
+                Error::new(ErrorKind::Timeout, format!("close session: no answer within {} s", CLOSE_LIMIT.as_secs()))
+            }
+        };
+        warn!(session_id, cause = %cause, "session not closed: the server ends it when it was idle for long");
+        Ok(())
     }
 
     /// Notes that a statement is to outlive this handle.
@@ -237,6 +263,14 @@ impl Session {
     pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
         &self.inner.runtime
     }
+}
+
+/// Tells whether a request has failed on its way, or at a service that is overloaded or down.
+fn is_of_the_network(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Network | ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::ResourceExhausted
+    )
 }
 
 impl SessionInner {

@@ -112,6 +112,8 @@ impl Statement {
         let Self { session, submission, timeout: _, canceller } = self;
         let changes_rows = dml::changes_rows(&submission.sql);
         let client = Arc::clone(session.client()?);
+        // Nothing is sent for a caller who has gone while a user was to sign in.
+        client.sign_in().await?;
         // The request runs in a task of its own, for only its answer tells the id to cancel when the caller has gone.
         let mut abandoned = canceller.cancel_when_dropped();
         let request = tokio::spawn({

@@ -8,8 +8,10 @@ use hyper::{StatusCode, header::HeaderName};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
+use crate::bearer;
 use crate::delivery::Delivery;
 use crate::engine::SqlError;
+use crate::identity::IdentityRequest;
 use crate::request_log::{LogEntry, unescaped};
 use crate::route::Route;
 use crate::statement::{Progress, Statement};
@@ -34,7 +36,7 @@ pub(crate) struct ApiRequest<'request> {
 /// Answers one request.
 pub(crate) async fn answer(warehouse: &Arc<Warehouse>, request: ApiRequest<'_>, entry: &LogEntry) -> Answer {
     if !request.route.is_public()
-        && let Err(refused) = warehouse.tokens.check(request.headers)
+        && let Err(refused) = bearer::check(warehouse, request.headers)
     {
         return refused.into();
     }
@@ -73,10 +75,10 @@ async fn dispatch(warehouse: &Arc<Warehouse>, request: ApiRequest<'_>, entry: &L
         Route::WellKnownConfig => {
             Ok(Answer::json(&json!({"oidc_endpoint": format!("{}/oidc", warehouse.api_address)})))
         }
-        Route::OidcDiscovery => Ok(oidc_discovery(&warehouse.api_address)),
-        Route::Token => {
-            let lifetime = warehouse.switches().oauth_lifetime_seconds;
-            Ok(warehouse.tokens.issue(request.headers, request.body, lifetime))
+        Route::Identity(route) => {
+            let ApiRequest { query, headers, body, .. } = request;
+            let request = IdentityRequest { route, query, headers, body };
+            Ok(warehouse.identity.answer(&request, &warehouse.switches()))
         }
         Route::FeatureFlags => Ok(Answer::json(&json!({"flags": [], "ttl_seconds": 3600}))),
         Route::Telemetry => Ok(Answer::json(&json!({"errors": [], "numSuccess": 0, "numProtoSuccess": 0}))),
@@ -247,7 +249,7 @@ pub(crate) fn query_value(query: Option<&str>, key: &str) -> Option<String> {
 
 fn describe(warehouse: &Warehouse) -> Value {
     let id = &warehouse.options.warehouse_id;
-    let host = warehouse.api_address.trim_start_matches("http://");
+    let (protocol, host) = warehouse.api_address.split_once("://").unwrap_or_default();
     let (hostname, port) = host.rsplit_once(':').unwrap_or((host, ""));
     json!({
         "id": id,
@@ -260,21 +262,10 @@ fn describe(warehouse: &Warehouse) -> Value {
         "num_clusters": 1,
         "num_active_sessions": warehouse.sessions.count(),
         "odbc_params": {
-            "hostname": hostname, "path": format!("/sql/1.0/warehouses/{id}"), "port": port.parse().unwrap_or(0), "protocol": "http",
+            "hostname": hostname, "path": format!("/sql/1.0/warehouses/{id}"), "port": port.parse().unwrap_or(0), "protocol": protocol,
         },
         "health": {"status": "HEALTHY"},
     })
-}
-
-fn oidc_discovery(address: &str) -> Answer {
-    Answer::json(&json!({
-        "issuer": format!("{address}/oidc"),
-        "authorization_endpoint": format!("{address}/oidc/v1/authorize"),
-        "token_endpoint": format!("{address}/oidc/v1/token"),
-        "grant_types_supported": ["client_credentials"],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-        "code_challenge_methods_supported": ["S256"],
-    }))
 }
 
 /// Drivers whose default is the other protocol get told how to switch; a bare 404 reads as a network failure.

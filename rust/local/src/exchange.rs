@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use crate::answer::{Answer, AnswerBody};
 use crate::api::{self, ApiRequest, query_value};
 use crate::faults::{Fault, NumberOrText, Operation, Target};
+use crate::identity::{self, Form};
 use crate::request_log::{Arrival, LogEntry, Origin, loggable, unescaped};
 use crate::route::Route;
 use crate::statement::Progress;
@@ -27,6 +28,8 @@ use crate::warehouse::{Warehouse, new_id};
 
 /// A statement of 16 MiB and the JSON around it.
 const MAX_BODY_BYTES: usize = 17 << 20;
+/// Blanks a fault may add to a body.
+const MAX_PADDING: usize = 1 << 30;
 
 /// The connection is to be closed without an answer.
 #[derive(Debug)]
@@ -98,18 +101,28 @@ async fn to_api(
         _ => statement.as_ref().map(|statement| statement.sql.as_str()),
     };
     let operation = route.operation();
-    let fault = operation
-        .and_then(|operation| warehouse.faults.choose(&Target { operation, chunk_index: route.chunk_index(), sql }));
+    let form = matches!(route, Route::Identity(_)).then(|| Form::of_body(body));
+    let grant_type = form.as_ref().and_then(|form| form.get("grant_type"));
+    let fault = operation.and_then(|operation| {
+        warehouse.faults.choose(&Target { operation, chunk_index: route.chunk_index(), sql, grant_type })
+    });
     entry.update(|record| {
         record.operation = operation;
         record.statement_id = route.statement_id().map(str::to_owned);
         record.chunk_index = route.chunk_index();
         record.row_offset = query_value(head.uri.query(), "row_offset").and_then(|text| text.parse().ok());
         record.fault = fault.as_ref().map(Fault::name);
-        record.body = if route == Route::Token { None } else { loggable(body) };
+        match &form {
+            Some(form) => {
+                record.grant_type = grant_type.map(str::to_owned);
+                record.form = Some(form.loggable());
+            }
+            None => record.body = loggable(body),
+        }
     });
     sleep_ms(warehouse.switches().api_delay_ms).await;
-    if let Some(answer) = fault.as_ref().and_then(|fault| instead(fault, Origin::Api, warehouse)) {
+    let place = if form.is_some() { Place::Identity } else { Place::Api };
+    if let Some(answer) = fault.as_ref().and_then(|fault| instead(fault, place, warehouse)) {
         return Ok(answer);
     }
     let other_chunk = match fault {
@@ -134,6 +147,7 @@ async fn to_store(
         operation: Operation::Download,
         chunk_index,
         sql: statement.as_ref().map(|statement| statement.sql.as_str()),
+        grant_type: None,
     };
     let fault = if head.method == Method::GET { warehouse.faults.choose(&target) } else { None };
     entry.update(|record| {
@@ -144,7 +158,7 @@ async fn to_store(
     });
     let switches = warehouse.switches();
     sleep_ms(switches.store_first_byte_ms).await;
-    if let Some(answer) = fault.as_ref().and_then(|fault| instead(fault, Origin::Storage, warehouse)) {
+    if let Some(answer) = fault.as_ref().and_then(|fault| instead(fault, Place::Storage, warehouse)) {
         return Ok(answer);
     }
     let file = if named.is_some() {
@@ -179,14 +193,14 @@ async fn to_volume(
         Method::DELETE => Operation::VolumeRemove,
         _ => Operation::VolumeGet,
     };
-    let fault = warehouse.faults.choose(&Target { operation, chunk_index: None, sql: None });
+    let fault = warehouse.faults.choose(&Target { operation, chunk_index: None, sql: None, grant_type: None });
     entry.update(|record| {
         record.operation = Some(operation);
         record.fault = fault.as_ref().map(Fault::name);
     });
     let switches = warehouse.switches();
     sleep_ms(switches.store_first_byte_ms).await;
-    if let Some(answer) = fault.as_ref().and_then(|fault| instead(fault, Origin::Storage, warehouse)) {
+    if let Some(answer) = fault.as_ref().and_then(|fault| instead(fault, Place::Storage, warehouse)) {
         return Ok(answer);
     }
     let (path, query) = (head.uri.path(), head.uri.query());
@@ -209,8 +223,16 @@ async fn sleep_ms(milliseconds: u64) {
     }
 }
 
+/// Whose words a refusal is in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Api,
+    Identity,
+    Storage,
+}
+
 /// The answer of a fault that keeps the request from being worked on.
-fn instead(fault: &Fault, origin: Origin, warehouse: &Warehouse) -> Option<Answer> {
+fn instead(fault: &Fault, place: Place, warehouse: &Warehouse) -> Option<Answer> {
     let status = |code: u16| StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     match fault {
         Fault::Status { code, retry_after, error_code, body } => {
@@ -220,10 +242,14 @@ fn instead(fault: &Fault, origin: Origin, warehouse: &Warehouse) -> Option<Answe
                 Some(NumberOrText::Number(number)) => Value::from(*number),
                 Some(NumberOrText::Text(text)) => Value::from(text.as_str()),
             };
-            let mut answer = match (body, origin) {
+            let mut answer = match (body, place) {
                 (Some(body), _) => Answer::typed(status, "text/plain", body.clone().into_bytes()),
-                (None, Origin::Api) => Answer::error(status, error_code, "a fault was asked for"),
-                (None, Origin::Storage) => Answer::xml(status, "ServiceUnavailable", "a fault was asked for"),
+                (None, Place::Api) => Answer::error(status, error_code, "a fault was asked for"),
+                (None, Place::Identity) => {
+                    let error = error_code.as_str().unwrap_or("server_error").to_lowercase();
+                    Answer::typed(status, "application/json", identity::fault_body(&error))
+                }
+                (None, Place::Storage) => Answer::xml(status, "ServiceUnavailable", "a fault was asked for"),
             };
             match retry_after {
                 None => {}
@@ -241,7 +267,7 @@ fn instead(fault: &Fault, origin: Origin, warehouse: &Warehouse) -> Option<Answe
             let page = "<!doctype html><html><head><title>Sign in</title></head><body>Sign in</body></html>";
             Some(Answer::typed(StatusCode::OK, "text/html; charset=utf-8", page.as_bytes().to_vec()))
         }
-        Fault::Expire if origin == Origin::Storage => Some(store::expired(warehouse.switches().cloud)),
+        Fault::Expire if place == Place::Storage => Some(store::expired(warehouse.switches().cloud)),
         Fault::Expire => {
             Some(Answer::error(StatusCode::NOT_FOUND, "NOT_FOUND", "The result of the statement has expired."))
         }
@@ -262,6 +288,12 @@ async fn disturbed(mut answer: Answer, fault: Option<&Fault>) -> Result<Answer, 
         }
         Some(Fault::ShortBody { bytes }) => {
             answer.body.truncate(usize::try_from(*bytes).unwrap_or(usize::MAX));
+        }
+        Some(Fault::Padded { bytes }) => {
+            let blanks = usize::try_from(*bytes).unwrap_or(usize::MAX).min(MAX_PADDING);
+            let mut body = answer.body.to_vec();
+            body.resize(body.len().saturating_add(blanks), b' ');
+            answer.body = Bytes::from(body);
         }
         Some(Fault::Corrupt { offset, count, seed }) => {
             answer.body = corrupted(&answer.body, *offset, *count, *seed);

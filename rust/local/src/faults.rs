@@ -34,6 +34,9 @@ pub struct FaultRule {
     /// Only statements whose SQL contains this text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement_contains: Option<String>,
+    /// Only requests for tokens by this `grant_type`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_type: Option<String>,
     /// Matches to let pass first. Default 0.
     #[serde(default)]
     pub after: u64,
@@ -48,7 +51,15 @@ pub struct FaultRule {
 impl FaultRule {
     /// A rule that disturbs the next request of this kind.
     pub fn new(on: Operation, fault: Fault) -> Self {
-        Self { on, chunk_index: None, statement_contains: None, after: 0, times: Times::default(), fault }
+        Self {
+            on,
+            chunk_index: None,
+            statement_contains: None,
+            grant_type: None,
+            after: 0,
+            times: Times::default(),
+            fault,
+        }
     }
 
     /// Narrows the rule to one chunk.
@@ -62,6 +73,13 @@ impl FaultRule {
     #[must_use]
     pub fn containing(mut self, text: &str) -> Self {
         self.statement_contains = Some(text.to_owned());
+        self
+    }
+
+    /// Narrows the rule to requests for tokens by this grant.
+    #[must_use]
+    pub fn granting(mut self, grant_type: &str) -> Self {
+        self.grant_type = Some(grant_type.to_owned());
         self
     }
 
@@ -98,6 +116,7 @@ impl FaultRule {
         self.on == target.operation
             && self.chunk_index.is_none_or(|index| target.chunk_index == Some(index))
             && self.statement_contains.as_deref().is_none_or(|text| target.sql.is_some_and(|sql| sql.contains(text)))
+            && self.grant_type.as_deref().is_none_or(|grant_type| target.grant_type == Some(grant_type))
     }
 }
 
@@ -128,8 +147,20 @@ pub enum Operation {
     VolumeGet,
     /// The deletion of a file of a volume.
     VolumeRemove,
+    /// `GET /oidc/.well-known/...`.
+    Discovery,
+    /// `GET /oidc/jwks.json`.
+    Jwks,
+    /// `GET` and `POST /oidc/v1/authorize`, and the redirector to it.
+    Authorize,
     /// `POST /oidc/v1/token`.
     Token,
+    /// `GET /aad/auth`.
+    AzureTenant,
+    /// `POST /{tenant}/oauth2/token` and `POST /{tenant}/oauth2/v2.0/token`.
+    AzureToken,
+    /// `GET /metadata/identity/oauth2/token`.
+    Imds,
 }
 
 /// How often a rule works.
@@ -232,6 +263,11 @@ pub enum Fault {
         #[serde(default)]
         seed: u64,
     },
+    /// The body is followed by blanks, which leaves JSON valid.
+    Padded {
+        /// Blanks; at most 1 GiB of them.
+        bytes: u64,
+    },
     /// The body is valid and lacks its last rows (Arrow and JSON bodies).
     MissingRows {
         /// Rows missing.
@@ -304,6 +340,7 @@ impl Fault {
             Self::Stall { .. } => "stall",
             Self::ShortBody { .. } => "short_body",
             Self::Corrupt { .. } => "corrupt",
+            Self::Padded { .. } => "padded",
             Self::MissingRows { .. } => "missing_rows",
             Self::SurplusRows { .. } => "surplus_rows",
             Self::OtherType => "other_type",
@@ -322,6 +359,7 @@ pub(crate) struct Target<'request> {
     pub(crate) operation: Operation,
     pub(crate) chunk_index: Option<u64>,
     pub(crate) sql: Option<&'request str>,
+    pub(crate) grant_type: Option<&'request str>,
 }
 
 /// The rules in force, with the matches each has seen.
@@ -366,7 +404,12 @@ mod tests {
     use super::*;
 
     fn download(chunk_index: u64) -> Target<'static> {
-        Target { operation: Operation::Download, chunk_index: Some(chunk_index), sql: Some("SELECT 1") }
+        Target {
+            operation: Operation::Download,
+            chunk_index: Some(chunk_index),
+            sql: Some("SELECT 1"),
+            grant_type: None,
+        }
     }
 
     #[test]
@@ -401,6 +444,7 @@ mod tests {
             r#"{"stall":{"bytes":10}}"#,
             r#"{"short_body":{"bytes":10}}"#,
             r#"{"corrupt":{"count":1,"seed":7}}"#,
+            r#"{"padded":{"bytes":10}}"#,
             r#"{"missing_rows":{"rows":1}}"#,
             r#"{"surplus_rows":{"rows":1}}"#,
             r#""other_type""#,

@@ -12,6 +12,7 @@ mod api;
 mod arrow_body;
 mod bearer;
 mod canned;
+mod certificate;
 mod chunk_encoder;
 mod chunking;
 mod clock;
@@ -20,6 +21,7 @@ mod delivery;
 mod engine;
 mod exchange;
 mod faults;
+mod identity;
 mod interval;
 mod json_rows;
 mod options;
@@ -35,6 +37,7 @@ mod statement;
 mod store;
 mod submission;
 mod switches;
+mod tls;
 mod type_text;
 mod volumes;
 mod warehouse;
@@ -45,12 +48,17 @@ pub use engine::{
     Engine, EngineColumn, EngineOutput, EngineStatement, SqlError, StatementParameter, VolumeAction, VolumeTransfer,
 };
 pub use faults::{Fault, FaultRule, NumberOrText, Operation, Times};
+pub use identity::{
+    AzureOptions, FOREIGN_ISSUER, ForeignIssuer, IdentityClient, IdentityOptions, ManagedIdentity, PublicKey,
+    RegisteredKey,
+};
 pub use options::{OauthClient, ServerOptions};
 pub use request_log::{Origin, RequestRecord};
 pub use server::LocalServer;
 pub use settings::SettingsError;
 pub use switches::{
-    Announced, ByteCount, Cloud, EmptyResult, LinkCount, Lz4Framing, ManifestChunks, NextChunkIndex, SqlStatePlace,
-    Switches, VolumeHeaders, WarehouseState,
+    Announced, ByteCount, Cloud, EmptyResult, ExpiresIn, LinkCount, Lz4Framing, ManifestChunks, NextChunkIndex,
+    OauthCallback, OauthTokenFormat, SqlStatePlace, Switches, VolumeHeaders, WarehouseState,
 };
+pub use tls::{ServerCertificate, TlsOptions, TlsVersions};
 pub use warehouse::Counters;

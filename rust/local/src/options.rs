@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::faults::FaultRule;
+use crate::identity::IdentityOptions;
 use crate::settings::{self, SettingsError};
 use crate::spark_type::DEFAULT_ZONE;
 use crate::switches::Switches;
+use crate::tls::TlsOptions;
 
 /// The options of a local warehouse, each with a default; as JSON, an object of the field names.
 #[derive(Clone, Deserialize)]
@@ -23,8 +25,12 @@ pub struct ServerOptions {
     pub access_token: String,
     /// The id of the one warehouse.
     pub warehouse_id: String,
-    /// The client id and secret `POST /oidc/v1/token` accepts; without them that endpoint refuses everybody.
+    /// A client id and secret that `POST /oidc/v1/token` accepts.
     pub oauth_client: Option<OauthClient>,
+    /// Whom the identity provider knows besides; without it and `oauth_client` it refuses everybody.
+    pub oauth: Option<IdentityOptions>,
+    /// TLS of both origins; by default they speak plain HTTP.
+    pub tls: Option<TlsOptions>,
     /// Uncompressed bytes at which a chunk is cut. Default 20 MiB, as recorded.
     pub chunk_bytes: u64,
     /// Rows at which a chunk is cut, if sooner. Default: no limit.
@@ -90,6 +96,8 @@ impl Default for ServerOptions {
             access_token: "local-access-token".to_owned(),
             warehouse_id: "5ea5ea5ea5ea5ea5".to_owned(),
             oauth_client: None,
+            oauth: None,
+            tls: None,
             chunk_bytes: 20 << 20,
             chunk_rows: None,
             batch_rows: 8192,

@@ -56,6 +56,10 @@ pub struct RequestRecord {
     pub bytes: Option<u64>,
     /// The name of the fault that disturbed it.
     pub fault: Option<&'static str>,
+    /// What a request for tokens asks by.
+    pub grant_type: Option<String>,
+    /// The pairs of a body for the identity provider; secrets are left out.
+    pub form: Option<BTreeMap<String, String>>,
     /// The JSON body sent, without the values of parameters and with long texts cut.
     pub body: Option<Value>,
 }
@@ -142,6 +146,8 @@ impl RequestLog {
             status: None,
             bytes: None,
             fault: None,
+            grant_type: None,
+            form: None,
             body: None,
         });
         LogEntry { log: Arc::clone(self), sequence, arrived }
@@ -194,7 +200,8 @@ fn cut(text: &str) -> String {
     format!("{kept}... ({} bytes)", text.len())
 }
 
-/// The pairs of a query, unescaped; a link's signature is a credential and does not get in.
+/// The pairs of a query, unescaped; credentials do not get in: the signature of a link, the state of a
+/// sign-in.
 fn query_pairs(query: &str) -> BTreeMap<String, String> {
     query
         .split('&')
@@ -202,7 +209,8 @@ fn query_pairs(query: &str) -> BTreeMap<String, String> {
         .take(100)
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
         .map(|(key, value)| {
-            let value = if key == SIGNATURE_KEY { "REDACTED".to_owned() } else { cut(&unescaped(value)) };
+            let value =
+                if key == SIGNATURE_KEY || key == "state" { "REDACTED".to_owned() } else { cut(&unescaped(value)) };
             (cut(&unescaped(key)), value)
         })
         .collect()

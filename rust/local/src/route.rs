@@ -3,13 +3,13 @@
 use hyper::Method;
 
 use crate::faults::Operation;
+use crate::identity::IdentityRoute;
 
 /// An endpoint of the API origin, with the ids in its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route<'path> {
     WellKnownConfig,
-    OidcDiscovery,
-    Token,
+    Identity(IdentityRoute<'path>),
     OpenSession { warehouse_id: Option<&'path str> },
     CloseSession { session_id: &'path str },
     Execute,
@@ -31,13 +31,11 @@ impl<'path> Route<'path> {
         let segments: Vec<&str> = path.trim_matches('/').split('/').take(10).collect();
         match (method.as_str(), segments.as_slice()) {
             ("GET", [".well-known", "databricks-config"]) => Self::WellKnownConfig,
-            ("GET", ["oidc", ".well-known", _]) => Self::OidcDiscovery,
-            ("POST", ["oidc", "v1", "token"]) => Self::Token,
             ("POST", ["telemetry-ext" | "telemetry-unauth"]) => Self::Telemetry,
             ("POST", ["sql", "1.0", "warehouses" | "endpoints", _] | ["sql", "protocolv1", "o", _, _]) => Self::Thrift,
             (_, ["api", "2.0", "connector-service", "feature-flags", ..]) => Self::FeatureFlags,
             (method, ["api", "2.0", "sql", rest @ ..]) => Self::of_sql(method, rest),
-            _ => Self::Unknown,
+            (method, segments) => IdentityRoute::of(method, segments).map_or(Self::Unknown, Self::Identity),
         }
     }
 
@@ -73,7 +71,7 @@ impl<'path> Route<'path> {
             Self::Cancel { .. } => Operation::Cancel,
             Self::CloseStatement { .. } => Operation::CloseStatement,
             Self::Chunk { .. } => Operation::Chunk,
-            Self::Token => Operation::Token,
+            Self::Identity(route) => route.operation(),
             _ => return None,
         })
     }
@@ -99,7 +97,7 @@ impl<'path> Route<'path> {
 
     /// Whether anybody may ask, as on a real workspace before sign-in.
     pub(crate) fn is_public(&self) -> bool {
-        matches!(self, Self::WellKnownConfig | Self::OidcDiscovery | Self::Token)
+        matches!(self, Self::WellKnownConfig | Self::Identity(_))
     }
 }
 
@@ -122,7 +120,9 @@ mod tests {
                 Route::Chunk { statement_id: "a", chunk_index: "7" },
             ),
             (Method::POST, "/sql/1.0/warehouses/w1", Route::Thrift),
-            (Method::GET, "/oidc/.well-known/oauth-authorization-server", Route::OidcDiscovery),
+            (Method::GET, "/oidc/.well-known/oauth-authorization-server", Route::Identity(IdentityRoute::Discovery)),
+            (Method::POST, "/oidc/v1/token", Route::Identity(IdentityRoute::Token)),
+            (Method::GET, "/aad/auth", Route::Identity(IdentityRoute::AzureTenant)),
             (Method::PUT, "/api/2.0/sql/statements", Route::Unknown),
             (Method::GET, "/", Route::Unknown),
         ] {

@@ -13,20 +13,27 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde_json::{Map, Value};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use crate::engine::Engine;
 use crate::exchange::exchange;
 use crate::faults::FaultRule;
+use crate::identity::FOREIGN_ISSUER;
 use crate::options::ServerOptions;
 use crate::request_log::{Origin, RequestRecord};
 use crate::switches::Switches;
+use crate::tls::Tls;
 use crate::warehouse::{Counters, Warehouse};
 
 /// More connections wait in the listen queue.
 const MAX_CONNECTIONS: usize = 1024;
+/// How long a client may take to agree on TLS.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// How long `stop` waits for threads that an engine may hold.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 
@@ -49,7 +56,16 @@ impl LocalServer {
     pub fn start(options: ServerOptions, engine: Arc<dyn Engine>) -> io::Result<Self> {
         let api = StdListener::bind((options.host, options.port))?;
         let storage = StdListener::bind((options.host, 0))?;
-        let address = |listener: &StdListener| Ok::<_, io::Error>(format!("http://{}", listener.local_addr()?));
+        let tls = options.tls.map(Tls::new).transpose()?;
+        let address = |listener: &StdListener| {
+            let address = listener.local_addr()?;
+            Ok::<_, io::Error>(match &tls {
+                None => format!("http://{address}"),
+                // The name in the certificate, as with real hosts.
+                Some(_) if address.ip().is_loopback() => format!("https://localhost:{}", address.port()),
+                Some(_) => format!("https://{address}"),
+            })
+        };
         let (api_address, storage_address) = (address(&api)?, address(&storage)?);
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
@@ -58,7 +74,7 @@ impl LocalServer {
             .thread_name("seakernel-local")
             .enable_all()
             .build()?;
-        let warehouse = Arc::new(Warehouse::new(options, engine, api_address, storage_address));
+        let warehouse = Arc::new(Warehouse::new(options, engine, api_address, storage_address, tls)?);
         let (shutdown, stop) = watch::channel(false);
         let (done, stopped) = channel();
         let served = Arc::clone(&warehouse);
@@ -119,6 +135,35 @@ impl LocalServer {
     /// What the server has done and what it holds at the moment.
     pub fn counters(&self) -> Counters {
         self.warehouse.counters()
+    }
+
+    /// The certificate of the authority made at start, in PEM; empty without TLS.
+    pub fn authority_certificate(&self) -> &str {
+        self.warehouse.tls.as_ref().map_or("", |tls| &tls.authority_pem)
+    }
+
+    /// The certificate and the key that a client may have to show, in PEM; empty without TLS.
+    pub fn client_certificate(&self) -> (&str, &str) {
+        self.warehouse.tls.as_ref().map_or(("", ""), |tls| (&tls.client_pem, &tls.client_key_pem))
+    }
+
+    /// Signs claims as another identity provider: one whose issuer, unless they name another, is [`FOREIGN_ISSUER`].
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn foreign_token(&self, mut claims: Map<String, Value>) -> io::Result<String> {
+        claims.entry("iss").or_insert_with(|| FOREIGN_ISSUER.into());
+        self.warehouse.identity.foreign_token(&claims)
+    }
+
+    /// Makes every access token issued so far worthless: the API answers 401. The fixed token stays valid.
+    pub fn revoke_tokens(&self) {
+        self.warehouse.identity.ledger.revoke_access_tokens();
+    }
+
+    /// Makes every refresh token issued so far worthless.
+    pub fn revoke_refresh_tokens(&self) {
+        self.warehouse.identity.ledger.revoke_refresh_tokens();
     }
 
     /// Cancels what runs, closes all connections and waits for the threads, a few seconds at most.
@@ -187,12 +232,29 @@ async fn serve(stream: TcpStream, origin: Origin, warehouse: Arc<Warehouse>) {
     // Only costs latency where it fails.
     drop(stream.set_nodelay(true));
     let number = warehouse.next_connection.fetch_add(1, Ordering::Relaxed);
-    let open = OpenConnection::new(Arc::clone(&warehouse));
     let service = service_fn(|request| exchange(Arc::clone(&warehouse), origin, number, request));
+    let open = OpenConnection::new(Arc::clone(&warehouse));
+    let stream = match &warehouse.tls {
+        None => Box::new(stream) as Box<dyn Connection>,
+        Some(tls) => match timeout(HANDSHAKE_LIMIT, tls.acceptor(origin).accept(stream)).await {
+            Ok(Ok(stream)) => Box::new(stream),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "no TLS connection came about");
+                warehouse.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            Err(_) => return,
+        },
+    };
     // Clients and faults break connections all the time; the log of requests tells what there is to tell.
     drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
     drop(open);
 }
+
+/// A connection with or without TLS. Boxed: hyper is large, and is compiled for one kind of connection so.
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<C: AsyncRead + AsyncWrite + Send + Unpin> Connection for C {}
 
 /// Counts a connection for as long as it lives.
 struct OpenConnection(Arc<Warehouse>);

@@ -39,7 +39,11 @@ use crate::settings::{self, SettingsError};
 /// | `sql_state` | `"status"`, `"error"`, `"message_only"` | where a failed statement tells its SQLSTATE |
 /// | `result_cache` | `false` | an identical read re-serves the encoded bodies of the last one |
 /// | `pending_answers`, `running_answers` | `0` | answers about a statement that say so before the truth is told |
-/// | `oauth_lifetime_seconds` | `3600` | of tokens from `POST /oidc/v1/token` |
+/// | `oauth_lifetime_seconds` | `3600` | of access tokens, those of Entra too |
+/// | `oauth_token_format` | `"jwt"`, `"opaque"` | of access tokens |
+/// | `oauth_expires_in` | `"number"`, `"text"`, `"absent"` | how the token endpoint tells the lifetime |
+/// | `oauth_rotate_refresh_tokens` | `false` | a refresh token works once and is replaced |
+/// | `oauth_callback` | `"redirect"`, `"wrong_state"`, `"no_state"`, `"server_error"`, `"silent"` | what the browser is sent back with |
 /// | `cloud` | `"aws"`, `"azure"`, `"gcp"` | how the store words its refusals |
 /// | `warehouse_state` | `"RUNNING"`, `"STOPPED"`, `"STARTING"`, `"STOPPING"` | what `GET .../warehouses/{id}` says; statements run all the same |
 /// | `ignore_range` | `false` | the store answers 200 with everything to a `Range` |
@@ -103,6 +107,14 @@ pub struct Switches {
     pub running_answers: u32,
     /// Lifetime of OAuth tokens.
     pub oauth_lifetime_seconds: u32,
+    /// What OAuth tokens look like.
+    pub oauth_token_format: OauthTokenFormat,
+    /// How the token endpoint tells their lifetime.
+    pub oauth_expires_in: ExpiresIn,
+    /// A refresh token is replaced when it is used.
+    pub oauth_rotate_refresh_tokens: bool,
+    /// How a sign-in in a browser ends.
+    pub oauth_callback: OauthCallback,
     /// Whose words the store uses.
     pub cloud: Cloud,
     /// The state that the description of the warehouse tells.
@@ -157,6 +169,10 @@ impl Default for Switches {
             pending_answers: 0,
             running_answers: 0,
             oauth_lifetime_seconds: 3600,
+            oauth_token_format: OauthTokenFormat::Jwt,
+            oauth_expires_in: ExpiresIn::Number,
+            oauth_rotate_refresh_tokens: false,
+            oauth_callback: OauthCallback::Redirect,
             cloud: Cloud::Aws,
             warehouse_state: WarehouseState::Running,
             ignore_range: false,
@@ -343,6 +359,44 @@ pub enum VolumeHeaders {
     Json,
     /// As a map.
     Map,
+}
+
+/// What an access token looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OauthTokenFormat {
+    /// A signed token with claims.
+    Jwt,
+    /// A text that says nothing.
+    Opaque,
+}
+
+/// How the token endpoint tells the lifetime of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiresIn {
+    /// As a number of seconds.
+    Number,
+    /// As a text of that number, a habit of Entra.
+    Text,
+    /// Not at all.
+    Absent,
+}
+
+/// How a sign-in in a browser ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OauthCallback {
+    /// The browser is sent back to the client with the outcome.
+    Redirect,
+    /// The same, with a state that is not the client's.
+    WrongState,
+    /// The same, without a state.
+    NoState,
+    /// The browser is sent back with `error=server_error`.
+    ServerError,
+    /// The browser stays where it is.
+    Silent,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The warehouse behind both origins: its state, and running statements on the engine.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -14,10 +15,10 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::arrow_body::Lz4;
-use crate::bearer::BearerTokens;
 use crate::chunking::ChunkLimits;
 use crate::engine::{Engine, EngineColumn, EngineOutput, EngineStatement, SqlError, VolumeTransfer};
 use crate::faults::FaultTable;
+use crate::identity::{Identity, Tally};
 use crate::options::ServerOptions;
 use crate::request_log::RequestLog;
 use crate::result::{self, ResultPlan, StatementResult};
@@ -27,6 +28,7 @@ use crate::statement::{Progress, Retention, Statement, Statements};
 use crate::store::LinkSigner;
 use crate::submission::{Refused, Submission};
 use crate::switches::{EmptyResult, Switches, VolumeHeaders};
+use crate::tls::Tls;
 use crate::volumes::Volumes;
 
 /// Everything the two origins share.
@@ -38,10 +40,12 @@ pub(crate) struct Warehouse {
     pub(crate) sessions: Sessions,
     pub(crate) signer: LinkSigner,
     pub(crate) volumes: Volumes,
-    pub(crate) tokens: BearerTokens,
+    pub(crate) identity: Identity,
     pub(crate) api_address: String,
     pub(crate) storage_address: String,
+    pub(crate) tls: Option<Tls>,
     pub(crate) open_connections: AtomicUsize,
+    pub(crate) failed_handshakes: AtomicU64,
     pub(crate) next_connection: AtomicU64,
     switches: RwLock<Arc<Switches>>,
     cache: ResultCache,
@@ -51,7 +55,7 @@ pub(crate) struct Warehouse {
 }
 
 /// What the server has done and what it holds at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Counters {
     /// Requests to both origins since the start.
     pub requests: u64,
@@ -65,8 +69,17 @@ pub struct Counters {
     pub live_statements: usize,
     /// Connections of clients to either origin.
     pub open_connections: usize,
+    /// Connections that came to nothing since no TLS could be agreed on.
+    pub failed_handshakes: u64,
     /// Bytes of the results kept.
     pub stored_bytes: u64,
+    /// Access tokens issued since the start, by what they were asked for: a grant of OAuth, `azure_client_credentials` or
+    /// `managed_identity`.
+    pub issued_tokens: BTreeMap<&'static str, u64>,
+    /// Authorization codes that came a second time.
+    pub reused_codes: u64,
+    /// Refresh tokens that came after a newer one had taken their place.
+    pub reused_refresh_tokens: u64,
 }
 
 impl Warehouse {
@@ -75,26 +88,29 @@ impl Warehouse {
         engine: Arc<dyn Engine>,
         api_address: String,
         storage_address: String,
-    ) -> Self {
+        tls: Option<Tls>,
+    ) -> io::Result<Self> {
         let retention = Retention { statements: options.retained_statements, bytes: options.retained_bytes };
-        Self {
+        Ok(Self {
             faults: FaultTable::new(options.faults.clone()),
             log: Arc::new(RequestLog::new(options.logged_requests)),
             statements: Statements::new(retention),
             sessions: Sessions::default(),
             signer: LinkSigner::default(),
             volumes: Volumes::new(options.volume_folder.clone(), options.volume_bytes),
-            tokens: BearerTokens::new(&options),
+            identity: Identity::new(&options, &api_address)?,
             api_address,
             storage_address,
+            tls,
             open_connections: AtomicUsize::new(0),
+            failed_handshakes: AtomicU64::new(0),
             next_connection: AtomicU64::new(0),
             switches: RwLock::new(Arc::new(options.switches.clone())),
             cache: ResultCache::default(),
             engine,
             gate: Arc::new(Semaphore::new(options.running_limit().into())),
             options,
-        }
+        })
     }
 
     pub(crate) fn switches(&self) -> Arc<Switches> {
@@ -112,6 +128,7 @@ impl Warehouse {
             _ => 0,
         };
         let (requests, bytes_sent) = self.log.totals();
+        let Tally { issued, reused_codes, reused_refresh_tokens } = self.identity.ledger.tally();
         Counters {
             requests,
             bytes_sent,
@@ -119,7 +136,11 @@ impl Warehouse {
             statements: statements.len(),
             live_statements: statements.iter().filter(|statement| !statement.progress().is_terminal()).count(),
             open_connections: self.open_connections.load(Ordering::Relaxed),
+            failed_handshakes: self.failed_handshakes.load(Ordering::Relaxed),
             stored_bytes: statements.iter().map(stored).sum(),
+            issued_tokens: issued,
+            reused_codes,
+            reused_refresh_tokens,
         }
     }
 

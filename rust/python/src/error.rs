@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use seakernel::{Error, ErrorKind};
 
-use crate::visit;
+use crate::{token_callable, visit};
 
 /// Returns the exception for a failure of the kernel, with its fields as attributes.
 pub(crate) fn from_kernel(py: Python<'_>, error: Error) -> PyErr {
@@ -22,7 +22,11 @@ pub(crate) fn from_kernel(py: Python<'_>, error: Error) -> PyErr {
         Ok(fields)
     };
     match fields() {
-        Ok(fields) => exception(py, class_of(&error), &error.to_string(), &fields),
+        Ok(fields) => {
+            let raised = exception(py, class_of(&error), &error.to_string(), &fields);
+            token_callable::set_cause(py, &raised, &error);
+            raised
+        }
         Err(failure) => failure,
     }
 }

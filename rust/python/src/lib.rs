@@ -1,6 +1,7 @@
 //! The extension module `seakernel._seakernel`: the kernel's face in Python. Conversions only; no protocol knowledge.
 
 mod arrow_parameters;
+mod browser;
 mod capsule;
 mod config;
 mod error;
@@ -20,6 +21,8 @@ mod row_class;
 mod rows;
 mod runtime;
 mod session;
+mod sign_in;
+mod token_callable;
 mod visit;
 mod volumes;
 
@@ -47,6 +50,7 @@ fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<volumes::PyVolumeOperation>()?;
     // Not with `add_function`, which would export it.
     module.setattr("_alive_tasks", wrap_pyfunction!(runtime::_alive_tasks, module)?)?;
+    module.add_function(wrap_pyfunction!(config::environment_proxy, module)?)?;
     module.add_function(wrap_pyfunction!(params::has_named_markers, module)?)?;
     module.add_function(wrap_pyfunction!(params::typed_parameters, module)?)?;
     module.add_function(wrap_pyfunction!(params::with_native_markers, module)?)?;

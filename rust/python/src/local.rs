@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList};
 use seakernel_local::{
     Engine, EngineColumn, EngineOutput, EngineStatement, FaultRule, ServerOptions, SqlError, StatementParameter,
     Switches, VolumeAction, VolumeTransfer,
@@ -107,6 +107,34 @@ impl PyLocalServer {
 
     fn counters_json(&self) -> PyResult<String> {
         serde_json::to_string(&self.served.server.counters()).map_err(runtime_error)
+    }
+
+    #[getter]
+    fn ca_certificate_pem<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.served.server.authority_certificate().as_bytes())
+    }
+
+    #[getter]
+    fn client_certificate_pem<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.served.server.client_certificate().0.as_bytes())
+    }
+
+    #[getter]
+    fn client_key_pem<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.served.server.client_certificate().1.as_bytes())
+    }
+
+    fn foreign_token(&self, claims_json: &str) -> PyResult<String> {
+        let claims = serde_json::from_str(claims_json).map_err(value_error)?;
+        Ok(self.served.server.foreign_token(claims)?)
+    }
+
+    fn revoke_tokens(&self) {
+        self.served.server.revoke_tokens();
+    }
+
+    fn revoke_refresh_tokens(&self) {
+        self.served.server.revoke_refresh_tokens();
     }
 
     fn stop(&self, py: Python<'_>) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::prelude::*;
+use seakernel::SignIns;
 use tokio::runtime::{Builder, EnterGuard, Handle, Runtime};
 use tokio::task::JoinSet;
 use tokio::time;
@@ -32,6 +33,7 @@ struct ProcessRuntime {
     pid: u32,
     runtime: Runtime,
     outbox: Outbox,
+    sign_ins: SignIns,
     sessions: Vec<Weak<seakernel::Session>>,
 }
 
@@ -45,6 +47,7 @@ pub(crate) struct Home {
     pid: u32,
     handle: Handle,
     outbox: Outbox,
+    sign_ins: SignIns,
 }
 
 impl Home {
@@ -70,7 +73,7 @@ impl Home {
             && existing.pid == pid
         {
             let (handle, outbox) = (existing.runtime.handle().clone(), Arc::clone(&existing.outbox));
-            return Ok((Self { pid, handle, outbox }, false));
+            return Ok((Self { pid, handle, outbox, sign_ins: existing.sign_ins.clone() }, false));
         }
         // The parent's runtime has no threads here: dropping it would wait for them forever.
         if let Some(parents) = slot.take() {
@@ -80,9 +83,16 @@ impl Home {
         let threads = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
         let runtime =
             Builder::new_multi_thread().worker_threads(threads).thread_name("seakernel").enable_all().build()?;
-        let (handle, outbox) = (runtime.handle().clone(), Outbox::default());
-        *slot = Some(ProcessRuntime { pid, runtime, outbox: Arc::clone(&outbox), sessions: Vec::new() });
-        Ok((Self { pid, handle, outbox }, true))
+        let (handle, outbox, sign_ins) = (runtime.handle().clone(), Outbox::default(), SignIns::default());
+        let started = ProcessRuntime {
+            pid,
+            runtime,
+            outbox: Arc::clone(&outbox),
+            sign_ins: sign_ins.clone(),
+            sessions: Vec::new(),
+        };
+        *slot = Some(started);
+        Ok((Self { pid, handle, outbox, sign_ins }, true))
     }
 
     pub(crate) fn handle(&self) -> &Handle {
@@ -91,6 +101,11 @@ impl Home {
 
     pub(crate) fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// The sign-ins that the sessions of this process share.
+    pub(crate) fn sign_ins(&self) -> &SignIns {
+        &self.sign_ins
     }
 
     /// Tells whether this is still the process in which the handle was made.
@@ -226,6 +241,11 @@ pub(crate) fn close_at_exit(session: &Arc<seakernel::Session>) {
         process_runtime.sessions.retain(|session| session.strong_count() > 0);
         process_runtime.sessions.push(Arc::downgrade(session));
     }
+}
+
+/// Tells whether the interpreter exits.
+pub(crate) fn is_stopped() -> bool {
+    STOPPED.load(Ordering::Relaxed)
 }
 
 /// Returns how many tasks the I/O threads have, waiting ones included; tests look for forgotten ones.

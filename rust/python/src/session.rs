@@ -7,9 +7,7 @@ use std::time::Duration;
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use seakernel::{
-    Credentials, ExecutedStatement, SessionConfig, Statement, StatementCanceller, StatementState, VolumeOperation,
-};
+use seakernel::{ExecutedStatement, SessionConfig, Statement, StatementCanceller, StatementState, VolumeOperation};
 
 use crate::future::GRACE;
 use crate::metadata::PyMetadata;
@@ -17,7 +15,7 @@ use crate::observer::{Event, Watch};
 use crate::results::{Opened, PyResultStream};
 use crate::runtime::{self, Home, Owned};
 use crate::volumes::PyVolumeOperation;
-use crate::{config, error, logging, params};
+use crate::{config, error, future, logging, params, sign_in};
 
 /// An open session on a SQL warehouse.
 #[pyclass(frozen, name = "Session", module = "seakernel._seakernel")]
@@ -30,9 +28,9 @@ pub(crate) struct PySession {
 impl PySession {
     #[new]
     #[pyo3(signature = (
-        server_hostname, http_path, access_token, *, catalog=None, schema=None, session_configuration=None,
-        user_agent_entry=None, results=None, retry=None, requests=None, tls=None, connect_timeout_s=None,
-        read_timeout_s=None,
+        server_hostname, http_path, access_token=None, *, auth=None, catalog=None, schema=None,
+        session_configuration=None, user_agent_entry=None, results=None, retry=None, requests=None, tls=None, proxy=None,
+        connect_timeout_s=None, read_timeout_s=None,
     ))]
     // The keywords are the interface; a struct for them would exist for this call only.
     #[allow(clippy::too_many_arguments)]
@@ -40,7 +38,8 @@ impl PySession {
         py: Python<'_>,
         server_hostname: &str,
         http_path: &str,
-        access_token: &str,
+        access_token: Option<&str>,
+        auth: Option<Bound<'_, PyAny>>,
         catalog: Option<String>,
         schema: Option<String>,
         session_configuration: Option<Bound<'_, PyDict>>,
@@ -49,13 +48,18 @@ impl PySession {
         retry: Option<Bound<'_, PyDict>>,
         requests: Option<Bound<'_, PyDict>>,
         tls: Option<Bound<'_, PyDict>>,
+        proxy: Option<Bound<'_, PyAny>>,
         connect_timeout_s: Option<Bound<'_, PyAny>>,
         read_timeout_s: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
+        let home = Home::current(py)?;
         let config = session_config(
+            &home,
+            None,
             server_hostname,
             http_path,
             access_token,
+            auth,
             catalog,
             schema,
             session_configuration,
@@ -64,19 +68,19 @@ impl PySession {
             retry,
             requests,
             tls,
+            proxy,
             connect_timeout_s,
             read_timeout_s,
         )?;
-        let home = Home::current(py)?;
         let session = home.call(py, seakernel::Session::open(config))?;
         Ok(Self::opened(&home, session))
     }
 
     #[staticmethod]
     #[pyo3(signature = (
-        server_hostname, http_path, access_token, *, catalog=None, schema=None, session_configuration=None,
-        user_agent_entry=None, results=None, retry=None, requests=None, tls=None, connect_timeout_s=None,
-        read_timeout_s=None,
+        server_hostname, http_path, access_token=None, *, auth=None, catalog=None, schema=None,
+        session_configuration=None, user_agent_entry=None, results=None, retry=None, requests=None, tls=None, proxy=None,
+        connect_timeout_s=None, read_timeout_s=None,
     ))]
     // The keywords are the interface; a struct for them would exist for this call only.
     #[allow(clippy::too_many_arguments)]
@@ -84,7 +88,8 @@ impl PySession {
         py: Python<'py>,
         server_hostname: &str,
         http_path: &str,
-        access_token: &str,
+        access_token: Option<&str>,
+        auth: Option<Bound<'_, PyAny>>,
         catalog: Option<String>,
         schema: Option<String>,
         session_configuration: Option<Bound<'_, PyDict>>,
@@ -93,13 +98,18 @@ impl PySession {
         retry: Option<Bound<'_, PyDict>>,
         requests: Option<Bound<'_, PyDict>>,
         tls: Option<Bound<'_, PyDict>>,
+        proxy: Option<Bound<'_, PyAny>>,
         connect_timeout_s: Option<Bound<'_, PyAny>>,
         read_timeout_s: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let home = Home::current(py)?;
         let config = session_config(
+            &home,
+            Some(future::running_loop(py)?.unbind()),
             server_hostname,
             http_path,
             access_token,
+            auth,
             catalog,
             schema,
             session_configuration,
@@ -108,10 +118,10 @@ impl PySession {
             retry,
             requests,
             tls,
+            proxy,
             connect_timeout_s,
             read_timeout_s,
         )?;
-        let home = Home::current(py)?;
         let opening = seakernel::Session::open(config);
         // A session that the server has opened must be known here to be closed.
         home.clone().future(py, GRACE, opening, move |py, session| Self::opened(&home, session).into_py_any(py))
@@ -449,9 +459,12 @@ fn nothing<'py>(
 /// Reads the arguments of a session.
 #[allow(clippy::too_many_arguments)]
 fn session_config(
+    home: &Home,
+    event_loop: Option<Py<PyAny>>,
     server_hostname: &str,
     http_path: &str,
-    access_token: &str,
+    access_token: Option<&str>,
+    auth: Option<Bound<'_, PyAny>>,
     catalog: Option<String>,
     schema: Option<String>,
     session_configuration: Option<Bound<'_, PyDict>>,
@@ -460,13 +473,15 @@ fn session_config(
     retry: Option<Bound<'_, PyDict>>,
     requests: Option<Bound<'_, PyDict>>,
     tls: Option<Bound<'_, PyDict>>,
+    proxy: Option<Bound<'_, PyAny>>,
     connect_timeout_s: Option<Bound<'_, PyAny>>,
     read_timeout_s: Option<Bound<'_, PyAny>>,
 ) -> PyResult<SessionConfig> {
     logging::forget_levels();
-    let credentials = Credentials::access_token(access_token);
+    let credentials = Python::attach(|py| sign_in::credentials(py, access_token, auth.as_ref(), event_loop))?;
     let mut session_config = SessionConfig::new(server_hostname, http_path, credentials)
         .map_err(|failure| Python::attach(|py| error::from_kernel(py, failure)))?;
+    session_config.sign_ins = home.sign_ins().clone();
     session_config.catalog = catalog;
     session_config.schema = schema;
     session_config.user_agent_entry = user_agent_entry;
@@ -484,6 +499,9 @@ fn session_config(
     }
     if let Some(options) = tls {
         session_config.tls = config::tls_config(&options)?;
+    }
+    if let Some(proxy) = proxy {
+        session_config.proxy = config::proxy_config(&proxy)?;
     }
     if let Some(limit) = connect_timeout_s {
         session_config.connect_timeout = config::seconds("connect_timeout_s", &limit)?;

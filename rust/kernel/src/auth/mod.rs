@@ -1,28 +1,40 @@
-//! Credentials, and the type that keeps a secret from being printed.
+//! Secrets, tokens and where they come from. How the tokens of OAuth are had is told in `sign_in`.
 
 mod tokens;
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use zeroize::Zeroizing;
 
+use crate::sign_in::SignIn;
+pub use tokens::Demand;
 pub(crate) use tokens::Tokens;
 
-/// A text that cannot be printed: `Debug` shows a placeholder and there is no `Display`.
+/// A text that cannot be printed: `Debug` shows a placeholder and there is no `Display`. Its memory is overwritten when the
+/// last copy is dropped.
 #[derive(Clone, Eq, PartialEq)]
-pub struct Secret(Arc<str>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
     /// Wraps `text`.
     pub fn new(text: &str) -> Self {
-        Self(Arc::from(text))
+        Self::from(text.to_owned())
     }
 
     /// Returns the text, for the one place that sends it.
     pub(crate) fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(Arc::new(Zeroizing::new(text)))
     }
 }
 
@@ -32,7 +44,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How to sign in.
+/// How to get in.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Credentials {
@@ -40,22 +52,50 @@ pub enum Credentials {
     AccessToken(Secret),
     /// Tokens of limited life, from a source that renews them.
     TokenSource(Arc<dyn TokenSource>),
+    /// Tokens of limited life, from an identity provider.
+    SignIn(SignIn),
 }
 
-/// Gives the bearer tokens of a session, one for each request that is sent.
-///
-/// The session never calls it while a former call is under way, and lets each call come to its end even where nobody
-/// waits for it any more: a refresh token that was spent must not get lost. Of many requests that were refused with the
-/// same token, one leads to a call; a request is sent again once, with the token that it brings.
-pub trait TokenSource: Send + Sync {
-    /// Returns a token to send now: usually the last one, as long as it is good.
-    ///
-    /// `rejected` is a token that the server has refused (HTTP 401), whatever its announced life; to return it again makes
-    /// the refusal final. Limits of time are the source's own: nothing is sent until it has answered. An error that is a
-    /// [`crate::Error`] keeps its kind, any other becomes [`crate::ErrorKind::Unauthenticated`]; its text must hold no
-    /// secret.
-    fn token(&self, rejected: Option<Secret>) -> BoxFuture<'_, Result<Secret, Box<dyn StdError + Send + Sync>>>;
+/// What a token source gives: a bearer token, how long it is good, and what goes along with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grant {
+    /// Sent as `Authorization: Bearer`.
+    pub token: Secret,
+    /// Life from now on. Without it the source is asked before each request.
+    pub lifetime: Option<Duration>,
+    /// Further headers of every request to the workspace, such as those of Azure's service principals.
+    pub headers: Vec<(Cow<'static, str>, Secret)>,
 }
+
+impl Grant {
+    /// Returns a grant of `token` alone, which is asked for anew before each request.
+    pub fn of(token: Secret) -> Self {
+        Self { token, lifetime: None, headers: Vec::new() }
+    }
+}
+
+/// Gives the bearer tokens of a session.
+///
+/// It is never called while a former call is under way, and each call comes to its end even where nobody waits for it any
+/// more: a refresh token that was spent must not get lost. Of many requests that need a token, one leads to a call. A token
+/// with a lifetime is renewed in the background when a quarter of its life, or 20 minutes, is left, and is used on until a
+/// tenth of it, or 40 seconds, is left. A request that was refused is sent again
+/// once, with the token that a call with [`Demand::rejected`] brings.
+pub trait TokenSource: Send + Sync {
+    /// Returns a token to send now.
+    ///
+    /// An error that is a [`crate::Error`] keeps its kind, any other becomes [`crate::ErrorKind::Unauthenticated`]; its text
+    /// must hold no secret.
+    fn grant(&self, demand: Demand) -> BoxFuture<'_, Result<Grant, Box<dyn StdError + Send + Sync>>>;
+
+    /// Longest time of one call, after which it is dropped. Default 15 s.
+    fn time_limit(&self) -> Duration {
+        SIGN_IN_TIME_LIMIT
+    }
+}
+
+/// Longest time in which a token must be had, where nothing else is said.
+pub(crate) const SIGN_IN_TIME_LIMIT: Duration = Duration::from_secs(15);
 
 impl Credentials {
     /// Returns credentials that send `token` as the bearer token.
@@ -70,6 +110,7 @@ impl fmt::Debug for Credentials {
             Self::AccessToken(token) => formatter.debug_tuple("AccessToken").field(token).finish(),
             // A source may hold secrets and print them.
             Self::TokenSource(_) => formatter.write_str("TokenSource(...)"),
+            Self::SignIn(sign_in) => sign_in.fmt(formatter),
         }
     }
 }
@@ -81,5 +122,7 @@ mod tests {
     #[test]
     fn debug_does_not_show_the_token() {
         assert_eq!(format!("{:?}", Credentials::access_token("dapi-canary")), "AccessToken(Secret(...))");
+        let grant = Grant { headers: vec![("x-a".into(), Secret::new("canary"))], ..Grant::of(Secret::new("canary")) };
+        assert!(!format!("{grant:?}").contains("canary"));
     }
 }

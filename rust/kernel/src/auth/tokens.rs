@@ -1,33 +1,104 @@
-//! The current token, renewed by one call however many requests need it.
+//! The current token, renewed by one call however many requests and sessions need it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{debug, warn};
 
-use super::{Credentials, Secret, TokenSource};
+use super::{Grant, Secret, TokenSource};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where the tokens of a session come from.
+#[derive(Clone)]
 pub(crate) enum Tokens {
-    Fixed(Secret),
+    Fixed(Grant),
     Renewed(Arc<Renewed>),
 }
 
-/// A source, and the last token it gave. The lock is held during a call of the source.
+/// A source and the last token it gave; sessions may share one.
 pub(crate) struct Renewed {
     source: Arc<dyn TokenSource>,
-    last: Mutex<Option<Secret>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    last: Option<Held>,
+    /// The call that is under way.
+    call: Option<Call>,
+    /// When a renewal that nobody has to wait for may be tried again.
+    not_before: Option<Instant>,
+}
+
+struct Held {
+    grant: Grant,
+    since: Instant,
+}
+
+/// The answer of a call, once it is there. The receivers are those who wait for it.
+type Call = Arc<watch::Sender<Option<Result<Grant>>>>;
+
+/// Why a [`TokenSource`] is asked, and who waits for its answer.
+pub struct Demand {
+    /// A token that the server has refused, whatever its announced life; to return it again makes the refusal final.
+    pub rejected: Option<Secret>,
+    call: Call,
+}
+
+impl Demand {
+    /// Tells whether nobody waits: the token is good for a while yet. Not the time to ask a user.
+    pub fn is_early(&self) -> bool {
+        self.call.receiver_count() == 0
+    }
+
+    /// Waits until nobody waits for the answer any more.
+    pub async fn abandoned(&self) {
+        self.call.closed().await;
+    }
+}
+
+impl fmt::Debug for Demand {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Demand").field("rejected", &self.rejected).finish_non_exhaustive()
+    }
+}
+
+/// Longest time before the end of a token in which it is renewed in the background. Source: the platform's SDKs.
+const STALE: Duration = Duration::from_secs(20 * 60);
+/// Longest time before its end in which a token is not sent any more, for clocks and the way take time. Source: the same.
+const EXPIRED: Duration = Duration::from_secs(40);
+/// Pause after a renewal in the background failed. Source: the same.
+const PAUSE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, PartialEq)]
+enum Age {
+    Fresh,
+    Stale,
+    Expired,
+}
+
+impl Held {
+    /// The platform's SDKs take half of a short life for stale; with a quarter, a token of seconds is asked for half as often.
+    fn age(&self) -> Age {
+        let Some(lifetime) = self.grant.lifetime else { return Age::Expired };
+        let left = lifetime.saturating_sub(self.since.elapsed());
+        if left <= EXPIRED.min(lifetime / 10) {
+            Age::Expired
+        } else if left <= STALE.min(lifetime / 4) {
+            Age::Stale
+        } else {
+            Age::Fresh
+        }
+    }
 }
 
 impl Tokens {
-    pub(crate) fn new(credentials: &Credentials) -> Self {
-        match credentials {
-            Credentials::AccessToken(token) => Self::Fixed(token.clone()),
-            Credentials::TokenSource(source) => {
-                Self::Renewed(Arc::new(Renewed { source: Arc::clone(source), last: Mutex::default() }))
-            }
-        }
+    /// Returns the tokens of a source.
+    pub(crate) fn of_source(source: Arc<dyn TokenSource>) -> Self {
+        Self::Renewed(Arc::new(Renewed { source, state: Mutex::default() }))
     }
 
     /// Tells whether a token that was refused may be followed by another.
@@ -35,40 +106,146 @@ impl Tokens {
         matches!(self, Self::Renewed(_))
     }
 
-    /// Returns the token to send; `rejected` is the one that was refused, if that is why it is needed.
-    pub(crate) async fn token(&self, rejected: Option<Secret>) -> Result<Secret> {
+    /// Sees to it that there is a token, where the source does not want to be asked before each request.
+    pub(crate) async fn ready(&self) -> Result<()> {
         match self {
-            Self::Fixed(token) => Ok(token.clone()),
-            Self::Renewed(renewed) => {
-                // A task, so that a request that is dropped does not break off a renewal that others need.
-                // Why it ended is not told: the message of a panic could hold anything.
-                let ended = |_| Err(Error::new(ErrorKind::Internal, "the token source ended without an answer"));
-                tokio::spawn(Arc::clone(renewed).token(rejected)).await.unwrap_or_else(ended)
-            }
+            Self::Renewed(renewed) if !renewed.is_asked_each_time() => renewed.grant(None).await.map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the token to send; `rejected` is the one that was refused, if that is why it is needed.
+    pub(crate) async fn grant(&self, rejected: Option<Secret>) -> Result<Grant> {
+        match self {
+            Self::Fixed(grant) => Ok(grant.clone()),
+            Self::Renewed(renewed) => renewed.grant(rejected).await,
         }
     }
 }
 
 impl Renewed {
-    async fn token(self: Arc<Self>, rejected: Option<Secret>) -> Result<Secret> {
-        let mut last = self.last.lock().await;
-        // Another request was refused with the same token and has renewed it.
-        if let (Some(last), Some(rejected)) = (&*last, &rejected)
-            && last != rejected
-        {
-            return Ok(last.clone());
+    async fn grant(self: &Arc<Self>, rejected: Option<Secret>) -> Result<Grant> {
+        let mut answer = {
+            let mut state = self.state();
+            if let Some(grant) = self.at_hand(&mut state, rejected.as_ref()) {
+                return Ok(grant);
+            }
+            if let Some(call) = &state.call {
+                call.subscribe()
+            } else {
+                let (call, answer) = watch::channel(None);
+                self.start(&mut state, Arc::new(call), rejected);
+                answer
+            }
+        };
+        match answer.wait_for(Option::is_some).await.map(|answer| answer.clone()) {
+            Ok(Some(answer)) => answer,
+            _ => Err(no_answer()),
         }
-        let token = self.source.token(rejected).await.map_err(|error| match error.downcast::<Error>() {
-            Ok(error) => *error,
-            Err(error) => Error::new(ErrorKind::Unauthenticated, "no token could be had").with_source(error),
-        })?;
-        *last = Some(token.clone());
-        Ok(token)
     }
+
+    fn is_asked_each_time(&self) -> bool {
+        self.state().last.as_ref().is_some_and(|held| held.grant.lifetime.is_none())
+    }
+
+    /// Returns the last token where it may be sent; sees to it that it is renewed in time.
+    fn at_hand(self: &Arc<Self>, state: &mut State, rejected: Option<&Secret>) -> Option<Grant> {
+        let held = state.last.as_ref()?;
+        if let Some(rejected) = rejected {
+            // Otherwise another request was refused with the same token and has renewed it.
+            return (held.grant.token != *rejected).then(|| held.grant.clone());
+        }
+        let (age, grant) = (held.age(), held.grant.clone());
+        match age {
+            Age::Fresh => {}
+            Age::Stale if state.call.is_some() || state.not_before.is_some_and(|moment| Instant::now() < moment) => {}
+            Age::Stale => {
+                debug!("the token is renewed before its end");
+                self.start(state, Arc::new(watch::Sender::new(None)), None);
+            }
+            Age::Expired => return None,
+        }
+        Some(grant)
+    }
+
+    fn start(self: &Arc<Self>, state: &mut State, call: Call, rejected: Option<Secret>) {
+        state.call = Some(Arc::clone(&call));
+        let renewed = Arc::clone(self);
+        // Tasks, so that a request that is dropped does not break off a renewal that others need, and that a panic of the
+        // source leaves nobody waiting.
+        tokio::spawn(async move {
+            let demand = Demand { rejected, call: Arc::clone(&call) };
+            let asked = Arc::clone(&renewed);
+            let asking = tokio::spawn(async move { asked.ask(demand).await });
+            // Why it ended is not told: the message of a panic could hold anything.
+            renewed.answered(&call, asking.await.unwrap_or_else(|_| Err(no_answer())));
+        });
+    }
+
+    async fn ask(&self, demand: Demand) -> Result<Grant> {
+        let limit = self.source.time_limit();
+        match tokio::time::timeout(limit, self.source.grant(demand)).await {
+            Ok(Ok(grant)) => Ok(grant),
+            Ok(Err(error)) => Err(match error.downcast::<Error>() {
+                Ok(error) => *error,
+                Err(error) => Error::new(ErrorKind::Unauthenticated, "no token could be had").with_source(error),
+            }),
+            Err(_) => {
+                let text = format!("no token could be had within {} s", limit.as_secs_f64());
+                Err(Error::new(ErrorKind::Timeout, text))
+            }
+        }
+    }
+
+    fn answered(&self, call: &Call, answer: Result<Grant>) {
+        let mut state = self.state();
+        state.call = None;
+        match &answer {
+            Ok(grant) => {
+                state.last = Some(Held { grant: grant.clone(), since: Instant::now() });
+                state.not_before = None;
+            }
+            Err(error) => {
+                state.not_before = Some(Instant::now() + PAUSE);
+                if call.receiver_count() == 0 {
+                    warn!(cause = %error, "the token could not be renewed before its end");
+                }
+            }
+        }
+        drop(state);
+        call.send_replace(Some(answer));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn no_answer() -> Error {
+    Error::new(ErrorKind::Internal, "the token source ended without an answer")
 }
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Tokens(...)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_stale_and_expired_in_good_time() {
+        for (lifetime, stale, expired) in [(3600, 2700, 3560), (24 * 3600, 24 * 3600 - 1200, 24 * 3600 - 40)] {
+            let grant = Grant { lifetime: Some(Duration::from_secs(lifetime)), ..Grant::of(Secret::new("t")) };
+            let age = |seconds| {
+                Held { grant: grant.clone(), since: Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap() }
+                    .age()
+            };
+            tokio::time::advance(Duration::from_secs(2 * 24 * 3600)).await;
+            assert_eq!((age(stale - 1), age(stale)), (Age::Fresh, Age::Stale));
+            assert_eq!((age(expired - 1), age(expired), age(lifetime * 2)), (Age::Stale, Age::Expired, Age::Expired));
+        }
     }
 }

@@ -21,6 +21,11 @@ const RESERVED: [&str; 11] = [
     "x-databricks-org-id",
 ];
 
+/// Tells whether a header is the session's own to set.
+pub(super) fn is_reserved(header: &HeaderName) -> bool {
+    RESERVED.contains(&header.as_str())
+}
+
 /// Puts the caller's headers over `defaults`; those that are reserved are left out with one warning each.
 ///
 /// # Errors
@@ -32,7 +37,7 @@ pub(super) fn add_own(defaults: &mut HeaderMap, own: &[(String, Secret)]) -> Res
             let text = format!("`{}` is not the name of an HTTP header", name.escape_debug());
             Error::new(ErrorKind::InvalidArgument, text).with_source(error)
         })?;
-        if RESERVED.contains(&header.as_str()) {
+        if is_reserved(&header) {
             warn!(header = header.as_str(), "own header left out: the session sets it");
             continue;
         }

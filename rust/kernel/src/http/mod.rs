@@ -1,13 +1,16 @@
 //! HTTP: one retry loop, one place that turns an answer into an error.
 
-mod clients;
+pub(crate) mod clients;
 mod headers;
+pub(crate) mod obstacle;
+mod plain;
 pub(crate) mod retry;
 mod retry_budget;
 mod tls;
 mod transport;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,13 +21,18 @@ use reqwest::header::{
 use reqwest::{Body, Method, StatusCode, Url};
 use tokio::time::Instant;
 use tracing::{debug, warn};
+use zeroize::Zeroizing;
 
-use crate::auth::{Credentials, Secret, Tokens};
+use crate::auth::{Grant, Secret, Tokens};
 use crate::clock;
 use crate::config::{RetryConfig, SessionConfig};
 use crate::error::{Error, ErrorKind, Result, sql_state_in};
+use crate::proxy::Proxy;
 use crate::results::PresignedUrl;
-use retry::{Failure, RequestClass, may_be_repeated, next_wait};
+use obstacle::{Hold, Obstacle};
+pub(crate) use plain::{PlainAnswer, PlainClient, PlainRequest};
+pub(crate) use retry::RequestClass;
+use retry::{Failure, may_be_repeated, next_wait};
 use retry_budget::{RetryBudget, RetryBudgets};
 use transport::Transport;
 pub(crate) use transport::{Response, TransportError};
@@ -43,6 +51,8 @@ pub(crate) struct HttpClient {
     transport: Transport,
     /// Whether a storage host does ranges, as far as it has shown.
     ranges: Mutex<HashMap<String, bool>>,
+    /// Storage hosts that have answered.
+    answered: Mutex<HashSet<String>>,
     retry_budgets: RetryBudgets,
     tokens: Tokens,
     config: SessionConfig,
@@ -67,11 +77,10 @@ pub(crate) struct Attempt {
 }
 
 impl HttpClient {
-    pub(crate) fn new(config: SessionConfig) -> Result<Self> {
-        if let Credentials::AccessToken(token) = &config.credentials {
-            bearer(token)?;
+    pub(crate) fn new(config: SessionConfig, tokens: Tokens) -> Result<Self> {
+        if let Tokens::Fixed(grant) = &tokens {
+            authorize(&mut HeaderMap::new(), grant)?;
         }
-        let tokens = Tokens::new(&config.credentials);
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, user_agent(config.user_agent_entry.as_deref())?);
         if let Some(organization_id) = &config.organization_id {
@@ -80,11 +89,23 @@ impl HttpClient {
             headers.insert(HeaderName::from_static("x-databricks-org-id"), value);
         }
         let transport = Transport::new(&config, headers)?;
-        Ok(Self { transport, ranges: Mutex::default(), retry_budgets: RetryBudgets::default(), tokens, config })
+        Ok(Self {
+            transport,
+            ranges: Mutex::default(),
+            answered: Mutex::default(),
+            retry_budgets: RetryBudgets::default(),
+            tokens,
+            config,
+        })
     }
 
     pub(crate) fn config(&self) -> &SessionConfig {
         &self.config
+    }
+
+    /// Waits for a token, if that takes anything: whoever gives up meanwhile has sent nothing.
+    pub(crate) async fn sign_in(&self) -> Result<()> {
+        self.tokens.ready().await
     }
 
     /// Sends an API request, repeats it as its class allows, and returns the body of the answer.
@@ -95,16 +116,23 @@ impl HttpClient {
             url.query_pairs_mut().extend_pairs(request.query);
         }
         let mut attempts = self.attempts(request.class, &url);
-        let (mut rejected, mut renewed) = (None, false);
+        let (mut rejected, mut renewed) = (None::<(Secret, Error)>, false);
         loop {
-            let token = self.tokens.token(rejected.take()).await.map_err(|error| attempts.without_token(error))?;
-            match self.api_once(request, &url, bearer(&token)?).await {
+            let rejection = rejected.take();
+            let token = rejection.as_ref().map(|(token, _)| token.clone());
+            let grant = self.tokens.grant(token).await.map_err(|error| attempts.without_token(error))?;
+            if let Some((token, error)) = rejection
+                && grant.token == token
+            {
+                return Err(attempts.without_token(error));
+            }
+            match self.api_once(request, &url, &grant).await? {
                 Ok(body) => {
                     attempts.succeeded();
                     return Ok(body);
                 }
                 Err(mut attempt) => {
-                    if attempt.error.kind() == ErrorKind::Unauthenticated {
+                    if is_about_the_token(&attempt.error) {
                         if renewed {
                             let text = format!("{}: the renewed token was refused too", request.class.name());
                             attempt.error = attempt.error.within(text);
@@ -112,7 +140,7 @@ impl HttpClient {
                             // Refused before any work was done, so even a statement may be sent again.
                             debug!(request = request.class.name(), "the token was refused and is renewed");
                             attempts.refused();
-                            (rejected, renewed) = (Some(token), true);
+                            (rejected, renewed) = (Some((grant.token, attempt.error)), true);
                             continue;
                         }
                     }
@@ -122,17 +150,22 @@ impl HttpClient {
         }
     }
 
-    async fn api_once(
+    /// Sends the request once; an error without an attempt is about the token, which cannot be sent.
+    async fn api_once(&self, request: &ApiRequest<'_>, url: &Url, grant: &Grant) -> Result<Result<Bytes, Attempt>> {
+        let mut headers = HeaderMap::new();
+        authorize(&mut headers, grant)?;
+        Ok(self.api_once_authorized(request, url, headers).await)
+    }
+
+    async fn api_once_authorized(
         &self,
         request: &ApiRequest<'_>,
         url: &Url,
-        authorization: HeaderValue,
+        mut headers: HeaderMap,
     ) -> Result<Bytes, Attempt> {
-        let mut headers = HeaderMap::new();
         for (name, value) in request.headers {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        headers.insert(AUTHORIZATION, authorization);
         if request.body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
@@ -141,9 +174,10 @@ impl HttpClient {
             .api(request.method.clone(), url.clone(), headers, request.body.clone())
             .await
             .map_err(|error| transport_failure(request.class, url, error))?;
+        check_proxy(request.class, self.transport.proxy_for(url), &response)?;
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(host_of);
-        let body = read_body(request.class, url, response).await?;
+        let body = read_body(request.class, url, response, MAX_ANSWER_BYTES).await?;
         if status.is_success() {
             return Ok(body);
         }
@@ -173,7 +207,7 @@ impl HttpClient {
     /// answer that the range cannot be had (416) is none of the failures.
     pub(crate) async fn storage_get(&self, url: &Url, headers: HeaderMap, ranged: bool) -> Result<Response, Attempt> {
         let response = self.transport.storage(url.clone(), headers).await;
-        Self::storage_answer(RequestClass::Download, url, response, ranged).await
+        self.storage_answer(RequestClass::Download, url, response, ranged).await
     }
 
     /// Sends a body to a storage host with PUT or DELETE, in the same way.
@@ -186,16 +220,19 @@ impl HttpClient {
         body: Body,
     ) -> Result<Response, Attempt> {
         let response = self.transport.write_to_storage(&self.config, method, url.clone(), headers, body).await;
-        Self::storage_answer(class, url, response, false).await
+        self.storage_answer(class, url, response, false).await
     }
 
     async fn storage_answer(
+        &self,
         class: RequestClass,
         url: &Url,
         response: Result<Response, TransportError>,
         ranged: bool,
     ) -> Result<Response, Attempt> {
         let response = response.map_err(|error| transport_failure(class, url, error))?;
+        check_proxy(class, self.transport.proxy_for(url), &response)?;
+        self.remember_contact(url);
         if response.status().is_success() || (ranged && response.status() == StatusCode::RANGE_NOT_SATISFIABLE) {
             return Ok(response);
         }
@@ -208,19 +245,31 @@ impl HttpClient {
         })
     }
 
+    /// Tells whether the storage host of `url` has ever answered.
+    pub(crate) fn has_answered(&self, url: &Url) -> bool {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).contains(&host_and_port(url))
+    }
+
+    /// Tells whether any storage host has ever answered.
+    pub(crate) fn has_reached_storage(&self) -> bool {
+        !self.answered.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn remember_contact(&self, url: &Url) {
+        let mut hosts = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = host_and_port(url);
+        if !hosts.contains(&host) {
+            if hosts.len() >= MAX_REMEMBERED_HOSTS {
+                hosts.clear();
+            }
+            hosts.insert(host);
+        }
+    }
+
     /// Starts counting the attempts of one request to the host of `url`.
     pub(crate) fn attempts(&self, class: RequestClass, url: &Url) -> Attempts<'_> {
         let host = host_and_port(url);
-        Attempts {
-            class,
-            config: &self.config.retry,
-            budget: self.retry_budgets.of(&host),
-            host,
-            started: Instant::now(),
-            sent: 0,
-            in_a_row: 0,
-            paid: false,
-        }
+        Attempts::new(class, &self.config.retry, self.retry_budgets.of(&host), host)
     }
 }
 
@@ -238,7 +287,11 @@ pub(crate) struct Attempts<'a> {
     paid: bool,
 }
 
-impl Attempts<'_> {
+impl<'a> Attempts<'a> {
+    fn new(class: RequestClass, config: &'a RetryConfig, budget: Arc<RetryBudget>, host: String) -> Self {
+        Self { class, config, host, budget, started: Instant::now(), sent: 0, in_a_row: 0, paid: false }
+    }
+
     /// Returns how many attempts have failed so far.
     pub(crate) fn count(&self) -> u32 {
         self.sent
@@ -259,9 +312,15 @@ impl Attempts<'_> {
         self.sent += 1;
     }
 
+    /// Completes the error that the time is over before another attempt.
+    fn out_of_time(&self, error: Error) -> Error {
+        error.with_attempts(self.sent.max(1), self.started.elapsed())
+    }
+
     /// Completes the error that no token for the next attempt could be had.
     fn without_token(&self, error: Error) -> Error {
-        error.with_attempts(self.sent, self.started.elapsed())
+        // Before the first attempt, those of signing in count.
+        if self.sent == 0 { error } else { error.with_attempts(self.sent, self.started.elapsed()) }
     }
 
     /// Records that the request is done.
@@ -325,18 +384,45 @@ impl Attempts<'_> {
     }
 }
 
-fn bearer(token: &Secret) -> Result<HeaderValue> {
-    if token.expose().is_empty() {
+/// Adds what shows who we are.
+fn authorize(headers: &mut HeaderMap, grant: &Grant) -> Result<()> {
+    let token = grant.token.expose();
+    if token.is_empty() {
         return Err(Error::new(ErrorKind::InvalidArgument, "the access token is empty"));
     }
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {
-        Error::new(
-            ErrorKind::InvalidArgument,
-            "the access token contains characters that no token has, perhaps a line break",
-        )
+    let bearer = Zeroizing::new(format!("Bearer {token}"));
+    headers.insert(AUTHORIZATION, secret_value(&bearer, "access token")?);
+    for (name, text) in &grant.headers {
+        let shown = name.escape_debug();
+        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+            let text = format!("`{shown}`, given along with the access token, is not the name of an HTTP header");
+            Error::new(ErrorKind::InvalidArgument, text)
+        })?;
+        if headers::is_reserved(&header) || header == USER_AGENT {
+            let text =
+                format!("the header `{shown}` comes along with the access token, and is the session's own to set");
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        let value = secret_value(text.expose(), &format!("header `{shown}` that comes along with the access token"))?;
+        headers.insert(header, value);
+    }
+    Ok(())
+}
+
+fn secret_value(text: &str, what: &str) -> Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| {
+        let text = format!("the {what} contains characters that no token has, perhaps a line break");
+        Error::new(ErrorKind::InvalidArgument, text)
     })?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// Tells whether another token may help: 401, or 403 where the server says that it is about the token, as recorded servers do
+/// of one that was revoked ("Invalid access token.").
+fn is_about_the_token(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unauthenticated
+        || (error.kind() == ErrorKind::PermissionDenied && error.message().contains("Invalid access token"))
 }
 
 fn user_agent(entry: Option<&str>) -> Result<HeaderValue> {
@@ -366,9 +452,45 @@ fn host_of(location: &str) -> String {
     Url::parse(location).map_or_else(|_| "the same host".to_owned(), |url| host_and_port(&url))
 }
 
+/// Builds the failure of a request that an obstacle has kept from the server.
+/// Refuses the answer of a proxy that wants a password: nothing else answers 407.
+fn check_proxy(class: RequestClass, proxy: Option<&Proxy>, response: &Response) -> Result<(), Attempt> {
+    match proxy {
+        Some(proxy) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            Err(obstructed(class, &Obstacle::wants_credentials(proxy), ErrorKind::Network, None))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn obstructed(
+    class: RequestClass,
+    obstacle: &Obstacle,
+    kind: ErrorKind,
+    cause: Option<Box<dyn StdError + Send + Sync>>,
+) -> Attempt {
+    let failure = match obstacle.hold {
+        Hold::Passing => Failure::NotSent,
+        Hold::Refused => Failure::Refused,
+        Hold::Untrusted => Failure::Untrusted,
+    };
+    let mut error = Error::new(kind, format!("{}: {}", class.name(), obstacle.text));
+    error = error.with_retryable(failure == Failure::NotSent);
+    if let Some(status) = obstacle.http_status {
+        error = error.with_http_status(status);
+    }
+    if let Some(cause) = cause {
+        error = error.with_source(cause);
+    }
+    Attempt { failure, error }
+}
+
 fn transport_failure(class: RequestClass, url: &Url, error: TransportError) -> Attempt {
     let failure = if error.sent { Failure::Broken } else { Failure::NotSent };
     let kind = if error.timed_out { ErrorKind::Timeout } else { ErrorKind::Network };
+    if let Some(obstacle) = &error.obstacle {
+        return obstructed(class, obstacle, kind, Some(error.cause));
+    }
     let what = match (failure, class) {
         (Failure::NotSent, _) => format!("{}: no connection to {}", class.name(), host_and_port(url)),
         (_, RequestClass::Execute) => format!(
@@ -381,12 +503,12 @@ fn transport_failure(class: RequestClass, url: &Url, error: TransportError) -> A
     Attempt { failure, error: Error::new(kind, what).with_source(error.cause) }
 }
 
-async fn read_body(class: RequestClass, url: &Url, mut response: Response) -> Result<Bytes, Attempt> {
+async fn read_body(class: RequestClass, url: &Url, mut response: Response, limit: usize) -> Result<Bytes, Attempt> {
     let mut body = Vec::with_capacity(response.content_length().map_or(0, |length| length.min(1 << 20) as usize));
     loop {
         match response.chunk().await {
-            Ok(Some(piece)) if body.len() + piece.len() > MAX_ANSWER_BYTES => {
-                let text = format!("{}: the answer is larger than {MAX_ANSWER_BYTES} bytes", class.name());
+            Ok(Some(piece)) if body.len() + piece.len() > limit => {
+                let text = format!("{}: the answer is larger than {limit} bytes", class.name());
                 return Err(Attempt {
                     failure: Failure::Status { status: response.status().as_u16(), retry_after: None },
                     error: Error::new(ErrorKind::Protocol, text).with_retryable(false),
@@ -509,6 +631,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::auth::Credentials;
 
     #[test]
     fn error_bodies_of_every_form() {
@@ -580,9 +703,9 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
-        let credentials = Credentials::access_token("token");
-        let client =
-            HttpClient::new(SessionConfig::new(&address, "/sql/1.0/warehouses/w", credentials).unwrap()).unwrap();
+        let config = SessionConfig::new(&address, "/sql/1.0/warehouses/w", Credentials::access_token("token")).unwrap();
+        let tokens = config.sign_ins.tokens(&config).unwrap();
+        let client = HttpClient::new(config, tokens).unwrap();
         let url = Url::parse(&format!("{address}/file?sig=canary")).unwrap();
         let started = Instant::now();
         let attempt = client.storage_get(&url, HeaderMap::new(), false).await.err().unwrap();

@@ -9,7 +9,7 @@ use crate::config::RetryConfig;
 pub(crate) enum RequestClass {
     OpenSession,
     CloseSession,
-    /// The only class that is not idempotent: an accepted statement must never be sent again.
+    /// Not idempotent: an accepted statement must never be sent again.
     Execute,
     Poll,
     Cancel,
@@ -19,6 +19,11 @@ pub(crate) enum RequestClass {
     /// Of the same bytes to the same place.
     Upload,
     RemoveFile,
+    /// Where the identity provider of a workspace is.
+    Discovery,
+    Token,
+    /// For what is good once: where it may have been used, asking again brings a refusal.
+    TokenOnce,
 }
 
 impl RequestClass {
@@ -34,9 +39,13 @@ impl RequestClass {
             Self::Download => "download",
             Self::Upload => "upload",
             Self::RemoveFile => "deletion of a file",
+            Self::Discovery | Self::Token | Self::TokenOnce => "sign-in",
         }
     }
 }
+
+/// Attempts to close a session.
+const MOST_CLOSES: u32 = 2;
 
 /// How one attempt failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,6 +54,10 @@ pub(crate) enum Failure {
     Status { status: u16, retry_after: Option<Duration> },
     /// No connection was made, so nothing reached the server.
     NotSent,
+    /// A proxy refuses to make one.
+    Refused,
+    /// The two ends do not agree on TLS.
+    Untrusted,
     /// The connection broke after the request may have been sent, or the answer broke off.
     Broken,
 }
@@ -54,13 +67,14 @@ pub(crate) enum Failure {
 /// A statement may only where it cannot have been accepted: no connection, 429, and 503 with `Retry-After`.
 /// Source: the platform's ADBC driver separates its request classes in the same way.
 pub(crate) fn may_be_repeated(class: RequestClass, failure: Failure) -> bool {
+    let good_once = matches!(class, RequestClass::Execute | RequestClass::TokenOnce);
     match failure {
         Failure::NotSent | Failure::Status { status: 429, .. } => true,
-        Failure::Status { status: 503, retry_after } => retry_after.is_some() || class != RequestClass::Execute,
-        Failure::Broken => class != RequestClass::Execute,
-        Failure::Status { status, .. } => {
-            class != RequestClass::Execute && (status == 408 || (status >= 500 && status != 501))
-        }
+        Failure::Status { status: 503, retry_after } => retry_after.is_some() || !good_once,
+        Failure::Broken => !good_once,
+        // They would be again.
+        Failure::Refused | Failure::Untrusted => false,
+        Failure::Status { status, .. } => !good_once && (status == 408 || (status >= 500 && status != 501)),
     }
 }
 
@@ -77,7 +91,10 @@ pub(crate) fn next_wait(
     jitter: f64,
     config: &RetryConfig,
 ) -> Option<Duration> {
-    if !may_be_repeated(class, failure) || attempts >= config.max_attempts {
+    // The end of a program waits for it, and the server ends idle sessions by itself.
+    let most =
+        if class == RequestClass::CloseSession { config.max_attempts.min(MOST_CLOSES) } else { config.max_attempts };
+    if !may_be_repeated(class, failure) || attempts >= most {
         return None;
     }
     let doubled = config.min_wait.saturating_mul(1 << attempts.saturating_sub(1).min(20)).min(config.max_wait);
@@ -94,7 +111,7 @@ pub(crate) fn next_wait(
 mod tests {
     use super::*;
 
-    const CLASSES: [RequestClass; 10] = [
+    const CLASSES: [RequestClass; 13] = [
         RequestClass::OpenSession,
         RequestClass::CloseSession,
         RequestClass::Execute,
@@ -105,6 +122,9 @@ mod tests {
         RequestClass::Download,
         RequestClass::Upload,
         RequestClass::RemoveFile,
+        RequestClass::Discovery,
+        RequestClass::Token,
+        RequestClass::TokenOnce,
     ];
 
     fn status(status: u16) -> Failure {
@@ -119,7 +139,7 @@ mod tests {
     #[test]
     fn what_may_be_repeated() {
         let later = |code| Failure::Status { status: code, retry_after: Some(Duration::from_secs(2)) };
-        // failure, repeatable for statements, repeatable for the rest
+        // failure, repeatable for what is good once, repeatable for the rest
         let table = [
             (Failure::NotSent, true, true),
             (Failure::Broken, false, true),
@@ -142,7 +162,8 @@ mod tests {
         ];
         for (failure, statement, rest) in table {
             for class in CLASSES {
-                let expected = if class == RequestClass::Execute { statement } else { rest };
+                let good_once = matches!(class, RequestClass::Execute | RequestClass::TokenOnce);
+                let expected = if good_once { statement } else { rest };
                 assert_eq!(wait(class, failure).is_some(), expected, "{class:?} {failure:?}");
             }
         }

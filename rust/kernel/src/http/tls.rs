@@ -1,39 +1,150 @@
 //! TLS options as the HTTP client takes them. Whatever is wrong with them shows here, before anything is sent.
 
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use pkcs8::{LineEnding, SecretDocument};
 use reqwest::{Certificate, ClientBuilder, Identity};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls_native_certs::load_certs_from_paths;
 use tracing::warn;
 
+use crate::auth::Secret;
 use crate::config::{SessionConfig, TlsConfig};
 use crate::error::{Error, ErrorKind, Result};
+use crate::private_key::PrivateKey;
 
-/// Tells the client whom to trust; for the API and for storage hosts.
-pub(super) fn trust(builder: ClientBuilder, tls: &TlsConfig) -> Result<ClientBuilder> {
-    let mut own = Vec::new();
+/// What the environment trusts besides the platform: OpenSSL's variables, that of requests, and that of curl, which requests
+/// reads as well.
+const AUTHORITY_VARIABLES: [&str; 4] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
+const LARGEST_FILE: u64 = 16 << 20;
+
+/// Returns the authorities to trust besides the platform's: those of the options, and those that the environment names.
+///
+/// They add up: a variable that another program needs must not take the platform's authorities away from us. The platform's
+/// verifier does that where OpenSSL's variables are set, so its usual ones are among those returned then.
+pub(super) fn further_authorities(config: &SessionConfig) -> Result<Vec<CertificateDer<'static>>> {
+    let mut authorities = Vec::new();
+    let tls = &config.tls;
     if let Some(pem) = &tls.ca_certificates_pem {
-        own = Certificate::from_pem_bundle(pem)
-            .map_err(|error| invalid("the CA certificates are not PEM").with_source(error))?;
-        if own.is_empty() {
-            return Err(invalid("the CA certificates hold no `BEGIN CERTIFICATE` block"));
+        authorities.extend(from_pem("`ca_certificates_pem`", pem)?);
+    }
+    if let Some(path) = &tls.ca_certificates_file {
+        authorities.extend(from_path("ca_certificates_file", path)?);
+    }
+    if tls.verify_certificates {
+        authorities.extend(match from_environment(|name| env::var_os(name)) {
+            // Of no use to a warehouse on this machine, and so no reason to keep it from us.
+            Err(_) if config.host.scheme() != "https" => usual_authorities(),
+            read => read?,
+        });
+    }
+    authorities.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
+    authorities.dedup();
+    Ok(authorities)
+}
+
+fn from_environment(read: impl Fn(&str) -> Option<OsString>) -> Result<Vec<CertificateDer<'static>>> {
+    let mut authorities = Vec::new();
+    for name in AUTHORITY_VARIABLES {
+        let Some(value) = read(name).filter(|value| !value.is_empty()) else { continue };
+        if name == "SSL_CERT_DIR" {
+            // Several, of which not each must exist.
+            let folders = env::split_paths(&value).filter(|folder| !folder.as_os_str().is_empty());
+            let folders: Vec<PathBuf> = folders.collect();
+            if !folders.iter().any(|folder| folder.is_dir()) {
+                return Err(invalid(&format!("`{name}` names no folder that is there: correct it or unset it")));
+            }
+            authorities.extend(folders.iter().flat_map(|folder| load_certs_from_paths(None, Some(folder)).certs));
+        } else {
+            authorities.extend(from_path(name, Path::new(&value))?);
+        }
+        if name.starts_with("SSL") {
+            authorities.extend(usual_authorities());
         }
     }
+    // A bundle may have certificates that cannot be authorities.
+    authorities.retain(|authority| RootCertStore::empty().add(authority.clone()).is_ok());
+    Ok(authorities)
+}
+
+/// Returns the platform's authorities, where the platform's verifier gives them up for those of OpenSSL's variables.
+fn usual_authorities() -> Vec<CertificateDer<'static>> {
+    #[cfg(all(unix, not(target_vendor = "apple")))]
+    let folders = openssl_probe::candidate_cert_dirs();
+    #[cfg(not(all(unix, not(target_vendor = "apple"))))]
+    let folders = std::iter::empty::<&Path>();
+    folders.flat_map(|folder| load_certs_from_paths(None, Some(folder)).certs).collect()
+}
+
+/// Reads the authorities in a file, or in the files of a folder; `name` is that of the option or variable.
+fn from_path(name: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let named = format!("`{name}`: `{}`", path.display());
+    if path.is_dir() {
+        let found = load_certs_from_paths(None, Some(path)).certs;
+        return if found.is_empty() {
+            Err(invalid(&format!("{named} holds no certificate in PEM")))
+        } else {
+            Ok(found)
+        };
+    }
+    let size = path.metadata().map(|metadata| metadata.len());
+    if size.as_ref().is_ok_and(|size| *size > LARGEST_FILE) {
+        return Err(invalid(&format!("{named} is larger than 16 MiB")));
+    }
+    let content = size
+        .and_then(|_| std::fs::read(path))
+        .map_err(|error| invalid(&format!("{named} cannot be read; name a file in PEM")).with_source(error))?;
+    from_pem(&named, &content)
+}
+
+fn from_pem(named: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+    let found: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|_| invalid(&format!("{named}: the CA certificates are not PEM")))?;
+    if found.is_empty() {
+        return Err(invalid(&format!("{named}: the CA certificates hold no `BEGIN CERTIFICATE` block")));
+    }
+    if found.iter().any(|authority| RootCertStore::empty().add(authority.clone()).is_err()) {
+        return Err(invalid(&format!("{named}: a block is no certificate")));
+    }
+    Ok(found)
+}
+
+/// Tells the client whom to trust: the platform's authorities and `further` ones.
+pub(super) fn trust(
+    builder: ClientBuilder,
+    tls: &TlsConfig,
+    further: &[CertificateDer<'static>],
+) -> Result<ClientBuilder> {
+    let builder = builder.tls_version_min(reqwest::tls::Version::TLS_1_2);
     if !tls.verify_certificates {
         return Ok(builder.tls_danger_accept_invalid_certs(true));
     }
+    let mut further: Vec<Certificate> =
+        further.iter().filter_map(|authority| Certificate::from_der(authority).ok()).collect();
     if tls.verify_hostnames {
-        return Ok(builder.tls_certs_merge(own));
+        return Ok(builder.tls_certs_merge(further));
     }
     // The platform's verifier cannot leave out the name, so its roots are given to one that can.
     let system = rustls_native_certs::load_native_certs().certs;
-    own.extend(system.iter().filter_map(|certificate| Certificate::from_der(certificate).ok()));
-    if own.is_empty() {
-        return Err(invalid("this system has no certificate authorities; give them as `ca_certificates_pem`"));
+    further.extend(system.iter().filter_map(|certificate| Certificate::from_der(certificate).ok()));
+    if further.is_empty() {
+        return Err(invalid("this system has no certificate authorities; give them as `ca_certificates_file`"));
     }
-    Ok(builder.tls_certs_only(own).tls_danger_accept_invalid_hostnames(true))
+    Ok(builder.tls_certs_only(further).tls_danger_accept_invalid_hostnames(true))
 }
 
 /// Gives the client our certificate; for the API only.
 pub(super) fn identify(builder: ClientBuilder, config: &SessionConfig) -> Result<ClientBuilder> {
-    let (certificate, key) = match (&config.tls.client_certificate_pem, &config.tls.client_key_pem) {
+    let TlsConfig { client_certificate_pem, client_key_pem, client_key_passphrase, .. } = &config.tls;
+    let (certificate, key) = match (client_certificate_pem, client_key_pem) {
+        (None, None) if client_key_passphrase.is_some() => {
+            return Err(invalid("`client_key_passphrase` has no `client_key_pem`; give both"));
+        }
         (None, None) => return Ok(builder),
         (Some(certificate), Some(key)) => (certificate, key),
         (Some(_), None) => return Err(invalid("the client certificate has no key; give both")),
@@ -42,14 +153,38 @@ pub(super) fn identify(builder: ClientBuilder, config: &SessionConfig) -> Result
     if config.host.scheme() != "https" {
         return Err(invalid("a client certificate is of no use on a host without https"));
     }
-    if key.expose().contains("ENCRYPTED") {
-        return Err(invalid("the client key is encrypted; decrypt it first"));
-    }
+    let key = decrypted(key, client_key_passphrase.as_ref())?;
     let both = [certificate.as_slice(), b"\n", key.expose().as_bytes()].concat();
     // The parser's words may quote the key.
     let identity = Identity::from_pem(&both)
         .map_err(|_| invalid("the client certificate and key are not one PEM certificate chain and one PEM key"))?;
     Ok(builder.identity(identity))
+}
+
+/// Returns the key in `pem` as it is, or decrypted. A passphrase for a key that needs none does no harm.
+fn decrypted(pem: &Secret, passphrase: Option<&Secret>) -> Result<Secret> {
+    const END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
+    let text = pem.expose();
+    let block = text.find("-----BEGIN ENCRYPTED PRIVATE KEY-----").and_then(|start| {
+        let rest = text.get(start..)?;
+        rest.get(..rest.find(END)? + END.len())
+    });
+    let Some(block) = block else {
+        if text.contains("ENCRYPTED") {
+            return Err(invalid(
+                "the client key is encrypted in an old form: convert it with `openssl pkcs8 -topk8 -in key.pem`",
+            ));
+        }
+        return Ok(pem.clone());
+    };
+    let Some(passphrase) = passphrase else {
+        return Err(invalid("the client key is encrypted: give its passphrase as `client_key_passphrase`"));
+    };
+    let key = PrivateKey::read(&Secret::new(block), Some(passphrase), "the client key", "client_key_passphrase")?;
+    let pem =
+        SecretDocument::try_from(key.der.as_slice()).and_then(|plain| plain.to_pem("PRIVATE KEY", LineEnding::LF));
+    let pem = pem.map_err(|_| invalid("the client key is damaged: its content is no private key"))?;
+    Ok(Secret::new(&pem))
 }
 
 /// Says once per session that it is not protected.
@@ -70,7 +205,11 @@ mod tests {
     use reqwest::Client;
 
     use super::*;
-    use crate::auth::{Credentials, Secret};
+    use crate::auth::Credentials;
+
+    /// Of nobody, and with the passphrase `pass-canary`.
+    const ENCRYPTED_KEY: &str = include_str!("test_key.pem");
+    const AUTHORITY: &str = include_str!("test_authority.pem");
 
     fn config(host: &str, tls: TlsConfig) -> SessionConfig {
         let mut config =
@@ -100,16 +239,35 @@ mod tests {
             (
                 TlsConfig {
                     client_certificate_pem: certificate.clone(),
-                    client_key_pem: Some(Secret::new("-----BEGIN ENCRYPTED PRIVATE KEY-----")),
+                    client_key_pem: Some(Secret::new(ENCRYPTED_KEY)),
                     ..TlsConfig::default()
                 },
-                "encrypted",
+                "give its passphrase",
+            ),
+            (
+                TlsConfig {
+                    client_certificate_pem: certificate.clone(),
+                    client_key_pem: Some(Secret::new("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED")),
+                    client_key_passphrase: Some(Secret::new("pass-canary")),
+                    ..TlsConfig::default()
+                },
+                "old form",
+            ),
+            (
+                TlsConfig { client_key_passphrase: Some(Secret::new("pass-canary")), ..TlsConfig::default() },
+                "has no `client_key_pem`",
+            ),
+            (
+                TlsConfig { ca_certificates_file: Some("/no/such/file".into()), ..TlsConfig::default() },
+                "`ca_certificates_file`: `/no/such/file` cannot be read",
             ),
         ];
         for (tls, expected) in table {
             let config = config("dbc-1.cloud.databricks.com", tls);
-            let error =
-                trust(Client::builder(), &config.tls).and_then(|builder| identify(builder, &config)).unwrap_err();
+            let error = further_authorities(&config)
+                .and_then(|further| trust(Client::builder(), &config.tls, &further))
+                .and_then(|builder| identify(builder, &config))
+                .unwrap_err();
             let text = format!("{error} {error:?}");
             assert!(text.contains(expected) && !text.contains("canary"), "{text}");
             assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::InvalidArgument, false));
@@ -117,5 +275,45 @@ mod tests {
         let tls = TlsConfig { client_certificate_pem: certificate, client_key_pem: key, ..TlsConfig::default() };
         let error = identify(Client::builder(), &config("http://127.0.0.1:1", tls)).unwrap_err();
         assert!(error.to_string().contains("without https"), "{error}");
+    }
+
+    #[test]
+    fn an_encrypted_key_is_what_it_was_before() {
+        let plain = decrypted(&Secret::new(ENCRYPTED_KEY), Some(&Secret::new("pass-canary"))).unwrap();
+        assert!(plain.expose().starts_with("-----BEGIN PRIVATE KEY-----\n"));
+        assert!(Identity::from_pem(plain.expose().as_bytes()).is_err(), "a key without its certificate");
+        // What needs no passphrase is left as it is.
+        let same = decrypted(&plain, Some(&Secret::new("pass-canary"))).unwrap();
+        assert_eq!(same.expose(), plain.expose());
+        let error = decrypted(&Secret::new(ENCRYPTED_KEY), Some(&Secret::new("wrong-canary"))).unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("is not its passphrase") && !text.contains("canary"), "{text}");
+    }
+
+    #[test]
+    fn the_environment_adds_authorities_and_a_wrong_name_there_is_an_error() {
+        let folder = std::env::temp_dir().join(format!("seakernel-authorities-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("bundle.pem");
+        std::fs::write(&file, format!("# a comment\n{AUTHORITY}")).unwrap();
+        let given = CertificateDer::from_pem_slice(AUTHORITY.as_bytes()).unwrap();
+        for (name, value) in [
+            ("SSL_CERT_FILE", file.clone()),
+            ("SSL_CERT_DIR", folder.clone()),
+            ("REQUESTS_CA_BUNDLE", file.clone()),
+            ("REQUESTS_CA_BUNDLE", folder.clone()),
+            ("CURL_CA_BUNDLE", file.clone()),
+        ] {
+            let read = |asked: &str| (asked == name).then(|| value.clone().into_os_string());
+            assert!(from_environment(read).unwrap().contains(&given), "{name}");
+        }
+        for name in AUTHORITY_VARIABLES {
+            let read = |asked: &str| (asked == name).then(|| OsString::from("/no/such/place"));
+            let error = from_environment(read).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{name}`")), "{error}");
+            let empty = |asked: &str| (asked == name).then(OsString::new);
+            assert!(from_environment(empty).unwrap().is_empty());
+        }
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,25 +1,27 @@
 //! How requests leave the process: the real clients, and in tests a simulated network in their place.
 
 use std::error::Error as StdError;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Body, Method, StatusCode, Url};
 
-use super::clients;
+use super::clients::Network;
+use super::obstacle::Obstacle;
 use crate::config::SessionConfig;
 use crate::error::{Error, Result};
+use crate::proxy::Proxy;
 #[cfg(test)]
 use crate::simulation::network;
 
 /// Talks to the API with the token, and to storage hosts without it.
 ///
-/// The two are separate clients, so that no default header of one can reach the other. Neither follows redirects: an
-/// API that redirects is a routing mistake or a login page, and a signed URL is valid for one host only.
+/// The clients are separate, so that no default header of one can reach the other.
 #[derive(Debug)]
 pub(crate) enum Transport {
     Clients {
+        network: Arc<Network>,
         api: reqwest::Client,
         storage: reqwest::Client,
         /// Made when the first file is sent.
@@ -35,6 +37,8 @@ pub(crate) struct TransportError {
     /// Whether the request may have reached the server.
     pub(crate) sent: bool,
     pub(crate) timed_out: bool,
+    /// What was in the way, where that is known.
+    pub(crate) obstacle: Option<Obstacle>,
     pub(crate) cause: Box<dyn StdError + Send + Sync>,
 }
 
@@ -52,10 +56,12 @@ impl Transport {
         if let Some(network) = network::current() {
             return Ok(Self::Simulated(network::Client::new(network, config, api_headers)));
         }
+        let network = Arc::new(Network::new(config)?);
         Ok(Self::Clients {
-            api: clients::api(config, api_headers)?,
-            storage: clients::storage(config)?,
+            api: network.api(config, api_headers)?,
+            storage: network.storage(config)?,
             storage_writes: OnceLock::new(),
+            network,
         })
     }
 
@@ -68,12 +74,12 @@ impl Transport {
         body: Option<Bytes>,
     ) -> Result<Response, TransportError> {
         match self {
-            Self::Clients { api, .. } => {
-                let mut builder = api.request(method, url).headers(headers);
+            Self::Clients { network, api, .. } => {
+                let mut builder = api.request(method, url.clone()).headers(headers);
                 if let Some(body) = body {
                     builder = builder.body(body);
                 }
-                Ok(Response::Received(builder.send().await?))
+                answer(network, &url, builder).await
             }
             #[cfg(test)]
             Self::Simulated(client) => client.api(method, url, headers, body).await.map(Response::Simulated),
@@ -83,7 +89,9 @@ impl Transport {
     /// Sends one GET to a storage host, with `headers` and nothing of the session.
     pub(crate) async fn storage(&self, url: Url, headers: HeaderMap) -> Result<Response, TransportError> {
         match self {
-            Self::Clients { storage, .. } => Ok(Response::Received(storage.get(url).headers(headers).send().await?)),
+            Self::Clients { network, storage, .. } => {
+                answer(network, &url, storage.get(url.clone()).headers(headers)).await
+            }
             #[cfg(test)]
             Self::Simulated(client) => client.storage(url, headers).await.map(Response::Simulated),
         }
@@ -91,6 +99,15 @@ impl Transport {
 }
 
 impl Transport {
+    /// Returns the proxy that requests to `url` go through.
+    pub(crate) fn proxy_for(&self, url: &Url) -> Option<&Proxy> {
+        match self {
+            Self::Clients { network, .. } => network.proxy_for(url),
+            #[cfg(test)]
+            Self::Simulated(_) => None,
+        }
+    }
+
     /// Sends a body to a storage host, with `headers` and nothing of the session.
     pub(crate) async fn write_to_storage(
         &self,
@@ -101,25 +118,43 @@ impl Transport {
         body: Body,
     ) -> Result<Response, TransportError> {
         match self {
-            Self::Clients { storage_writes, .. } => {
+            Self::Clients { network, storage_writes, .. } => {
                 let client = if let Some(client) = storage_writes.get() {
                     client
                 } else {
-                    let made = clients::storage_writes(config);
-                    let failed = |error: Error| TransportError { sent: false, timed_out: false, cause: error.into() };
+                    let made = network.storage_writes(config);
+                    let failed = |error: Error| TransportError::unsent(error.into());
                     storage_writes.get_or_init({
                         let made = made.map_err(failed)?;
                         || made
                     })
                 };
-                Ok(Response::Received(client.request(method, url).headers(headers).body(body).send().await?))
+                answer(network, &url, client.request(method, url.clone()).headers(headers).body(body)).await
             }
             #[cfg(test)]
-            Self::Simulated(_) => {
-                let cause = "simulations have no uploads".into();
-                Err(TransportError { sent: false, timed_out: false, cause })
-            }
+            Self::Simulated(_) => Err(TransportError::unsent("simulations have no uploads".into())),
         }
+    }
+}
+
+/// Sends a request to `url`.
+pub(super) async fn answer(
+    network: &Network,
+    url: &Url,
+    request: reqwest::RequestBuilder,
+) -> Result<Response, TransportError> {
+    match request.send().await {
+        Ok(response) => Ok(Response::Received(response)),
+        Err(error) => {
+            let obstacle = Obstacle::of(network, url, &error).await;
+            Err(TransportError { obstacle, ..TransportError::from(error) })
+        }
+    }
+}
+
+impl TransportError {
+    fn unsent(cause: Box<dyn StdError + Send + Sync>) -> Self {
+        Self { sent: false, timed_out: false, obstacle: None, cause }
     }
 }
 
@@ -128,6 +163,7 @@ impl From<reqwest::Error> for TransportError {
         Self {
             sent: !error.is_connect() && !error.is_builder(),
             timed_out: error.is_timeout(),
+            obstacle: None,
             cause: error.without_url().into(),
         }
     }

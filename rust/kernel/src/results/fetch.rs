@@ -31,6 +31,8 @@ use crate::sea::SeaClient;
 
 /// How often one chunk's link is renewed. A fresh link that is refused again means that the network blocks the store.
 const MAX_RENEWALS: u32 = 3;
+/// Attempts after which a storage host that has never answered counts as out of reach, where results can be had without it.
+const FIRST_CONTACTS: u32 = 2;
 /// How often a body that arrived whole but cannot be right is fetched again.
 const MAX_DAMAGED_BODIES: u32 = 2;
 /// What an attempt must have added for the next one to count as the first again. A store that sends a few bytes an attempt
@@ -298,11 +300,33 @@ impl Fetch {
                     attempt
                 }
             };
-            let cause = attempt.error.clone();
-            let wait = attempts.failed(attempt).map_err(|error| in_chunk(error, &link, attempts.count() + renewals))?;
+            let (failure, cause) = (attempt.failure, attempt.error.clone());
+            let wait = attempts.failed(attempt).map_err(|error| in_chunk(error, &link, attempts.count() + renewals));
+            let unreachable = matches!(failure, Failure::NotSent | Failure::Refused)
+                && !self.client.http().has_answered(link.url.expose());
+            let out_of_reach = |cause: Error| {
+                cause.within(format!(
+                    "storage host {} cannot be reached from here, so this session asks for later results inside the \
+                     answers (25 MiB at most); this statement has run and is not sent again: execute it again where that \
+                     is safe",
+                    link.url.host()
+                ))
+            };
+            if unreachable
+                && (wait.is_err() || attempts.count() >= FIRST_CONTACTS)
+                && self.client.do_without_storage(&link.url.host())
+            {
+                attempts.given_up();
+                return Err(in_chunk(out_of_reach(cause), &link, attempts.count() + renewals));
+            }
+            let wait = wait?;
             if tokio::time::timeout(wait, self.failed.acquire()).await.is_ok() {
                 attempts.given_up();
-                let error = cause.within("not repeated, for another chunk of the result has failed");
+                let error = if unreachable && self.client.does_without_storage() {
+                    out_of_reach(cause)
+                } else {
+                    cause.within("not repeated, for another chunk of the result has failed")
+                };
                 return Err(in_chunk(error, &link, attempts.count() + renewals));
             }
         }

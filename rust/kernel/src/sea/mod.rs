@@ -2,15 +2,16 @@
 
 pub(crate) mod wire;
 
-use std::collections::HashSet;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::config::SessionConfig;
+use crate::config::{CloudFetch, SessionConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::retry::RequestClass;
 use crate::http::{ApiRequest, HttpClient};
@@ -21,9 +22,20 @@ use wire::{
     StatementResponse,
 };
 
+/// Host and id.
+type Warehouse = (String, String);
+
 /// Warehouses that refused the hybrid disposition, by host and id. Whether it is offered depends on the workspace, so the
 /// refusal is remembered for the life of the process and costs one request, not one per statement.
-static WITHOUT_HYBRID: LazyLock<Mutex<HashSet<(String, String)>>> = LazyLock::new(Mutex::default);
+static WITHOUT_HYBRID: LazyLock<Mutex<HashSet<Warehouse>>> = LazyLock::new(Mutex::default);
+
+/// Warehouses whose storage host could not be reached, by host and id: when, and which host. A new session of a program whose
+/// network has no way there need not find that out again.
+static WITHOUT_STORAGE: LazyLock<Mutex<HashMap<Warehouse, (Instant, String)>>> = LazyLock::new(Mutex::default);
+/// How long that is remembered: networks change, and results inside the answers are small.
+const STORAGE_MEMORY: Duration = Duration::from_secs(600);
+/// Warehouses remembered so.
+const MAX_REMEMBERED_WAREHOUSES: usize = 64;
 
 /// How the server shall answer a statement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -80,12 +92,15 @@ impl MetadataCall {
 pub(crate) struct SeaClient {
     http: HttpClient,
     zone: SessionZone,
+    /// The storage host that could not be reached, so that results are asked for inside the answers.
+    unreachable_storage: OnceLock<String>,
 }
 
 impl SeaClient {
     pub(crate) fn new(config: SessionConfig) -> Result<Self> {
         let zone = SessionZone::new(&config.session_configuration);
-        Ok(Self { http: HttpClient::new(config)?, zone })
+        let tokens = config.sign_ins.tokens(&config)?;
+        Ok(Self { http: HttpClient::new(config, tokens)?, zone, unreachable_storage: OnceLock::new() })
     }
 
     /// Returns the time zone of the one session of this client.
@@ -99,6 +114,74 @@ impl SeaClient {
 
     pub(crate) fn http(&self) -> &HttpClient {
         &self.http
+    }
+
+    fn warehouse(&self) -> Warehouse {
+        (self.config().host.as_str().to_owned(), self.config().warehouse_id.clone())
+    }
+
+    /// Notes that the storage host `host` cannot be reached. True where later results are now asked for without.
+    pub(crate) fn do_without_storage(&self, host: &str) -> bool {
+        if self.config().results.cloud_fetch != CloudFetch::Auto {
+            return false;
+        }
+        let mut known = WITHOUT_STORAGE.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_REMEMBERED_WAREHOUSES {
+            known.clear();
+        }
+        known.insert(self.warehouse(), (Instant::now(), host.to_owned()));
+        drop(known);
+        self.settle_for_answers(host);
+        true
+    }
+
+    /// Tells whether this session asks for results inside the answers since a storage host cannot be reached.
+    pub(crate) fn does_without_storage(&self) -> bool {
+        if self.unreachable_storage.get().is_some() {
+            return true;
+        }
+        if self.config().results.cloud_fetch != CloudFetch::Auto || self.http.has_reached_storage() {
+            return false;
+        }
+        let known = WITHOUT_STORAGE.lock().unwrap_or_else(PoisonError::into_inner).get(&self.warehouse()).cloned();
+        match known {
+            Some((since, host)) if since.elapsed() < STORAGE_MEMORY => {
+                self.settle_for_answers(&host);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Says why a result was asked for inside the answer, where the server finds it too large for that.
+    pub(crate) fn explain_limit(&self, error: Error) -> Error {
+        match self.unreachable_storage.get() {
+            Some(host) if error.message().to_ascii_lowercase().contains("inline byte limit") => {
+                let state = error.sql_state().map(str::to_owned);
+                let statement_id = error.statement_id().unwrap_or_default().to_owned();
+                let text = format!(
+                    "the result is too large to come inside the answer, which was asked for since storage host {host} \
+                     could not be reached; once it can be, a new session fetches it from there"
+                );
+                error.within(text).with_sql_state(state).with_statement_id(&statement_id)
+            }
+            _ => error,
+        }
+    }
+
+    /// Stays so for the life of the session, and warns once.
+    fn settle_for_answers(&self, host: &str) {
+        if self.unreachable_storage.set(host.to_owned()).is_ok() {
+            warn!(
+                storage_host = host,
+                "the storage host cannot be reached from here: results are asked for inside the answers, 25 MiB at most"
+            );
+        }
+    }
+
+    /// Waits for a token, if that takes anything.
+    pub(crate) async fn sign_in(&self) -> Result<()> {
+        self.http.sign_in().await
     }
 
     pub(crate) async fn open_session(&self) -> Result<CreateSessionResponse> {
@@ -129,8 +212,11 @@ impl SeaClient {
     ) -> Result<StatementResponse> {
         let headers = submission.metadata_call.map(MetadataCall::headers).unwrap_or_default();
         let config = self.config();
-        let warehouse = (config.host.as_str().to_owned(), config.warehouse_id.clone());
-        let files = config.results.cloud_fetch;
+        let warehouse = self.warehouse();
+        let files = match config.results.cloud_fetch {
+            CloudFetch::Auto | CloudFetch::On => !self.does_without_storage(),
+            CloudFetch::Off => false,
+        };
         let hybrid = files && !without_hybrid().contains(&warehouse);
         let mut request = ExecuteStatementRequest {
             warehouse_id: &config.warehouse_id,
@@ -250,7 +336,7 @@ impl SeaClient {
     }
 }
 
-fn without_hybrid() -> MutexGuard<'static, HashSet<(String, String)>> {
+fn without_hybrid() -> MutexGuard<'static, HashSet<Warehouse>> {
     WITHOUT_HYBRID.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

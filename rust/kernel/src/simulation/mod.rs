@@ -17,7 +17,7 @@ use arrow_array::{Int64Array, RecordBatch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::auth::Credentials;
-use crate::config::SessionConfig;
+use crate::config::{CloudFetch, SessionConfig};
 use crate::error::{Error, ErrorKind};
 use crate::results::ResultStream;
 use crate::session::Session;
@@ -175,6 +175,8 @@ fn config(plan: &Plan) -> SessionConfig {
     config.retry.max_elapsed = plan.max_elapsed;
     config.results.download_idle_timeout = plan.silence;
     config.results.memory_budget = plan.memory_budget;
+    // A schedule in which no storage host answers at first is one of retries here.
+    config.results.cloud_fetch = CloudFetch::On;
     config.results.max_concurrent_downloads = plan.max_concurrent_downloads;
     config
 }

@@ -204,7 +204,12 @@ impl Client {
         sleep(way).await;
         // Dropped before this line the request never arrives, dropped after it the answer is for nobody.
         let delivery = (self.network.respond.lock().unwrap())(&request);
-        let failed = |sent, timed_out, cause: &'static str| TransportError { sent, timed_out, cause: cause.into() };
+        let failed = |sent, timed_out, cause: &'static str| TransportError {
+            sent,
+            timed_out,
+            obstacle: None,
+            cause: cause.into(),
+        };
         if delivery.after > silence || matches!(delivery.outcome, Outcome::Silence) {
             sleep(silence).await;
             return Err(failed(true, true, "simulated silence"));
@@ -240,7 +245,12 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
-        let failed = |timed_out, cause: &'static str| TransportError { sent: true, timed_out, cause: cause.into() };
+        let failed = |timed_out, cause: &'static str| TransportError {
+            sent: true,
+            timed_out,
+            obstacle: None,
+            cause: cause.into(),
+        };
         match self.pieces.pop_front() {
             Some((pause, _)) if pause > self.silence => {
                 sleep(self.silence).await;
@@ -319,7 +329,8 @@ mod tests {
         let _installed = network.install();
         let credentials = Credentials::access_token("canary");
         let config = SessionConfig::new("https://workspace.example", "/sql/1.0/warehouses/w", credentials).unwrap();
-        let client = HttpClient::new(config).unwrap();
+        let tokens = config.sign_ins.tokens(&config).unwrap();
+        let client = HttpClient::new(config, tokens).unwrap();
         let url = Url::parse("https://store.example/file").unwrap();
         for (ending, seconds) in [
             (Err(Some(ErrorKind::Network)), 2),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 
-use seakernel::{Credentials, ErrorKind, Parameter, Secret, Session, TokenSource};
+use seakernel::{Credentials, Demand, ErrorKind, Grant, Parameter, Secret, Session, TokenSource};
 use seakernel_local::{Fault, FaultRule, Operation, Switches};
 
 use crate::canary;
@@ -17,12 +17,9 @@ struct Source {
 }
 
 impl TokenSource for Source {
-    fn token(
-        &self,
-        _rejected: Option<Secret>,
-    ) -> BoxFuture<'_, Result<Secret, Box<dyn std::error::Error + Send + Sync>>> {
+    fn grant(&self, _demand: Demand) -> BoxFuture<'_, Result<Grant, Box<dyn std::error::Error + Send + Sync>>> {
         assert!(!self.panics, "the source has a fault of its own");
-        ready(Ok(Secret::new("dapi-canary-renewed"))).boxed()
+        ready(Ok(Grant::of(Secret::new("dapi-canary-renewed")))).boxed()
     }
 }
 

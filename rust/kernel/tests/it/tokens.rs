@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
-use seakernel::{Credentials, Error, ErrorKind, Secret, Session, SessionConfig, TokenSource};
+use seakernel::{Credentials, Demand, Error, ErrorKind, Grant, Secret, Session, SessionConfig, TokenSource};
 use seakernel_local::{Fault, FaultRule, OauthClient, Operation, Origin, RequestRecord, ServerOptions, Switches};
 
 use crate::canary;
 use crate::warehouse::{FEW, NUMBERS, Warehouse, all_ids, ids};
 
-type Answer = Result<Secret, Box<dyn std::error::Error + Send + Sync>>;
+type Answer = Result<Grant, Box<dyn std::error::Error + Send + Sync>>;
 
 fn status(code: u16) -> Fault {
     Fault::Status { code, retry_after: None, error_code: None, body: None }
@@ -73,8 +73,9 @@ impl Issued {
 }
 
 impl TokenSource for Issued {
-    fn token(&self, rejected: Option<Secret>) -> BoxFuture<'_, Answer> {
+    fn grant(&self, demand: Demand) -> BoxFuture<'_, Answer> {
         async move {
+            let rejected = demand.rejected.clone();
             assert_eq!(self.under_way.fetch_add(1, Ordering::SeqCst), 0, "two calls at once");
             if rejected.is_some() {
                 assert_eq!(rejected, Some(self.current().clone()), "another token than the last one");
@@ -83,7 +84,7 @@ impl TokenSource for Issued {
                 self.renew().await;
             }
             self.under_way.fetch_sub(1, Ordering::SeqCst);
-            Ok(self.current().clone())
+            Ok(Grant::of(self.current().clone()))
         }
         .boxed()
     }
@@ -210,7 +211,7 @@ async fn a_dropped_request_does_not_break_off_a_renewal() {
 struct Canned(fn() -> Answer);
 
 impl TokenSource for Canned {
-    fn token(&self, _rejected: Option<Secret>) -> BoxFuture<'_, Answer> {
+    fn grant(&self, _demand: Demand) -> BoxFuture<'_, Answer> {
         async { (self.0)() }.boxed()
     }
 }
@@ -226,8 +227,8 @@ async fn a_source_that_fails_is_an_error_with_its_cause() {
             "no token could be had: the vault is closed",
         ),
         (Canned(|| panic!("a fault of its own")), ErrorKind::Internal, "the token source ended without an answer"),
-        (Canned(|| Ok(Secret::new(""))), ErrorKind::InvalidArgument, "the access token is empty"),
-        (Canned(|| Ok(Secret::new("canary\n"))), ErrorKind::InvalidArgument, "perhaps a line break"),
+        (Canned(|| Ok(Grant::of(Secret::new("")))), ErrorKind::InvalidArgument, "the access token is empty"),
+        (Canned(|| Ok(Grant::of(Secret::new("canary\n")))), ErrorKind::InvalidArgument, "perhaps a line break"),
     ];
     for (source, kind, text) in table {
         let error = Session::open(config(&warehouse, &Arc::new(source))).await.unwrap_err();

@@ -1,0 +1,132 @@
+//! Machine to machine: the grant `client_credentials`, with a secret or with a token that the client signs.
+
+use std::error::Error as StdError;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use url::Url;
+
+use super::identity::{FormValue, Identity, TokenRequest};
+use super::jwt::{JwtAlgorithm, Signer};
+use super::{KeySource, file};
+use crate::auth::{Demand, Grant, Secret, TokenSource};
+use crate::error::{Error, ErrorKind, Result};
+use crate::private_key::PrivateKey;
+
+const DEFAULT_SCOPE: &str = "all-apis";
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// A service principal.
+pub(super) struct ClientCredentials {
+    pub(super) identity: Identity,
+    pub(super) client_id: String,
+    pub(super) proof: Proof,
+    pub(super) scope: String,
+    pub(super) token_url: Option<Url>,
+}
+
+/// What a client shows for who it is.
+pub(super) enum Proof {
+    Secret(Secret),
+    Key(Arc<ClientKey>),
+}
+
+/// The key a client signs with.
+pub(super) struct ClientKey {
+    source: KeySource,
+    key_id: String,
+    passphrase: Option<Secret>,
+    algorithm: JwtAlgorithm,
+    /// The last key and its text, for decrypting one is slow on purpose.
+    last: Mutex<Option<(Secret, Arc<Signer>)>>,
+}
+
+/// Returns the scopes as requests have them.
+pub(super) fn scope(scopes: Option<&[String]>) -> String {
+    scopes.map_or_else(|| DEFAULT_SCOPE.to_owned(), |scopes| scopes.join(" "))
+}
+
+impl ClientKey {
+    pub(super) fn new(
+        source: &KeySource,
+        key_id: &str,
+        passphrase: Option<&Secret>,
+        algorithm: JwtAlgorithm,
+    ) -> Arc<Self> {
+        let (source, key_id, passphrase) = (source.clone(), key_id.to_owned(), passphrase.cloned());
+        Arc::new(Self { source, key_id, passphrase, algorithm, last: Mutex::default() })
+    }
+
+    /// Returns what signs. A file is read anew, for keys are replaced in long lives.
+    async fn signer(self: &Arc<Self>) -> Result<Arc<Signer>> {
+        let pem = match &self.source {
+            KeySource::Pem(pem) => pem.clone(),
+            KeySource::File(path) => file::read("key_file", path).await?,
+        };
+        let key = Arc::clone(self);
+        let reading = tokio::task::spawn_blocking(move || key.read(pem));
+        reading.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the key could not be read")))
+    }
+
+    fn read(&self, pem: Secret) -> Result<Arc<Signer>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((text, signer)) = last.as_ref()
+            && *text == pem
+        {
+            return Ok(Arc::clone(signer));
+        }
+        let name = match &self.source {
+            KeySource::Pem(_) => "`key_pem`".to_owned(),
+            KeySource::File(path) => format!("the key in `{}`", path.display()),
+        };
+        let key = PrivateKey::read(&pem, self.passphrase.as_ref(), &name, "passphrase")?;
+        if self.passphrase.is_some() && !key.was_encrypted {
+            let text = format!("{name} is not encrypted: leave out `passphrase`, or name the encrypted key");
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        let signer = Arc::new(Signer::new(&key, &name, self.algorithm)?);
+        *last = Some((pem, Arc::clone(&signer)));
+        Ok(signer)
+    }
+}
+
+impl ClientCredentials {
+    async fn ask(&self) -> Result<Grant> {
+        let deadline = self.identity.deadline();
+        let signer = match &self.proof {
+            Proof::Secret(_) => None,
+            Proof::Key(key) => Some((key.signer().await?, &key.key_id)),
+        };
+        let url = match &self.token_url {
+            Some(url) => url.clone(),
+            None => self.identity.endpoints(deadline).await?.token.clone(),
+        };
+        // Each is good once, so that every attempt needs its own.
+        let assertion = signer.map(|(signer, key_id)| {
+            let (client_id, audience) = (self.client_id.as_str(), url.as_str());
+            move || signer.assertion(client_id, key_id, audience)
+        });
+        let mut form = vec![("grant_type", "client_credentials".into()), ("scope", self.scope.as_str().into())];
+        if let Some(assertion) = &assertion {
+            form.push(("client_assertion_type", ASSERTION_TYPE.into()));
+            form.push(("client_assertion", FormValue::Made(assertion)));
+        }
+        let basic = match &self.proof {
+            Proof::Secret(secret) => Some((self.client_id.as_str(), secret)),
+            Proof::Key(_) => None,
+        };
+        let request = TokenRequest { form, basic, may_be_repeated: true };
+        Ok(self.identity.token(&url, request, deadline).await?.into_grant())
+    }
+}
+
+impl TokenSource for ClientCredentials {
+    fn grant(&self, _demand: Demand) -> BoxFuture<'_, Result<Grant, Box<dyn StdError + Send + Sync>>> {
+        async { Ok(self.ask().await?) }.boxed()
+    }
+
+    fn time_limit(&self) -> Duration {
+        self.identity.time_limit()
+    }
+}
