@@ -46,7 +46,7 @@ def test_arguments_are_those_of_the_synchronous_connect(whole: dict[str, str]) -
         aio.connect("example.com", "/sql/1.0/warehouses/1")
     with pytest.raises(TypeError, match="did you mean `catalog`"):
         aio.connect(**whole, catalogue="main")  # type: ignore[arg-type]
-    with pytest.raises(seakernel.NotSupportedError, match="`auth_type`"):
+    with pytest.raises(seakernel.ProgrammingError, match="`auth_type`"):
         aio.connect(**whole, auth_type="azure-cli")  # type: ignore[arg-type]
     theirs, ours = (inspect.signature(connect).parameters for connect in (seakernel.connect, aio.connect))
     assert set(theirs) - set(ours) == {"progress", "staging_allowed_local_path"}

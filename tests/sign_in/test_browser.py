@@ -378,7 +378,7 @@ def test_a_function_that_opens_nothing(provider: LocalWarehouse, opener: Callabl
         ({"redirect_ports": [65536]}, "`redirect_ports` is not a list of ports"),
         ({"redirect_ports": ["8020"]}, "`redirect_ports` is not a list of ports"),
         ({"callback_timeout_s": -1}, "callback_timeout_s"),
-        ({"callback_timeout_s": "long"}, "`callback_timeout_s` is no number of seconds"),
+        ({"callback_timeout_s": "long"}, "expected a positive number of seconds"),
         ({"token_url": "http://example.com/canary"}, "`token_url` is no https address"),
         ({"open_browser": "firefox"}, "`open_browser` is not a function"),
         ({"cache": 1}, "`cache` is neither True nor False nor the path of a folder"),
