@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import shutil
 import socket
 import ssl
-import subprocess
-import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from authority import Authority, behind_tls, server_context
 
 import seakernel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from seakernel.local import LocalWarehouse
@@ -25,93 +21,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made by openssl")
 
 
-@dataclass(frozen=True)
-class Authority:
-    """A certificate authority in a folder."""
-
-    folder: Path
-
-    @property
-    def pem(self) -> bytes:
-        return (self.folder / "ca.pem").read_bytes()
-
-    def issue(self, name: str, host: str) -> tuple[Path, Path]:
-        """Returns the files of a certificate for `host` and of its key."""
-        certificate, key, request = (self.folder / f"{name}{end}" for end in (".pem", ".key", ".csr"))
-        extensions = self.folder / f"{name}.txt"
-        extensions.write_text(f"subjectAltName=DNS:{host}\n")
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", f"/CN={name}")
-        openssl(
-            *("x509", "-req", "-in", request, "-CA", self.folder / "ca.pem", "-CAkey", self.folder / "ca.key"),
-            *("-CAcreateserial", "-out", certificate, "-days", "2", "-extfile", extensions),
-        )
-        return certificate, key
-
-
-def openssl(*arguments: object) -> None:
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=60)
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    folder = tmp_path_factory.mktemp("authority")
-    openssl(
-        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", folder / "ca.key", "-out", folder / "ca.pem"),
-        *("-subj", "/CN=test authority", "-days", "2", "-addext", "keyUsage=critical,keyCertSign"),
-    )
-    return Authority(folder)
-
-
-@contextlib.contextmanager
-def behind_tls(warehouse: LocalWarehouse, context: ssl.SSLContext) -> Iterator[str]:
-    """Listens with TLS in front of the warehouse.
-
-    Yields:
-        The address for clients.
-    """
-    port = int(warehouse.server_hostname.rpartition(":")[2])
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                plain, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=forward, args=(plain,), daemon=True).start()
-
-    def forward(plain: socket.socket) -> None:
-        with (
-            contextlib.suppress(OSError),
-            context.wrap_socket(plain, server_side=True) as client,
-            socket.create_connection(("127.0.0.1", port)) as server,
-        ):
-            back = threading.Thread(target=copy, args=(server, client), daemon=True)
-            back.start()
-            copy(client, server)
-            back.join()
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"https://localhost:{listener.getsockname()[1]}"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join(timeout=5)
-
-
-def copy(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(1 << 16):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-
-
-def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
+    return Authority.make(tmp_path_factory.mktemp("authority"))
 
 
 def one(warehouse: LocalWarehouse, address: str, **tls: Any) -> int:
