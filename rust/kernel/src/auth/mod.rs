@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::sign_in::SignIn;
 pub use tokens::Demand;
-pub(crate) use tokens::Tokens;
+pub(crate) use tokens::{Tokens, expiry_margin};
 
 /// A text that cannot be printed: `Debug` shows a placeholder and there is no `Display`. Its memory is overwritten when the
 /// last copy is dropped.
@@ -79,8 +79,8 @@ impl Grant {
 /// It is never called while a former call is under way, and each call comes to its end even where nobody waits for it any
 /// more: a refresh token that was spent must not get lost. Of many requests that need a token, one leads to a call. A token
 /// with a lifetime is renewed in the background when a quarter of its life, or 20 minutes, is left, and is used on until a
-/// tenth of it, or 40 seconds, is left. A request that was refused is sent again
-/// once, with the token that a call with [`Demand::rejected`] brings.
+/// tenth of it, or 40 seconds, is left. A request that was refused is sent again once, with the token that a call with
+/// [`Demand::rejected`] brings.
 pub trait TokenSource: Send + Sync {
     /// Returns a token to send now.
     ///

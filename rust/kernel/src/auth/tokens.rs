@@ -73,6 +73,11 @@ const EXPIRED: Duration = Duration::from_secs(40);
 /// Pause after a renewal in the background failed. Source: the same.
 const PAUSE: Duration = Duration::from_secs(60);
 
+/// Returns how long before its end a token is not sent any more; the lifetime it had when it was new may be unknown.
+pub(crate) fn expiry_margin(lifetime: Option<Duration>) -> Duration {
+    lifetime.map_or(EXPIRED, |lifetime| EXPIRED.min(lifetime / 10))
+}
+
 #[derive(Debug, PartialEq)]
 enum Age {
     Fresh,
@@ -85,7 +90,7 @@ impl Held {
     fn age(&self) -> Age {
         let Some(lifetime) = self.grant.lifetime else { return Age::Expired };
         let left = lifetime.saturating_sub(self.since.elapsed());
-        if left <= EXPIRED.min(lifetime / 10) {
+        if left <= expiry_margin(Some(lifetime)) {
             Age::Expired
         } else if left <= STALE.min(lifetime / 4) {
             Age::Stale

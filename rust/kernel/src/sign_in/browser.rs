@@ -20,7 +20,7 @@ use super::callback::{Callback, Outcome, Visitor};
 use super::foreign_cache::{self, ForeignTokens};
 use super::identity::{Identity, LONGEST, TokenAnswer, TokenRequest};
 use super::safe_url;
-use crate::auth::{Demand, Grant, Secret, TokenSource};
+use crate::auth::{Demand, Grant, Secret, TokenSource, expiry_margin};
 use crate::clock::time_of_day;
 use crate::config::SessionConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,8 +33,6 @@ pub(super) const DEFAULT_SCOPES: [&str; 2] = ["all-apis", "offline_access"];
 /// The first port is what apps are registered with by custom, the others are known for the app above only.
 const PORTS: std::ops::RangeInclusive<u16> = 8020..=8040;
 const CALLBACK_TIMEOUT: Duration = Duration::from_secs(120);
-/// Longest time before the end of a token in which it is not given out; the same as in `auth::tokens`.
-const EXPIRED: Duration = Duration::from_secs(40);
 /// Most characters of a provider's words that are repeated.
 const MAX_WORDS: usize = 500;
 /// Refresh tokens that are remembered as worthless.
@@ -193,8 +191,10 @@ impl BrowserTokens {
     fn usable(&self, tokens: &UserTokens, demand: &Demand) -> Option<Grant> {
         let token = tokens.access_token.clone()?;
         let (left, mut memory) = (tokens.left(), self.memory());
-        let margin = tokens.lifetime.map_or(EXPIRED, |lifetime| EXPIRED.min(lifetime / 10));
-        if left <= margin || demand.rejected.as_ref() == Some(&token) || memory.given.as_ref() == Some(&token) {
+        if left <= expiry_margin(tokens.lifetime)
+            || demand.rejected.as_ref() == Some(&token)
+            || memory.given.as_ref() == Some(&token)
+        {
             return None;
         }
         memory.given = Some(token.clone());

@@ -6,8 +6,6 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::browser::{CLI_CLIENT_ID, DEFAULT_SCOPES};
 use super::cache::{About, Unread, UserTokens, after_epoch, read_private};
+use super::jwt::Claims;
 use crate::auth::Secret;
 
 /// Tokens of another tool.
@@ -92,27 +91,18 @@ impl Entry {
         let secret = |text: &str| (!text.is_empty()).then(|| Secret::new(text));
         // The SDK writes times of an unnamed zone.
         let told = self.expiry.and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok());
-        let expiry = match told {
-            Some(moment) => u64::try_from(moment.unix_timestamp()).unwrap_or(0),
-            None => expiry_within(&self.access_token).unwrap_or(0),
+        let access_token = secret(&self.access_token);
+        let end = match told {
+            Some(moment) => u64::try_from(moment.unix_timestamp()).ok().map(Duration::from_secs),
+            None => access_token.as_ref().and_then(Claims::of).and_then(|claims| claims.end()),
         };
         UserTokens {
-            access_token: secret(&self.access_token),
+            access_token,
             refresh_token: self.refresh_token.as_deref().and_then(|text| secret(text)),
-            expires: after_epoch(Duration::from_secs(expiry)),
+            expires: after_epoch(end.unwrap_or_default()),
             lifetime: None,
         }
     }
-}
-
-/// Returns the second at which a signed token says it ends. Its signature is the server's to check.
-fn expiry_within(token: &str) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: f64,
-    }
-    let claims = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?);
-    serde_json::from_slice::<Claims>(&claims).ok().map(|claims| claims.exp as u64)
 }
 
 /// The name is a digest of what Python's `json.dumps` makes of the sign-in, keys sorted.

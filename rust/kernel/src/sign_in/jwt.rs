@@ -38,8 +38,13 @@ impl Claims {
         serde_json::from_slice(&claims).ok()
     }
 
+    /// Returns when the token ends by its own words, since 1970.
+    pub(super) fn end(&self) -> Option<Duration> {
+        Duration::try_from_secs_f64(self.expiry?).ok()
+    }
+
     pub(super) fn lifetime(&self) -> Option<Duration> {
-        Some(Duration::try_from_secs_f64(self.expiry?).ok()?.saturating_sub(since_1970()))
+        Some(self.end()?.saturating_sub(since_1970()))
     }
 }
 
