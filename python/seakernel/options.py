@@ -97,7 +97,6 @@ def _metric_views(name: str, value: Any) -> str:
     return str(_truth(name, value)).lower()
 
 
-_ONLY_TOKENS = "only `access_token` is supported yet; it may be any bearer token"
 _NO_PASSWORDS = "no workspace takes passwords any more; give `access_token` or `auth`"
 _NO_TELEMETRY = "this package sends no telemetry"
 _NO_TRANSACTIONS = "there are no transactions; every statement is committed by itself"
