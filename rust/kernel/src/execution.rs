@@ -136,6 +136,12 @@ impl StatementCanceller {
         }
     }
 
+    /// Tells whether somebody waits for the statement and has not asked to cancel it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let slot = self.slot();
+        !(slot.cancel_requested || slot.abandoned)
+    }
+
     async fn end_on_server(&self) {
         // The end of a session on the server ends its statements.
         let (true, Some(statement_id)) = (self.session.is_open_on_server(), self.statement_id()) else { return };

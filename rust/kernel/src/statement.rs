@@ -119,7 +119,8 @@ impl Statement {
         let request = tokio::spawn({
             let (session, canceller) = (session.clone(), canceller.clone());
             async move {
-                let answer = send(&session, &client, &submission, wait).await;
+                let is_wanted = || canceller.is_wanted();
+                let answer = send(&session, &client, &submission, wait, &is_wanted).await;
                 if let Ok(response) = &answer {
                     canceller.statement_known(&response.statement_id).await;
                 }
@@ -170,10 +171,16 @@ impl Statement {
 }
 
 /// Sends a statement; once more where it was refused only for its session, which the server had ended.
-async fn send(session: &Session, client: &SeaClient, submission: &Submission, wait: Wait) -> Result<StatementResponse> {
-    match send_once(session, client, submission, wait).await? {
+async fn send(
+    session: &Session,
+    client: &SeaClient,
+    submission: &Submission,
+    wait: Wait,
+    is_wanted: &(dyn Fn() -> bool + Sync),
+) -> Result<StatementResponse> {
+    match send_once(session, client, submission, wait, is_wanted).await? {
         Ok(response) => Ok(response),
-        Err(refusal) => match send_once(session, client, submission, wait).await {
+        Err(refusal) => match send_once(session, client, submission, wait, is_wanted).await {
             Ok(answer) => answer,
             Err(failure) => Err(failure.with_source(refusal)),
         },
@@ -186,6 +193,7 @@ async fn send_once(
     client: &SeaClient,
     submission: &Submission,
     wait: Wait,
+    is_wanted: &(dyn Fn() -> bool + Sync),
 ) -> Result<Result<StatementResponse>> {
     let opened = session.usable().await?;
     let changes_session = dml::changes_session(&submission.sql);
@@ -193,7 +201,7 @@ async fn send_once(
         // Before it is sent: from then on no other statement may go to a session without what this one sets.
         opened.will_change();
     }
-    match client.execute(&opened.response, submission, wait).await {
+    match client.execute(&opened.response, submission, wait, is_wanted).await {
         Err(refusal) if opened.refused_as_lost(&refusal) => {
             if changes_session {
                 opened.has_not_changed();

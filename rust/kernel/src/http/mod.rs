@@ -59,7 +59,6 @@ pub(crate) struct HttpClient {
 }
 
 /// A request to the API.
-#[derive(Debug)]
 pub(crate) struct ApiRequest<'a> {
     pub(crate) class: RequestClass,
     pub(crate) method: Method,
@@ -68,6 +67,8 @@ pub(crate) struct ApiRequest<'a> {
     pub(crate) query: &'a [(&'a str, &'a str)],
     pub(crate) headers: &'a [(&'static str, &'static str)],
     pub(crate) body: Option<Bytes>,
+    /// Tells whether the caller still wants it; asked before it is sent again.
+    pub(crate) is_wanted: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// One failed attempt: what the retry rule needs, and the error to report if it is the last.
@@ -125,6 +126,10 @@ impl HttpClient {
                 && grant.token == token
             {
                 return Err(attempts.without_token(error));
+            }
+            if attempts.count() > 0 && !(request.is_wanted)() {
+                let text = format!("{}: not sent again, for nobody waits for it any more", request.class.name());
+                return Err(attempts.without_token(Error::new(ErrorKind::Cancelled, text)));
             }
             match self.api_once(request, &url, &grant).await? {
                 Ok(body) => {
@@ -422,7 +427,7 @@ fn secret_value(text: &str, what: &str) -> Result<HeaderValue> {
 /// of one that was revoked ("Invalid access token.").
 fn is_about_the_token(error: &Error) -> bool {
     error.kind() == ErrorKind::Unauthenticated
-        || (error.kind() == ErrorKind::PermissionDenied && error.message().contains("Invalid access token"))
+        || (error.kind() == ErrorKind::PermissionDenied && error.message().contains("HTTP 403: Invalid access token"))
 }
 
 fn user_agent(entry: Option<&str>) -> Result<HeaderValue> {

@@ -3,7 +3,7 @@
 pub(crate) mod wire;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, TryLockError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -125,12 +125,12 @@ impl SeaClient {
         if self.config().results.cloud_fetch != CloudFetch::Auto {
             return false;
         }
-        let mut known = WITHOUT_STORAGE.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_REMEMBERED_WAREHOUSES {
-            known.clear();
+        if let Some(mut known) = unless_held(&WITHOUT_STORAGE) {
+            if known.len() >= MAX_REMEMBERED_WAREHOUSES {
+                known.clear();
+            }
+            known.insert(self.warehouse(), (Instant::now(), host.to_owned()));
         }
-        known.insert(self.warehouse(), (Instant::now(), host.to_owned()));
-        drop(known);
         self.settle_for_answers(host);
         true
     }
@@ -143,7 +143,7 @@ impl SeaClient {
         if self.config().results.cloud_fetch != CloudFetch::Auto || self.http.has_reached_storage() {
             return false;
         }
-        let known = WITHOUT_STORAGE.lock().unwrap_or_else(PoisonError::into_inner).get(&self.warehouse()).cloned();
+        let known = unless_held(&WITHOUT_STORAGE).and_then(|known| known.get(&self.warehouse()).cloned());
         match known {
             Some((since, host)) if since.elapsed() < STORAGE_MEMORY => {
                 self.settle_for_answers(&host);
@@ -209,6 +209,7 @@ impl SeaClient {
         session: &CreateSessionResponse,
         submission: &Submission,
         wait: Wait,
+        is_wanted: &(dyn Fn() -> bool + Sync),
     ) -> Result<StatementResponse> {
         let headers = submission.metadata_call.map(MetadataCall::headers).unwrap_or_default();
         let config = self.config();
@@ -217,7 +218,7 @@ impl SeaClient {
             CloudFetch::Auto | CloudFetch::On => !self.does_without_storage(),
             CloudFetch::Off => false,
         };
-        let hybrid = files && !without_hybrid().contains(&warehouse);
+        let hybrid = files && unless_held(&WITHOUT_HYBRID).is_none_or(|known| !known.contains(&warehouse));
         let mut request = ExecuteStatementRequest {
             warehouse_id: &config.warehouse_id,
             session_id: &session.session_id,
@@ -239,15 +240,17 @@ impl SeaClient {
             wait_timeout: (wait == Wait::No).then_some("0s"),
             on_wait_timeout: (wait == Wait::No).then_some("CONTINUE"),
         };
-        match self.send_statement(&request, &headers).await {
+        match self.send_statement(&request, &headers, is_wanted).await {
             Err(error) if hybrid && names_the_disposition(&error) => {
                 info!(
                     warehouse_id = config.warehouse_id,
                     "the warehouse refuses the hybrid disposition; using external links"
                 );
-                without_hybrid().insert(warehouse);
+                if let Some(mut known) = unless_held(&WITHOUT_HYBRID) {
+                    known.insert(warehouse);
+                }
                 request.disposition = "EXTERNAL_LINKS";
-                self.send_statement(&request, &headers).await
+                self.send_statement(&request, &headers, is_wanted).await
             }
             answer => answer,
         }
@@ -257,9 +260,10 @@ impl SeaClient {
         &self,
         request: &ExecuteStatementRequest<'_>,
         headers: &[(&'static str, &'static str)],
+        is_wanted: &(dyn Fn() -> bool + Sync),
     ) -> Result<StatementResponse> {
         let (class, path, body) = (RequestClass::Execute, "statements", Some(json(request)?));
-        let request = ApiRequest { class, method: Method::POST, path, query: &[], headers, body };
+        let request = ApiRequest { class, method: Method::POST, path, query: &[], headers, body, is_wanted };
         self.answer(&request).await
     }
 
@@ -299,7 +303,7 @@ impl SeaClient {
         query: &[(&str, &str)],
         body: Option<Bytes>,
     ) -> Result<T> {
-        self.answer(&ApiRequest { class, method, path, query, headers: &[], body }).await
+        self.answer(&ApiRequest { class, method, path, query, headers: &[], body, is_wanted: &|| true }).await
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: &ApiRequest<'_>) -> Result<T> {
@@ -329,15 +333,21 @@ impl SeaClient {
         query: &[(&str, &str)],
         body: Option<Bytes>,
     ) -> Result<()> {
-        match self.http.api(&ApiRequest { class, method, path, query, headers: &[], body }).await {
+        match self.http.api(&ApiRequest { class, method, path, query, headers: &[], body, is_wanted: &|| true }).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             answer => answer.map(drop),
         }
     }
 }
 
-fn without_hybrid() -> MutexGuard<'static, HashSet<Warehouse>> {
-    WITHOUT_HYBRID.lock().unwrap_or_else(PoisonError::into_inner)
+/// Returns what is remembered, unless somebody has hold of it: never waits, for in a forked child that may be a thread that
+/// does not exist there. What is not remembered is found out again.
+fn unless_held<T>(memory: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match memory.try_lock() {
+        Ok(known) => Some(known),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 fn json(body: &impl serde::Serialize) -> Result<Bytes> {
