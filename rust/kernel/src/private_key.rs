@@ -160,7 +160,7 @@ fn decrypted(der: &[u8], passphrase: &Secret) -> Result<Zeroizing<Vec<u8>>, Refu
         Kdf::Pbkdf2(parameters) => parameters.iteration_count <= MAX_ROUNDS,
         Kdf::Scrypt(parameters) => {
             let bytes = parameters.cost_parameter.saturating_mul(u64::from(parameters.block_size)).saturating_mul(128);
-            bytes <= MAX_SCRYPT_BYTES && parameters.parallelization <= 16
+            parameters.cost_parameter.is_power_of_two() && bytes <= MAX_SCRYPT_BYTES && parameters.parallelization <= 16
         }
         _ => false,
     };

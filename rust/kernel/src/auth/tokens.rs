@@ -158,7 +158,8 @@ impl Renewed {
         let held = state.last.as_ref()?;
         if let Some(rejected) = rejected {
             // Otherwise another request was refused with the same token and has renewed it.
-            return (held.grant.token != *rejected).then(|| held.grant.clone());
+            let is_of_use = held.grant.lifetime.is_none() || held.age() != Age::Expired;
+            return (held.grant.token != *rejected && is_of_use).then(|| held.grant.clone());
         }
         let (age, grant) = (held.age(), held.grant.clone());
         match age {
@@ -175,15 +176,16 @@ impl Renewed {
 
     fn start(self: &Arc<Self>, state: &mut State, call: Call, rejected: Option<Secret>) {
         state.call = Some(Arc::clone(&call));
-        let renewed = Arc::clone(self);
+        let unanswered = Unanswered { renewed: Arc::clone(self), call: Arc::clone(&call) };
         // Tasks, so that a request that is dropped does not break off a renewal that others need, and that a panic of the
         // source leaves nobody waiting.
         tokio::spawn(async move {
             let demand = Demand { rejected, call: Arc::clone(&call) };
-            let asked = Arc::clone(&renewed);
+            let asked = Arc::clone(&unanswered.renewed);
             let asking = tokio::spawn(async move { asked.ask(demand).await });
             // Why it ended is not told: the message of a panic could hold anything.
-            renewed.answered(&call, asking.await.unwrap_or_else(|_| Err(no_answer())));
+            let answer = asking.await.unwrap_or_else(|_| Err(no_answer()));
+            unanswered.renewed.answered(&call, answer);
         });
     }
 
@@ -223,6 +225,24 @@ impl Renewed {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that its task must answer; where the task is dropped with its runtime, those of other runtimes wait for it still.
+struct Unanswered {
+    renewed: Arc<Renewed>,
+    call: Call,
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if self.call.borrow().is_none() {
+            // Not waited for: a runtime that ends drops the task at once, while whoever starts it has the lock.
+            if let Ok(mut state) = self.renewed.state.try_lock() {
+                state.call = None;
+            }
+            self.call.send_replace(Some(Err(no_answer())));
+        }
     }
 }
 

@@ -134,11 +134,16 @@ struct Cache {
     profile: Option<String>,
 }
 
+/// The refresh token that the cache holds, if any.
+struct OnDisk(Option<Secret>);
+
 #[derive(Default)]
 struct Memory {
     /// The access token that was given out last. Whoever asks again needs another one.
     given: Option<Secret>,
     refresh_token: Option<Secret>,
+    /// What the cache held when it could not be written: as long as it holds that, memory is newer.
+    outdated: Option<OnDisk>,
     /// Refresh tokens that the provider has refused.
     worthless: Vec<Secret>,
 }
@@ -204,10 +209,18 @@ impl BrowserTokens {
     /// Gets new tokens: by the refresh token that was kept on disk or in memory, by what other tools have, or from the user.
     async fn renewed(&self, demand: &Demand, kept: Option<Secret>, cache: Option<(&Cache, &Locked)>) -> Result<Grant> {
         let deadline = self.identity.deadline();
-        // What is on disk is the newest: other programs renew it, too.
-        let own = kept.or_else(|| self.memory().refresh_token.clone());
+        let own = {
+            let memory = self.memory();
+            let is_outdated = memory.outdated.as_ref().is_some_and(|on_disk| on_disk.0 == kept);
+            // What is on disk is the newest: other programs renew it, too.
+            if is_outdated {
+                memory.refresh_token.clone()
+            } else {
+                kept.clone().or_else(|| memory.refresh_token.clone())
+            }
+        };
         if let Some(answer) = self.refreshed(own.as_ref(), deadline).await? {
-            return Ok(self.keep(answer, own, cache).await);
+            return Ok(self.keep(answer, own, kept, cache).await);
         }
         for ForeignTokens { owner, tokens } in self.foreign(cache).await {
             if let Some(grant) = self.usable(&tokens, demand) {
@@ -218,7 +231,7 @@ impl BrowserTokens {
                 if answer.refresh_token.as_ref().is_some_and(|token| Some(token) != tokens.refresh_token.as_ref()) {
                     warn!("the provider has replaced the refresh token of {owner}, which may have to sign in again");
                 }
-                return Ok(self.keep(answer, tokens.refresh_token, cache).await);
+                return Ok(self.keep(answer, tokens.refresh_token, kept, cache).await);
             }
         }
         if demand.is_early() {
@@ -227,7 +240,7 @@ impl BrowserTokens {
             return Err(Error::new(ErrorKind::Unauthenticated, text));
         }
         let answer = self.ask_user(demand).await?;
-        Ok(self.keep(answer, None, cache).await)
+        Ok(self.keep(answer, None, kept, cache).await)
     }
 
     async fn foreign(&self, cache: Option<(&Cache, &Locked)>) -> Vec<ForeignTokens> {
@@ -370,6 +383,7 @@ impl BrowserTokens {
         &self,
         mut answer: TokenAnswer,
         refresh_token: Option<Secret>,
+        kept: Option<Secret>,
         cache: Option<(&Cache, &Locked)>,
     ) -> Grant {
         let refresh_token = answer.refresh_token.take().or(refresh_token);
@@ -387,7 +401,9 @@ impl BrowserTokens {
                 expires: time_of_day() + lifetime,
                 lifetime: grant.lifetime,
             };
-            if let Err(error) = cache.file.write(&tokens, locked).await {
+            let written = cache.file.write(&tokens, locked).await;
+            self.memory().outdated = written.is_err().then_some(OnDisk(kept));
+            if let Err(error) = written {
                 warn!(cause = %error, "the tokens could not be kept, the next program has to sign in again");
             }
         }
@@ -412,12 +428,10 @@ impl TokenSource for BrowserTokens {
 
 /// Tells whether a refusal means that what was shown is worthless, and not that the app is refused as such.
 fn is_about_the_grant(error: &Error) -> bool {
-    // Some versions of the platform say `invalid_request` of a refresh token that has ended.
+    // Some versions of the platform say `invalid_request` of a refresh token that has ended. What says nothing in the words
+    // of OAuth is not the provider's: a gateway, or a list of addresses.
     error.kind() == ErrorKind::Unauthenticated
-        && !matches!(
-            error.error_code(),
-            Some("invalid_client" | "unauthorized_client" | "invalid_scope" | "unsupported_grant_type")
-        )
+        && matches!(error.error_code(), Some("invalid_grant" | "invalid_request" | "access_denied"))
 }
 
 fn not_opened(host: &str) -> Error {

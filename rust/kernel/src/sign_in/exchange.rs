@@ -44,6 +44,11 @@ pub enum SubjectToken {
     },
 }
 
+/// Tells whether the provider has looked at the token and will not exchange it.
+fn is_refusal(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unauthenticated && error.error_code().is_some()
+}
+
 /// Exchanges a token for one of the workspace.
 pub(super) struct Exchange {
     pub(super) identity: Identity,
@@ -59,20 +64,18 @@ impl Exchange {
         let deadline = self.identity.deadline();
         let token = self.subject_token(deadline).await?;
         let claims = Claims::of(&token);
-        if rejected == Some(&token) {
-            // It was shown as it is, for want of another one.
-            return Ok(self.unchanged(token, claims.as_ref()));
-        }
         let is_foreign = claims.as_ref().is_some_and(|claims| !self.is_own(claims));
         // A workload that names a service principal is never somebody else, whoever issued its token.
         let is_workload_of_client = self.client_id.is_some() && !matches!(self.subject, SubjectToken::Fixed(_));
         if !is_foreign && !is_workload_of_client {
             return Ok(self.unchanged(token, claims.as_ref()));
         }
+        let may_stay = self.client_id.is_none() && matches!(self.subject, SubjectToken::Fixed(_));
         match self.exchange(&token, deadline).await {
             Ok(grant) => Ok(grant),
-            // The workspace may take it all the same, as on Azure.
-            Err(error) if self.client_id.is_none() && matches!(self.subject, SubjectToken::Fixed(_)) => {
+            // The workspace may take it all the same, as on Azure. Not so where it was shown and refused, and a provider that
+            // was away says nothing of the token.
+            Err(error) if may_stay && is_refusal(&error) && rejected != Some(&token) => {
                 warn!(cause = %error, "the token could not be exchanged and is used as it is");
                 Ok(self.unchanged(token, claims.as_ref()))
             }

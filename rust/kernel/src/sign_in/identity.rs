@@ -28,6 +28,8 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(super) const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Life of a token whose answer names none. The platform's own live for an hour; one that ends sooner is refused and renewed.
 const UNNAMED_LIFETIME: Duration = Duration::from_secs(3600);
+/// Longest life of a token that is believed, in seconds: ten years.
+const LONGEST_LIFETIME: u64 = 10 * 365 * 24 * 3600;
 /// Most characters of a provider's reason that are repeated.
 const MAX_REASON: usize = 500;
 
@@ -92,7 +94,8 @@ impl TokenAnswer {
             Some(self.expires_on?.saturating_sub(now.as_secs()))
         };
         // A life of nothing would mean a request for a token with each request.
-        let lifetime = self.expires_in.or_else(left).map(|seconds| Duration::from_secs(seconds.max(1)));
+        let lifetime =
+            self.expires_in.or_else(left).map(|seconds| Duration::from_secs(seconds.clamp(1, LONGEST_LIFETIME)));
         let lifetime = lifetime.unwrap_or(UNNAMED_LIFETIME);
         Grant { lifetime: Some(lifetime), ..Grant::of(self.access_token) }
     }
@@ -144,7 +147,9 @@ impl Identity {
             }
             let found: Discovered = parse(&url, &answer)?;
             let safe = |text: &str| -> Result<Url> {
-                let url = Url::parse(text).ok().filter(is_safe);
+                // A workspace elsewhere has no business with plain http on this machine.
+                let is_here = is_loopback(&self.workspace);
+                let url = Url::parse(text).ok().filter(|url| is_safe(url) && (is_here || url.scheme() == "https"));
                 url.ok_or_else(|| protocol(&self.workspace, "names an endpoint that is no https address"))
             };
             Ok(Endpoints { authorization: safe(&found.authorization_endpoint)?, token: safe(&found.token_endpoint)? })

@@ -144,6 +144,8 @@ struct Known {
     sign_in: SignIn,
     tls: TlsConfig,
     proxy: ProxyConfig,
+    /// The token that the environment held: a program that sets another one is somebody else.
+    subject: Option<Secret>,
     tokens: Tokens,
 }
 
@@ -158,12 +160,19 @@ impl SignIns {
             Credentials::TokenSource(source) => return Ok(Tokens::of_source(Arc::clone(source))),
             Credentials::SignIn(sign_in) => sign_in,
         };
+        let subject = match &sign_in.method {
+            SignInMethod::TokenExchange { subject: SubjectToken::Environment(name), .. } => {
+                std::env::var(name).ok().map(Secret::from)
+            }
+            _ => None,
+        };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |known: &&Known| {
             known.host == config.host
                 && known.sign_in == *sign_in
                 && known.tls == config.tls
                 && known.proxy == config.proxy
+                && known.subject == subject
         };
         if let Some(known) = known.iter().find(same) {
             if let (SignInMethod::Browser(known), SignInMethod::Browser(newer)) =
@@ -182,6 +191,7 @@ impl SignIns {
             sign_in: sign_in.clone(),
             tls: config.tls.clone(),
             proxy: config.proxy.clone(),
+            subject: subject.clone(),
             tokens: tokens.clone(),
         });
         Ok(tokens)

@@ -230,7 +230,7 @@ async fn chunks_are_downloaded_ahead_and_delivered_in_order() {
 async fn a_cancelled_read_loses_no_batch() {
     let warehouse = Warehouse::start();
     let delays = (0..CHUNKS as u64)
-        .map(|index| FaultRule::new(Operation::Download, Fault::Delay { ms: 20 * index }).chunk(index));
+        .map(|index| FaultRule::new(Operation::Download, Fault::Delay { ms: 100 * index }).chunk(index));
     warehouse.server.set_faults(delays.collect());
     let mut results = warehouse.results(NUMBERS).await.unwrap();
     let mut all = Vec::new();
