@@ -252,14 +252,13 @@ EXITS = {
 
 
 @pytest.mark.parametrize("name", EXITS)
-def test_exit_is_quick_and_silent(name: str) -> None:
+def test_exit_is_quick_and_silent_and_ends_what_runs(eventually: Callable[..., Any], name: str) -> None:
     prelude = (
         "import asyncio, sys, time, seakernel\n"
         f"NEVER_ENDING = {NEVER_ENDING!r}\n"
         "loop = asyncio.new_event_loop()\n"
         "async def connect(): return await seakernel.aio.connect(*sys.argv[1:])\n"
     )
-    # Of its own: what the program leaves behind ends with it.
     with LocalWarehouse(chunk_rows=1000, inline_bytes=0) as warehouse:
         place = [warehouse.server_hostname, warehouse.http_path, warehouse.access_token]
         begin = time.monotonic()
@@ -272,6 +271,8 @@ def test_exit_is_quick_and_silent(name: str) -> None:
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert time.monotonic() - begin < 10
+        assert eventually(lambda: warehouse.counters()["live_statements"] == 0)
+        assert eventually(lambda: warehouse.counters()["open_sessions"] == 0)
 
 
 INTERRUPTED = {

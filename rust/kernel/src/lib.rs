@@ -65,7 +65,7 @@ pub use proxy::{Proxy, ProxyConfig};
 pub use results::decode;
 pub use results::{ResultStream, Statistics, StatisticsReader};
 pub use schema::Column;
-pub use session::Session;
+pub use session::{Session, WeakSession};
 pub use sign_in::{
     BrowserSignIn, JwtAlgorithm, KeySource, OpenPage, PageOpener, SignIn, SignInMethod, SignIns, SubjectToken,
     TokenCache, lifetime_of,

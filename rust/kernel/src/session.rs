@@ -1,7 +1,7 @@
 //! Sessions.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time;
@@ -30,6 +30,22 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Session {
     inner: Arc<SessionInner>,
+}
+
+/// A [`Session`] that does not keep it open. What is under way, such as a statement that nobody waits for any more, does.
+#[derive(Clone, Debug)]
+pub struct WeakSession(Weak<SessionInner>);
+
+impl WeakSession {
+    /// Returns the session, if it is still open.
+    pub fn upgrade(&self) -> Option<Session> {
+        self.0.upgrade().map(|inner| Session { inner })
+    }
+
+    /// Tells whether it is gone.
+    pub fn is_gone(&self) -> bool {
+        self.0.strong_count() == 0
+    }
 }
 
 #[derive(Debug)]
@@ -180,6 +196,11 @@ impl Session {
         };
         warn!(session_id, cause = %cause, "session not closed: the server ends it when it was idle for long");
         Ok(())
+    }
+
+    /// Returns a reference that does not keep the session open.
+    pub fn downgrade(&self) -> WeakSession {
+        WeakSession(Arc::downgrade(&self.inner))
     }
 
     /// Notes that a statement is to outlive this handle.

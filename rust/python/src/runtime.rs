@@ -5,13 +5,13 @@ use std::io;
 use std::mem;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::prelude::*;
-use seakernel::SignIns;
+use seakernel::{SignIns, WeakSession};
 use tokio::runtime::{Builder, EnterGuard, Handle, Runtime};
 use tokio::task::JoinSet;
 use tokio::time;
@@ -34,7 +34,7 @@ struct ProcessRuntime {
     runtime: Runtime,
     outbox: Outbox,
     sign_ins: SignIns,
-    sessions: Vec<Weak<seakernel::Session>>,
+    sessions: Vec<WeakSession>,
 }
 
 fn locked() -> MutexGuard<'static, Option<ProcessRuntime>> {
@@ -238,8 +238,8 @@ impl<T> Drop for Owned<T> {
 /// Has `session` closed when the interpreter exits, should it still be open then.
 pub(crate) fn close_at_exit(session: &Arc<seakernel::Session>) {
     if let Some(process_runtime) = locked().as_mut() {
-        process_runtime.sessions.retain(|session| session.strong_count() > 0);
-        process_runtime.sessions.push(Arc::downgrade(session));
+        process_runtime.sessions.retain(|session| !session.is_gone());
+        process_runtime.sessions.push(session.downgrade());
     }
 }
 
@@ -267,7 +267,7 @@ fn shutdown(py: Python<'_>) {
         let ProcessRuntime { runtime, sessions, .. } = process_runtime;
         runtime.block_on(async {
             let mut closing = JoinSet::new();
-            for session in sessions.iter().filter_map(Weak::upgrade) {
+            for session in sessions.iter().filter_map(WeakSession::upgrade) {
                 closing.spawn(async move { session.close().await });
             }
             // A server that does not answer must not keep the interpreter from exiting.
