@@ -335,7 +335,8 @@ class Choice:
         """Refuses to show what was found without a host to the host of a place that has its own sign-in."""
         if self.method is None or self._has_host or not self._settings:
             return
-        own = [setting for name in _SECRETS if (setting := place.settings.get(name)) is not None]
+        pins = {"pat", "access-token"}
+        own = [setting for setting in place.settings.values() if setting.value not in pins]
         mine = [setting for name in self.method.needs if (setting := self._settings.get(name)) is not None]
         if not own or not mine or mine[0].origin.startswith("argument"):
             return
