@@ -274,20 +274,23 @@ def on_a_terminal(
         [sys.executable, "-c", script, *place], stdout=subprocess.PIPE, stderr=theirs, env=environment, text=True
     ) as process:
         os.close(theirs)
-        got = b""
-        while True:
-            try:
-                part = os.read(ours, 4096)
-            except OSError:  # the last of the other side has closed it
-                part = b""
-            if not part:
-                break
-            got += part
-            if interrupt_after is not None and interrupt_after in got:
-                process.send_signal(signal.SIGINT)
-                interrupt_after = None
-        os.close(ours)
-        output, _ = process.communicate(timeout=60)
+        try:
+            got = b""
+            while True:
+                try:
+                    part = os.read(ours, 4096)
+                except OSError:  # the last of the other side has closed it
+                    part = b""
+                if not part:
+                    break
+                got += part
+                if interrupt_after is not None and interrupt_after in got:
+                    process.send_signal(signal.SIGINT)
+                    interrupt_after = None
+            os.close(ours)
+            output, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()  # of no effect on one that has ended
     assert process.returncode == 0, got.decode()
     return output.strip(), got.decode()
 
