@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
+# The wheel must stay below this.
+WHEEL_BYTES := 4000000
 RUST_SOURCES := $(shell find rust -path '*/tests' -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed) pyproject.toml
 
@@ -123,7 +125,11 @@ $(VENV)/tools: pyproject.toml
 
 dist/.built: $(RUST_SOURCES) $(PYTHON_SOURCES) README.md | $(VENV)/tools
 	rm -rf dist
-	$(BIN)/maturin build --release --out dist
+	$(BIN)/maturin build --release --compression-level 9 --out dist
+	@bytes=$$(($$(wc -c < dist/seakernel-*.whl))); test $$bytes -lt $(WHEEL_BYTES) || { \
+		echo "the wheel has $$bytes bytes and must have less than $(WHEEL_BYTES): see [profile.release] in Cargo.toml"; \
+		exit 1; \
+	}
 	touch $@
 
 $(VENV)/wheel: dist/.built $(VENV)/tools

@@ -62,9 +62,9 @@ pub use metadata::{Listing, Metadata, ParentTable};
 pub use multi_row::MultiRowInsert;
 pub use params::Parameter;
 pub use proxy::{Proxy, ProxyConfig};
-pub use results::decode;
 pub use results::{ResultStream, Statistics, StatisticsReader};
 pub use schema::Column;
+pub use seakernel_decode as decode;
 pub use session::{Session, WeakSession};
 pub use sign_in::{
     BrowserSignIn, JwtAlgorithm, KeySource, OpenPage, PageOpener, SignIn, SignInMethod, SignIns, SubjectToken,

@@ -4,7 +4,7 @@
 
 use std::future::{self, Future};
 use std::mem;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -27,6 +27,7 @@ pub(crate) const GRACE: Duration = Duration::from_secs(10);
 const LOOP_TICK: Duration = Duration::from_secs(5);
 
 type Outcome = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+type Call = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// Outcomes on their way, to all loops of the process.
 pub(crate) type Outbox = Arc<Mutex<Vec<Delivery>>>;
@@ -68,27 +69,17 @@ impl Home {
         future.call_method1(intern!(py, "add_done_callback"), (abandon,))?;
         let addressee = Some((event_loop.unbind(), future.clone().unbind()));
         let (owed, home) = (Owed { addressee, outbox: Arc::clone(self.outbox()) }, self.clone());
-        self.handle().spawn(async move {
-            let mut call = pin!(call);
-            let output = tokio::select! {
-                biased;
-                output = &mut call => Some(output),
-                _ = abandoned => time::timeout(grace, call).await.ok(),
-                () = owed.loop_closed() => time::timeout(grace, call).await.ok(),
-            };
-            match output {
-                Some(output) => {
-                    // Where nobody takes it, it is dropped in a thread without a runtime.
-                    let output = output.map(|value| Owned::new(&home, value));
-                    owed.deliver(Box::new(move |py| match output.map(Owned::into_inner) {
-                        Ok(Some(value)) => convert(py, value),
-                        Ok(None) => Ok(py.None()),
-                        Err(failure) => Err(error::from_kernel(py, failure)),
-                    }));
-                }
-                None => owed.forget(),
-            }
-        });
+        let call = async move {
+            // Where nobody takes it, it is dropped in a thread without a runtime.
+            let output = call.await.map(|value| Owned::new(&home, value));
+            let outcome: Outcome = Box::new(move |py| match output.map(Owned::into_inner) {
+                Ok(Some(value)) => convert(py, value),
+                Ok(None) => Ok(py.None()),
+                Err(failure) => Err(error::from_kernel(py, failure)),
+            });
+            outcome
+        };
+        self.handle().spawn(owed.settle(grace, Box::pin(call), abandoned));
         Ok(future)
     }
 }
@@ -104,6 +95,20 @@ pub(crate) fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 }
 
 impl Owed {
+    /// Delivers the outcome of `call`. Boxed, so that this task is compiled once and not for every kind of call.
+    async fn settle(self, grace: Duration, mut call: Call, abandoned: oneshot::Receiver<()>) {
+        let outcome = tokio::select! {
+            biased;
+            outcome = &mut call => Some(outcome),
+            _ = abandoned => time::timeout(grace, call).await.ok(),
+            () = self.loop_closed() => time::timeout(grace, call).await.ok(),
+        };
+        match outcome {
+            Some(outcome) => self.deliver(outcome),
+            None => self.forget(),
+        }
+    }
+
     fn deliver(mut self, outcome: Outcome) {
         self.post(outcome);
     }

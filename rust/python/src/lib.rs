@@ -1,4 +1,5 @@
-//! The extension module `seakernel._seakernel`: the kernel's face in Python. Conversions only; no protocol knowledge.
+//! What is in the extension module `seakernel._seakernel`, the kernel's face in Python. Conversions only; no protocol
+//! knowledge.
 
 mod arrow_parameters;
 mod browser;
@@ -32,8 +33,8 @@ use pyo3::prelude::*;
 #[global_allocator]
 static MEMORY: large_memory::LargeMemory = large_memory::LargeMemory::new();
 
-#[pymodule(gil_used = false)]
-fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
+/// Adds what the extension module consists of.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<arrow_parameters::PyArrowParameters>()?;
     module.add_class::<local::PyLocalServer>()?;

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::mem;
+use std::pin::Pin;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -170,18 +171,30 @@ impl Home {
         F: Future + Send,
         F::Output: Send,
     {
+        let mut output = None;
+        let call = async { output = Some(future.await) };
+        self.wait(py, Box::pin(call), &mut look)?;
+        output.ok_or_else(|| error::raise(py, "InternalError", "Internal", "a call ended without an outcome"))
+    }
+
+    /// Waits for `call`. Boxed, so that this is compiled once and not for every kind of call.
+    fn wait(
+        &self,
+        py: Python<'_>,
+        mut call: Pin<Box<dyn Future<Output = ()> + Send + '_>>,
+        look: &mut (dyn FnMut(Python<'_>) -> PyResult<()> + Send),
+    ) -> PyResult<()> {
         self.check(py)?;
         if self.is_entered() {
             let message = "called from a log handler in an I/O thread or from a progress callback: it would wait for \
                            itself; put a `logging.handlers.QueueHandler` in between, or call from another thread";
             return Err(error::raise(py, "InterfaceError", "InvalidArgument", message));
         }
-        let interruptible = async {
-            tokio::pin!(future);
+        let interruptible = async move {
             loop {
                 tokio::select! {
                     biased;
-                    output = &mut future => return Ok(output),
+                    () = &mut call => return Ok(()),
                     () = time::sleep(SIGNAL_TICK) => {
                         // No interpreter any more: nobody is left to interrupt us.
                         Python::try_attach(|py| raise_pending(py).and_then(|()| look(py))).unwrap_or(Ok(()))?;
@@ -189,11 +202,11 @@ impl Home {
                 }
             }
         };
-        let output = py.detach(|| self.handle.block_on(interruptible));
+        let waited = py.detach(|| self.handle.block_on(interruptible));
         if let Err(raised) = raise_logged(py) {
             interrupt_again(py, &raised);
         }
-        output
+        waited
     }
 }
 

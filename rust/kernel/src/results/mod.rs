@@ -2,7 +2,6 @@
 
 mod budget;
 mod connections;
-pub mod decode;
 mod download;
 mod fetch;
 mod geospatial;
@@ -25,6 +24,7 @@ use arrow_buffer::Buffer;
 use arrow_schema::SchemaRef;
 use base64::Engine;
 use bytes::Bytes;
+use seakernel_decode as decode;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::info;

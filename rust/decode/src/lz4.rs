@@ -19,7 +19,7 @@ const MAX_BLOCK_BYTES: usize = 4 << 20;
 /// Linked blocks refer back this far at most.
 const WINDOW_BYTES: usize = 64 << 10;
 /// LZ4 cannot expand a block more than this.
-pub(crate) const MAX_EXPANSION: usize = 255;
+pub const MAX_EXPANSION: usize = 255;
 /// Room reserved per byte of body before anything is known of it. Results expand two- to threefold.
 const USUAL_EXPANSION: usize = 3;
 /// Memory is taken in steps of this.

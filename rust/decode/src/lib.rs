@@ -2,6 +2,8 @@
 //!
 //! A body is one or more LZ4 frames (or plain bytes) that hold one Arrow IPC stream. Frames are decoded straight into
 //! one 64-byte aligned buffer and the batches are slices of it; nothing is copied per column.
+//!
+//! A crate of its own because it is built for speed where most of the wheel is built for size.
 
 mod ipc;
 mod lz4;
@@ -10,8 +12,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use ipc::{Decoded, ipc_stream, ipc_streams};
-pub(crate) use lz4::MAX_EXPANSION;
-pub use lz4::{looks_like_lz4, lz4_frames, lz4_frames_into};
+pub use lz4::{MAX_EXPANSION, looks_like_lz4, lz4_frames, lz4_frames_into};
 
 /// Why a body could not be decoded.
 #[derive(Clone, Debug, Eq, PartialEq)]
