@@ -180,7 +180,7 @@ pub struct TlsConfig {
     pub ca_certificates_pem: Option<Vec<u8>>,
     /// A file of such authorities, read when the session is opened.
     pub ca_certificates_file: Option<PathBuf>,
-    /// Our certificate, with its chain, in PEM; for the API only.
+    /// Our certificate, with its chain, in PEM; shown to the workspace only, where a token is asked for, too.
     pub client_certificate_pem: Option<Vec<u8>>,
     /// The key of [`TlsConfig::client_certificate_pem`].
     pub client_key_pem: Option<Secret>,

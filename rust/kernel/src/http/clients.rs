@@ -43,7 +43,7 @@ impl Network {
     }
 
     /// Returns what a client of this session is built from, whatever it is for. It has no limit for answers and no
-    /// certificate of our own, which is for the API alone.
+    /// certificate of our own, which is for the workspace alone.
     pub(crate) fn client(&self, config: &SessionConfig) -> Result<ClientBuilder> {
         // Several crates may race to install it; any provider will do.
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -66,6 +66,11 @@ impl Network {
         tls::trust(builder, &config.tls, &self.authorities)
     }
 
+    /// Returns what a client for the workspace itself is built from: it shows our certificate, where we have one.
+    pub(super) fn workspace(&self, config: &SessionConfig) -> Result<ClientBuilder> {
+        tls::identify(self.client(config)?, config)
+    }
+
     /// Returns the proxy that requests to `url` go through.
     pub(crate) fn proxy_for(&self, url: &Url) -> Option<&Proxy> {
         self.proxies.matching(url)
@@ -75,8 +80,7 @@ impl Network {
     pub(super) fn api(&self, config: &SessionConfig, mut default_headers: HeaderMap) -> Result<Client> {
         headers::add_own(&mut default_headers, &config.requests.headers)?;
         tls::warn_of_what_is_off(config);
-        let builder = self.client(config)?.default_headers(default_headers).read_timeout(config.read_timeout);
-        let builder = tls::identify(builder, config)?;
+        let builder = self.workspace(config)?.default_headers(default_headers).read_timeout(config.read_timeout);
         build(match config.requests.timeout {
             Some(limit) => builder.timeout(limit),
             None => builder,

@@ -138,7 +138,7 @@ pub(super) fn trust(
     Ok(builder.tls_certs_only(further).tls_danger_accept_invalid_hostnames(true))
 }
 
-/// Gives the client our certificate; for the API only.
+/// Gives the client our certificate, where we have one; for the workspace only.
 pub(super) fn identify(builder: ClientBuilder, config: &SessionConfig) -> Result<ClientBuilder> {
     let TlsConfig { client_certificate_pem, client_key_pem, client_key_passphrase, .. } = &config.tls;
     let (certificate, key) = match (client_certificate_pem, client_key_pem) {
