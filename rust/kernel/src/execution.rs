@@ -263,7 +263,14 @@ impl ServerStatement {
         let answer = if self.closed.swap(true, Ordering::AcqRel) || hold == Hold::ReadOnly {
             Ok(())
         } else {
-            self.client().close_statement(&self.statement_id).await
+            match self.client().close_statement(&self.statement_id).await {
+                // As on a server that is out of reach: it ends with its session, or by itself.
+                Err(error) if hold == Hold::Owned && error.is_want_of_token() => {
+                    warn!(statement_id = self.statement_id, cause = %error, "statement not closed");
+                    Ok(())
+                }
+                answer => answer,
+            }
         };
         if hold == Hold::Kept {
             self.session.release_statement().await?;

@@ -121,7 +121,8 @@ impl HttpClient {
         loop {
             let rejection = rejected.take();
             let token = rejection.as_ref().map(|(token, _)| token.clone());
-            let grant = self.tokens.grant(token).await.map_err(|error| attempts.without_token(error))?;
+            let grant = self.tokens.grant(token, !request.class.ends_something()).await;
+            let grant = grant.map_err(|error| attempts.without_token(error))?;
             if let Some((token, error)) = rejection
                 && grant.token == token
             {

@@ -234,8 +234,8 @@ impl BrowserTokens {
                 return Ok(self.keep(answer, tokens.refresh_token, kept, cache).await);
             }
         }
-        if demand.is_early() {
-            let text = "sign-in: the user has to sign in again when the token ends, for there is no refresh token that \
+        if !demand.may_ask_user() {
+            let text = "sign-in: the user has to sign in again for the next statement, for there is no refresh token that \
                         the provider takes";
             return Err(Error::new(ErrorKind::Unauthenticated, text));
         }

@@ -271,6 +271,32 @@ async fn the_user_is_asked_again_when_the_token_has_ended_and_not_before() {
 }
 
 #[tokio::test]
+async fn what_ends_something_opens_no_page() {
+    let warehouse = warehouse(switches());
+    let browser = Browser::of(User::SignsIn);
+    let session = open(&warehouse, sign_in(&browser)).await.unwrap();
+    let statement = session.statement(FEW).submit().await.unwrap();
+    statement.wait().await.unwrap();
+    let revoke = || {
+        warehouse.server.revoke_tokens();
+        warehouse.server.revoke_refresh_tokens();
+    };
+    revoke();
+    let error = statement.cancel().await.unwrap_err();
+    assert_eq!((error.kind(), error.http_status()), (ErrorKind::Unauthenticated, None), "{error}");
+    assert!(error.to_string().contains("the user has to sign in again"), "{error}");
+    statement.close().await.unwrap();
+    assert_eq!(browser.opened(), 1);
+    // A statement is worth a page.
+    works(&session).await;
+    assert_eq!(browser.opened(), 2);
+    revoke();
+    session.close().await.unwrap();
+    assert_eq!(browser.opened(), 2);
+    assert!(canary::was_logged("the user has to sign in again"));
+}
+
+#[tokio::test]
 async fn every_way_to_fail_says_so_in_the_browser_and_in_the_program() {
     let unauthenticated = ErrorKind::Unauthenticated;
     for (user, callback, text, page) in [
