@@ -88,8 +88,9 @@ pub struct ResultConfig {
 pub enum CloudFetch {
     /// As long as a storage host can be reached. Where none was reached yet and the first one cannot be, in two attempts of at
     /// most five seconds each, its statement fails with [`ErrorKind::Network`] or [`ErrorKind::Timeout`], for it has run and
-    /// may not be sent again; from then on the session, and others of this process on the same warehouse within ten minutes,
-    /// do as with [`CloudFetch::Off`], with one warning each.
+    /// may not be sent again; from then on the session does as with [`CloudFetch::Off`]. So do others of this process on the
+    /// same warehouse and through the same proxy that are opened within ten minutes, unless storage has answered one of them
+    /// meanwhile. Each warns once.
     #[default]
     Auto,
     /// Always.

@@ -179,6 +179,15 @@ impl Proxies {
         }
     }
 
+    /// Returns the addresses and exceptions as one text, empty without a proxy; no user name and no password is in it.
+    pub(crate) fn shown(&self) -> String {
+        let address = |proxy: &Option<Proxy>| proxy.as_ref().map_or("", |proxy| proxy.address.as_str()).to_owned();
+        match (address(&self.http), address(&self.https)) {
+            (http, https) if http.is_empty() && https.is_empty() => String::new(),
+            (http, https) => format!("{http} {https} {}", self.no_proxy),
+        }
+    }
+
     /// Returns the proxy that requests to `url` go through.
     pub(crate) fn matching(&self, url: &Url) -> Option<&Proxy> {
         let mut matcher = Matcher::builder().no(self.no_proxy.clone());

@@ -76,6 +76,11 @@ impl Network {
         self.proxies.matching(url)
     }
 
+    /// Returns through which proxies requests go; no password is in it.
+    pub(super) fn proxies(&self) -> String {
+        self.proxies.shown()
+    }
+
     /// Returns the client for the API; `default_headers` and the caller's own go along with every request.
     pub(super) fn api(&self, config: &SessionConfig, mut default_headers: HeaderMap) -> Result<Client> {
         headers::add_own(&mut default_headers, &config.requests.headers)?;

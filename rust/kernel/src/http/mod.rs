@@ -4,6 +4,7 @@ pub(crate) mod clients;
 mod headers;
 pub(crate) mod obstacle;
 mod plain;
+pub(crate) mod reach;
 pub(crate) mod retry;
 mod retry_budget;
 mod tls;
@@ -31,6 +32,7 @@ use crate::proxy::Proxy;
 use crate::results::PresignedUrl;
 use obstacle::{Hold, Obstacle};
 pub(crate) use plain::{PlainAnswer, PlainClient, PlainRequest};
+use reach::Way;
 pub(crate) use retry::RequestClass;
 use retry::{Failure, may_be_repeated, next_wait};
 use retry_budget::{RetryBudget, RetryBudgets};
@@ -53,6 +55,7 @@ pub(crate) struct HttpClient {
     ranges: Mutex<HashMap<String, bool>>,
     /// Storage hosts that have answered.
     answered: Mutex<HashSet<String>>,
+    way_to_storage: Way,
     retry_budgets: RetryBudgets,
     tokens: Tokens,
     config: SessionConfig,
@@ -90,7 +93,9 @@ impl HttpClient {
             headers.insert(HeaderName::from_static("x-databricks-org-id"), value);
         }
         let transport = Transport::new(&config, headers)?;
+        let way_to_storage = Way::new(&config, transport.proxies());
         Ok(Self {
+            way_to_storage,
             transport,
             ranges: Mutex::default(),
             answered: Mutex::default(),
@@ -261,7 +266,18 @@ impl HttpClient {
         !self.answered.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
+    /// Remembers, for sessions to come, that a storage host cannot be reached.
+    pub(crate) fn remember_no_contact(&self, host: &str) {
+        self.way_to_storage.is_blocked(host);
+    }
+
+    /// Returns the storage host that another session could not reach lately.
+    pub(crate) fn known_out_of_reach(&self) -> Option<String> {
+        self.way_to_storage.blocked_at()
+    }
+
     fn remember_contact(&self, url: &Url) {
+        self.way_to_storage.is_open();
         let mut hosts = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
         let host = host_and_port(url);
         if !hosts.contains(&host) {
