@@ -148,6 +148,14 @@ impl Tokens {
         matches!(self, Self::Renewed(_))
     }
 
+    /// Returns the last token, where there is one yet.
+    pub(crate) fn last(&self) -> Option<Grant> {
+        match self {
+            Self::Fixed(grant) => Some(grant.clone()),
+            Self::Renewed(renewed) => renewed.state().last.as_ref().map(|held| held.grant.clone()),
+        }
+    }
+
     /// Sees to it that there is a token, where the source does not want to be asked before each request.
     pub(crate) async fn ready(&self) -> Result<()> {
         match self {
