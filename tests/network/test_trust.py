@@ -182,12 +182,14 @@ def test_an_encrypted_key_named_as_for_the_connector(warehouse: LocalWarehouse, 
         ({"ca_certificates_file": "/no/such/file"}, "`ca_certificates_file`: `/no/such/file` cannot be read"),
         ({"ca_certificates_file": ""}, "`ca_certificates_file` is empty"),
         ({"ca_certificates_file": 1.5}, "`ca_certificates_file` is of type `float`; expected the name of a file"),
-        ({"ca_certificates_file": "/dev/null"}, "`ca_certificates_file`: `/dev/null`: the CA certificates hold no"),
+        ({"ca_certificates_file": "/dev/null"}, "`ca_certificates_file`: `/dev/null` is not a regular file"),
+        ({"ca_certificates_file": "/dev/zero"}, "`ca_certificates_file`: `/dev/zero` is not a regular file"),
         ({"client_key_passphrase": "pass-canary"}, "`client_key_passphrase` has no `client_key_pem`"),
         (
             {
                 "client_certificate_pem": b"x",
-                "client_key_pem": b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n",
+                "client_key_pem": b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMAA=\n"
+                b"-----END RSA PRIVATE KEY-----\n",
                 "client_key_passphrase": "pass-canary",
             },
             "openssl pkcs8 -topk8",

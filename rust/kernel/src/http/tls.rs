@@ -4,7 +4,6 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use pkcs8::{LineEnding, SecretDocument};
 use reqwest::{Certificate, ClientBuilder, Identity};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -12,14 +11,15 @@ use rustls::pki_types::pem::PemObject;
 use rustls_native_certs::load_certs_from_paths;
 use tracing::warn;
 
-use crate::auth::Secret;
 use crate::config::{SessionConfig, TlsConfig};
 use crate::error::{Error, ErrorKind, Result};
+use crate::local_file::{self, Unread};
 use crate::private_key::PrivateKey;
 
 /// What the environment trusts besides the platform: OpenSSL's variables, that of requests, and that of curl, which requests
 /// reads as well.
 const AUTHORITY_VARIABLES: [&str; 4] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
+/// Largest file, or content of a folder.
 const LARGEST_FILE: u64 = 16 << 20;
 
 /// Returns the authorities to trust besides the platform's: those of the options, and those that the environment names.
@@ -58,7 +58,9 @@ fn from_environment(read: impl Fn(&str) -> Option<OsString>) -> Result<Vec<Certi
             if !folders.iter().any(|folder| folder.is_dir()) {
                 return Err(invalid(&format!("`{name}` names no folder that is there: correct it or unset it")));
             }
-            authorities.extend(folders.iter().flat_map(|folder| load_certs_from_paths(None, Some(folder)).certs));
+            for folder in folders.iter().filter(|folder| folder.is_dir()) {
+                authorities.extend(from_folder(&format!("`{name}`: `{}`", folder.display()), folder)?);
+            }
         } else {
             authorities.extend(from_path(name, Path::new(&value))?);
         }
@@ -84,21 +86,35 @@ fn usual_authorities() -> Vec<CertificateDer<'static>> {
 fn from_path(name: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let named = format!("`{name}`: `{}`", path.display());
     if path.is_dir() {
-        let found = load_certs_from_paths(None, Some(path)).certs;
+        let found = from_folder(&named, path)?;
         return if found.is_empty() {
             Err(invalid(&format!("{named} holds no certificate in PEM")))
         } else {
             Ok(found)
         };
     }
-    let size = path.metadata().map(|metadata| metadata.len());
-    if size.as_ref().is_ok_and(|size| *size > LARGEST_FILE) {
-        return Err(invalid(&format!("{named} is larger than 16 MiB")));
-    }
-    let content = size
-        .and_then(|_| std::fs::read(path))
-        .map_err(|error| invalid(&format!("{named} cannot be read; name a file in PEM")).with_source(error))?;
+    let content = local_file::read(path, LARGEST_FILE).map_err(|unread| match unread.words(LARGEST_FILE) {
+        (why, Some(cause)) => invalid(&format!("{named} {why}; name a file in PEM")).with_source(cause),
+        (why, None) => invalid(&format!("{named} {why}; name a file in PEM")),
+    })?;
     from_pem(&named, &content)
+}
+
+/// Reads the certificates in the files of a folder, which may hold others, too.
+fn from_folder(named: &str, folder: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let entries = folder.read_dir().map_err(|error| invalid(&format!("{named} cannot be read")).with_source(error))?;
+    let (mut found, mut left) = (Vec::new(), LARGEST_FILE);
+    for entry in entries.flatten() {
+        match local_file::read(&entry.path(), left) {
+            Ok(content) => {
+                left -= content.len() as u64;
+                found.extend(CertificateDer::pem_slice_iter(&content).flatten());
+            }
+            Err(Unread::TooLarge) => return Err(invalid(&format!("{named} holds more than 16 MiB"))),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
 }
 
 fn from_pem(named: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
@@ -153,38 +169,13 @@ pub(super) fn identify(builder: ClientBuilder, config: &SessionConfig) -> Result
     if config.host.scheme() != "https" {
         return Err(invalid("a client certificate is of no use on a host without https"));
     }
-    let key = decrypted(key, client_key_passphrase.as_ref())?;
+    let key =
+        PrivateKey::read(key, client_key_passphrase.as_ref(), "the client key", "client_key_passphrase")?.to_pem()?;
     let both = [certificate.as_slice(), b"\n", key.expose().as_bytes()].concat();
     // The parser's words may quote the key.
     let identity = Identity::from_pem(&both)
         .map_err(|_| invalid("the client certificate and key are not one PEM certificate chain and one PEM key"))?;
     Ok(builder.identity(identity))
-}
-
-/// Returns the key in `pem` as it is, or decrypted. A passphrase for a key that needs none does no harm.
-fn decrypted(pem: &Secret, passphrase: Option<&Secret>) -> Result<Secret> {
-    const END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
-    let text = pem.expose();
-    let block = text.find("-----BEGIN ENCRYPTED PRIVATE KEY-----").and_then(|start| {
-        let rest = text.get(start..)?;
-        rest.get(..rest.find(END)? + END.len())
-    });
-    let Some(block) = block else {
-        if text.contains("ENCRYPTED") {
-            return Err(invalid(
-                "the client key is encrypted in an old form: convert it with `openssl pkcs8 -topk8 -in key.pem`",
-            ));
-        }
-        return Ok(pem.clone());
-    };
-    let Some(passphrase) = passphrase else {
-        return Err(invalid("the client key is encrypted: give its passphrase as `client_key_passphrase`"));
-    };
-    let key = PrivateKey::read(&Secret::new(block), Some(passphrase), "the client key", "client_key_passphrase")?;
-    let pem =
-        SecretDocument::try_from(key.der.as_slice()).and_then(|plain| plain.to_pem("PRIVATE KEY", LineEnding::LF));
-    let pem = pem.map_err(|_| invalid("the client key is damaged: its content is no private key"))?;
-    Ok(Secret::new(&pem))
 }
 
 /// Says once per session that it is not protected.
@@ -205,7 +196,8 @@ mod tests {
     use reqwest::Client;
 
     use super::*;
-    use crate::auth::Credentials;
+    use crate::auth::{Credentials, Secret};
+    use crate::private_key::test_keys;
 
     /// Of nobody, and with the passphrase `pass-canary`.
     const ENCRYPTED_KEY: &str = include_str!("test_key.pem");
@@ -234,7 +226,7 @@ mod tests {
                     client_key_pem: key.clone(),
                     ..TlsConfig::default()
                 },
-                "not one PEM",
+                "the client key is no private key in PEM",
             ),
             (
                 TlsConfig {
@@ -247,7 +239,15 @@ mod tests {
             (
                 TlsConfig {
                     client_certificate_pem: certificate.clone(),
-                    client_key_pem: Some(Secret::new("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED")),
+                    client_key_pem: Some(Secret::new(test_keys::RSA_PKCS8)),
+                    ..TlsConfig::default()
+                },
+                "not one PEM",
+            ),
+            (
+                TlsConfig {
+                    client_certificate_pem: certificate.clone(),
+                    client_key_pem: Some(Secret::new(test_keys::RSA_TRADITIONAL)),
                     client_key_passphrase: Some(Secret::new("pass-canary")),
                     ..TlsConfig::default()
                 },
@@ -279,13 +279,16 @@ mod tests {
 
     #[test]
     fn an_encrypted_key_is_what_it_was_before() {
-        let plain = decrypted(&Secret::new(ENCRYPTED_KEY), Some(&Secret::new("pass-canary"))).unwrap();
+        let read = |pem: &Secret, passphrase: &str| {
+            PrivateKey::read(pem, Some(&Secret::new(passphrase)), "the client key", "client_key_passphrase")
+        };
+        let plain = read(&Secret::new(ENCRYPTED_KEY), "pass-canary").unwrap().to_pem().unwrap();
         assert!(plain.expose().starts_with("-----BEGIN PRIVATE KEY-----\n"));
         assert!(Identity::from_pem(plain.expose().as_bytes()).is_err(), "a key without its certificate");
-        // What needs no passphrase is left as it is.
-        let same = decrypted(&plain, Some(&Secret::new("pass-canary"))).unwrap();
+        // To one that needs none, a passphrase does no harm.
+        let same = read(&plain, "pass-canary").unwrap().to_pem().unwrap();
         assert_eq!(same.expose(), plain.expose());
-        let error = decrypted(&Secret::new(ENCRYPTED_KEY), Some(&Secret::new("wrong-canary"))).unwrap_err();
+        let error = read(&Secret::new(ENCRYPTED_KEY), "wrong-canary").unwrap_err();
         let text = format!("{error} {error:?}");
         assert!(text.contains("is not its passphrase") && !text.contains("canary"), "{text}");
     }

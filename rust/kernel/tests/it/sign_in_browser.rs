@@ -628,6 +628,46 @@ async fn a_file_that_cannot_be_trusted_is_left_aside_and_replaced() {
     }
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn nothing_of_others_is_followed_or_left_lying() {
+    let (browser, folder, warehouse) = (Browser::of(User::SignsIn), Folder::new(), warehouse(switches()));
+    open(&warehouse, cached(&browser, &folder, None)).await.unwrap();
+    // A link to elsewhere is none of our files, wherever it leads.
+    let (file, elsewhere) = (folder.file(), folder.0.join("elsewhere"));
+    fs::rename(&file, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+    let before = fs::read_to_string(&elsewhere).unwrap();
+    let temporary = |name: &str, age: u64| {
+        let path = folder.0.join("cache").join(name);
+        let written = SystemTime::now() - Duration::from_secs(age);
+        fs::File::create(&path).unwrap().set_modified(written).unwrap();
+        path
+    };
+    let (left, busy, other) =
+        (temporary(".0123456789abcdef.tmp", 90), temporary(".fedcba9876543210.tmp", 1), temporary(".mine.tmp", 90));
+    works(&open(&warehouse, cached(&browser, &folder, None)).await.unwrap()).await;
+    assert_eq!(browser.opened(), 2);
+    assert!(fs::symlink_metadata(&file).unwrap().is_file() && fs::read_to_string(&elsewhere).unwrap() == before);
+    assert_eq!([&left, &busy, &other].map(|path| path.exists()), [false, true, true]);
+    // Only root may give a folder away.
+    if std::os::unix::fs::chown(folder.0.join("cache"), Some(4242), None).is_ok() {
+        let error = open(&warehouse, cached(&browser, &folder, None)).await.unwrap_err();
+        assert!(error.to_string().contains("belongs to another user"), "{error}");
+    }
+    // What stands where the lock is kept and cannot be one.
+    let folder = Folder::new();
+    fs::create_dir(folder.0.join("cache")).unwrap();
+    set_mode(&folder.0.join("cache"), 0o700);
+    open(&warehouse, cached(&browser, &folder, None)).await.unwrap();
+    let lock = folder.file().with_extension("lock");
+    fs::remove_file(&lock).unwrap();
+    fs::remove_file(folder.file()).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &lock).unwrap();
+    let error = open(&warehouse, cached(&browser, &folder, None)).await.unwrap_err();
+    assert!(error.to_string().contains("is not a regular file: remove it"), "{error}");
+}
+
 #[tokio::test]
 async fn a_folder_that_cannot_be_made_is_an_error_before_the_browser_opens() {
     let (browser, folder, warehouse) = (Browser::of(User::SignsIn), Folder::new(), warehouse(switches()));
