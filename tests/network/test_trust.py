@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import socket
 import ssl
@@ -201,6 +202,42 @@ def test_wrong_options_are_named(warehouse: LocalWarehouse, tls: dict[str, Any],
         with pytest.raises(seakernel.ProgrammingError, match=expected) as caught:
             ask(warehouse, "https://localhost:1", tls=tls)
         assert "canary" not in f"{caught.value} {caught.value!r}"
+
+
+@pytest.mark.parametrize("irregular", ["pipe", "/dev/zero", "large"])
+def test_a_file_that_is_none_is_refused_at_once(
+    warehouse: LocalWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, irregular: str
+) -> None:
+    file, expected = tmp_path / irregular, "is not a regular file"
+    if irregular == "pipe":
+        os.mkfifo(file)
+    if irregular == "large":
+        file.write_bytes(b"")
+        os.truncate(file, (16 << 20) + 1)
+        expected = "is larger than 16 MiB"
+
+    def refused(name: str, **options: Any) -> None:
+        for ask in (one, one_async):
+            with pytest.raises(seakernel.ProgrammingError, match=f"`{name}`: .*`{file}`.* {expected}"):
+                ask(warehouse, "https://localhost:1", **options)
+
+    refused("ca_certificates_file", tls={"ca_certificates_file": file})
+    refused("_tls_trusted_ca_file", _tls_trusted_ca_file=file)
+    refused("_tls_client_cert_file", _tls_client_cert_file=file)
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, str(file))
+            refused(name)
+            # To a warehouse without TLS it is of no account.
+            assert one(warehouse, warehouse.server_hostname) == 1
+    with monkeypatch.context() as patch:
+        patch.setenv("SSL_CERT_DIR", str(tmp_path))
+        if irregular == "large":
+            with pytest.raises(seakernel.ProgrammingError, match=r"`SSL_CERT_DIR`: .* holds more than 16 MiB"):
+                one(warehouse, "https://localhost:1")
+        else:
+            with pytest.raises(seakernel.OperationalError, match="no connection to localhost:1"):
+                one(warehouse, "https://localhost:1", retry={"max_attempts": 1})
 
 
 def test_nothing_of_keys_and_passwords_is_told(

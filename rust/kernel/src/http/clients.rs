@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::{Client, ClientBuilder, NoProxy, Url};
-use rustls::pki_types::CertificateDer;
 
+use super::tls::Authorities;
 use super::{headers, tls};
 use crate::config::{CloudFetch, SessionConfig, is_loopback};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,7 +22,7 @@ const STORAGE_CONNECT_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Network {
     proxies: Proxies,
-    authorities: Vec<CertificateDer<'static>>,
+    authorities: Authorities,
 }
 
 impl Network {
@@ -34,12 +34,12 @@ impl Network {
             (Err(_), ProxyConfig::Environment) if is_loopback(&config.host) => Proxies::default(),
             (proxies, _) => proxies?,
         };
-        Ok(Self { proxies, authorities: tls::further_authorities(config)? })
+        Ok(Self { proxies, authorities: tls::authorities(config)? })
     }
 
     /// Returns the way to what no proxy can reach for us.
     pub(crate) fn direct(config: &SessionConfig) -> Result<Self> {
-        Ok(Self { proxies: Proxies::default(), authorities: tls::further_authorities(config)? })
+        Ok(Self { proxies: Proxies::default(), authorities: tls::authorities(config)? })
     }
 
     /// Returns what a client of this session is built from, whatever it is for. It has no limit for answers and no

@@ -22,29 +22,41 @@ const AUTHORITY_VARIABLES: [&str; 4] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUES
 /// Largest file, or content of a folder.
 const LARGEST_FILE: u64 = 16 << 20;
 
+/// Whom to trust.
+#[derive(Debug)]
+pub(super) struct Authorities {
+    further: Vec<CertificateDer<'static>>,
+    /// Those of the platform's own verifier go with them.
+    has_platforms: bool,
+}
+
 /// Returns the authorities to trust besides the platform's: those of the options, and those that the environment names.
 ///
 /// They add up: a variable that another program needs must not take the platform's authorities away from us. The platform's
 /// verifier does that where OpenSSL's variables are set, so its usual ones are among those returned then.
-pub(super) fn further_authorities(config: &SessionConfig) -> Result<Vec<CertificateDer<'static>>> {
-    let mut authorities = Vec::new();
+pub(super) fn authorities(config: &SessionConfig) -> Result<Authorities> {
+    let (mut further, mut has_platforms) = (Vec::new(), true);
     let tls = &config.tls;
     if let Some(pem) = &tls.ca_certificates_pem {
-        authorities.extend(from_pem("`ca_certificates_pem`", pem)?);
+        further.extend(from_pem("`ca_certificates_pem`", pem)?);
     }
     if let Some(path) = &tls.ca_certificates_file {
-        authorities.extend(from_path("ca_certificates_file", path)?);
+        further.extend(from_path("ca_certificates_file", path)?);
     }
     if tls.verify_certificates {
-        authorities.extend(match from_environment(|name| env::var_os(name)) {
-            // Of no use to a warehouse on this machine, and so no reason to keep it from us.
-            Err(_) if config.host.scheme() != "https" => usual_authorities(),
+        further.extend(match from_environment(|name| env::var_os(name)) {
+            // Of no use to a warehouse on this machine, and so no reason to keep it from us. The platform's verifier reads
+            // OpenSSL's variables, too, and would wait for what they name.
+            Err(_) if config.host.scheme() != "https" => {
+                has_platforms = !cfg!(all(unix, not(target_vendor = "apple")));
+                usual_authorities()
+            }
             read => read?,
         });
     }
-    authorities.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
-    authorities.dedup();
-    Ok(authorities)
+    further.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
+    further.dedup();
+    Ok(Authorities { further, has_platforms })
 }
 
 fn from_environment(read: impl Fn(&str) -> Option<OsString>) -> Result<Vec<CertificateDer<'static>>> {
@@ -130,23 +142,23 @@ fn from_pem(named: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     Ok(found)
 }
 
-/// Tells the client whom to trust: the platform's authorities and `further` ones.
-pub(super) fn trust(
-    builder: ClientBuilder,
-    tls: &TlsConfig,
-    further: &[CertificateDer<'static>],
-) -> Result<ClientBuilder> {
+/// Tells the client whom to trust.
+pub(super) fn trust(builder: ClientBuilder, tls: &TlsConfig, authorities: &Authorities) -> Result<ClientBuilder> {
     let builder = builder.tls_version_min(reqwest::tls::Version::TLS_1_2);
     if !tls.verify_certificates {
         return Ok(builder.tls_danger_accept_invalid_certs(true));
     }
     let mut further: Vec<Certificate> =
-        further.iter().filter_map(|authority| Certificate::from_der(authority).ok()).collect();
+        authorities.further.iter().filter_map(|authority| Certificate::from_der(authority).ok()).collect();
     if tls.verify_hostnames {
-        return Ok(builder.tls_certs_merge(further));
+        return Ok(if authorities.has_platforms {
+            builder.tls_certs_merge(further)
+        } else {
+            builder.tls_certs_only(further)
+        });
     }
     // The platform's verifier cannot leave out the name, so its roots are given to one that can.
-    let system = rustls_native_certs::load_native_certs().certs;
+    let system = if authorities.has_platforms { rustls_native_certs::load_native_certs().certs } else { Vec::new() };
     further.extend(system.iter().filter_map(|certificate| Certificate::from_der(certificate).ok()));
     if further.is_empty() {
         return Err(invalid("this system has no certificate authorities; give them as `ca_certificates_file`"));
@@ -264,8 +276,8 @@ mod tests {
         ];
         for (tls, expected) in table {
             let config = config("dbc-1.cloud.databricks.com", tls);
-            let error = further_authorities(&config)
-                .and_then(|further| trust(Client::builder(), &config.tls, &further))
+            let error = authorities(&config)
+                .and_then(|authorities| trust(Client::builder(), &config.tls, &authorities))
                 .and_then(|builder| identify(builder, &config))
                 .unwrap_err();
             let text = format!("{error} {error:?}");
