@@ -30,7 +30,7 @@ def regular_content(path: str | os.PathLike[str] | int, limit: int) -> bytes:
     def opened(name: str, flags: int) -> int:
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
-    with open(path, "rb", opener=opened) as file:  # noqa: PTH123 - a descriptor is fine, too
+    with open(path, "rb", opener=opened) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(0, "it is not a regular file")
         content = file.read(limit + 1)

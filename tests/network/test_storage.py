@@ -179,9 +179,11 @@ def test_a_store_that_takes_no_connection_is_given_up_within_seconds(files: Loca
 def test_a_store_out_of_reach_is_not_so_through_a_proxy(files: LocalWarehouse, mitmproxy: Mitmproxy) -> None:
     dispositions: list[str] = []
     with workspace(files, f"https://{STORE}", dispositions) as address:
-        with files.connect(server_hostname=address) as connection:
-            with pytest.raises(seakernel.OperationalError, match="cannot be reached"):
-                connection.cursor().execute(ROWS).fetchall()
+        with (
+            files.connect(server_hostname=address) as connection,
+            pytest.raises(seakernel.OperationalError, match="cannot be reached"),
+        ):
+            connection.cursor().execute(ROWS).fetchall()
         tls = {"ca_certificates_file": mitmproxy.authority}
         with files.connect(server_hostname=address, proxy=mitmproxy.address, tls=tls) as connection:
             assert len(connection.cursor().execute(ROWS).fetchall()) == 2500
@@ -195,19 +197,21 @@ def test_a_store_that_answers_again_is_no_more_out_of_reach(
     files: LocalWarehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     stores, dispositions = [f"http://127.0.0.1:{closed_port()}"], []
-    with workspace(files, stores, dispositions) as address:
-        with files.connect(server_hostname=address) as connection:
-            with caplog.at_level(logging.WARNING, "seakernel"):
-                with pytest.raises(seakernel.OperationalError, match="cannot be reached"):
-                    connection.cursor().execute(ROWS).fetchall()
-            (warning,) = warnings_of(caplog)
-            assert "through the same proxy, for ten minutes or until storage answers" in warning
-            stores.append(store_of(files))
-            for results in ({"cloud_fetch": "on"}, {}):
-                with files.connect(server_hostname=address, results=results) as other:
-                    assert len(other.cursor().execute(ROWS).fetchall()) == 2500
-            # The session that has met it stays as it is.
-            assert len(connection.cursor().execute(ROWS).fetchall()) == 2500
+    with (
+        workspace(files, stores, dispositions) as address,
+        files.connect(server_hostname=address) as connection,
+        caplog.at_level(logging.WARNING, "seakernel"),
+    ):
+        with pytest.raises(seakernel.OperationalError, match="cannot be reached"):
+            connection.cursor().execute(ROWS).fetchall()
+        (warning,) = warnings_of(caplog)
+        assert "through the same proxy, for ten minutes or until storage answers" in warning
+        stores.append(store_of(files))
+        for results in ({"cloud_fetch": "on"}, {}):
+            with files.connect(server_hostname=address, results=results) as other:
+                assert len(other.cursor().execute(ROWS).fetchall()) == 2500
+        # The session that has met it stays as it is.
+        assert len(connection.cursor().execute(ROWS).fetchall()) == 2500
     assert [disposition == "INLINE" for disposition in dispositions] == [False, False, False, True]
 
 

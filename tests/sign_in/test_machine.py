@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import ssl
 import threading
 import time
@@ -31,6 +30,7 @@ from seakernel.compat import databricks_sql_kernel as compat
 from seakernel.local import LocalWarehouse
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 

@@ -182,14 +182,13 @@ impl Renewed {
                 if let Some(grant) = self.at_hand(&mut state, rejected.as_ref()) {
                     return Ok(grant);
                 }
-                match &state.call {
-                    Some(call) => (Waiting::on(call, may_ask_user), true),
-                    None => {
-                        let call = Asked::new(!may_ask_user);
-                        let waiting = Waiting::on(&call, may_ask_user);
-                        self.start(&mut state, call, rejected.clone());
-                        (waiting, false)
-                    }
+                if let Some(call) = &state.call {
+                    (Waiting::on(call, may_ask_user), true)
+                } else {
+                    let call = Asked::new(!may_ask_user);
+                    let waiting = Waiting::on(&call, may_ask_user);
+                    self.start(&mut state, call, rejected.clone());
+                    (waiting, false)
                 }
             };
             // One that was begun quietly may have failed for want of the user, before we came.
