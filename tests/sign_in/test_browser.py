@@ -251,7 +251,7 @@ def test_where_the_cache_is(
     # Another option, for whoever signs in alike in this process has the tokens already.
     assert query(provider, auth=auth(signs_in_at_once, cache=cache, timeout_s=14)) == 7
     assert f'file="{file}"' in caplog.text or f"file={file}" in caplog.text
-    assert "is not used: other users may read or write it (see `chmod 600`)" in caplog.text
+    assert "is not used: it may be read or written by other users (see `chmod 600`)" in caplog.text
     assert (file.stat().st_mode & 0o777, issued(provider)) == (0o600, {"authorization_code": 2})
 
 
