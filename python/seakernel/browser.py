@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -12,7 +13,20 @@ from seakernel.terminal_text import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["show_page"]
+__all__ = ["show_page", "start"]
+
+
+def start(address: str, opener: Callable[[str], object] | None, deliver: Callable[[str | None], None]) -> None:
+    """Shows a page in a thread of its own, and passes to `deliver` what `show_page` returns."""
+
+    def run() -> None:
+        try:
+            why_not = show_page(address, opener)
+        except BaseException:  # noqa: BLE001 - what it says may repeat the address
+            why_not = "opening it was broken off"
+        deliver(why_not)
+
+    threading.Thread(target=run, name="seakernel-browser", daemon=True).start()
 
 
 def show_page(address: str, opener: Callable[[str], object] | None) -> str | None:

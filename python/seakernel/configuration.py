@@ -337,28 +337,18 @@ def _sections(path: str) -> dict[str, dict[str, str]] | None:
     Errors never repeat a line of the file: any line may hold a token.
     """
     import configparser
-    import stat
+
+    from seakernel.local_files import regular_content
 
     unreadable = f"the profile file `{_shown(path)}` cannot be read"
-
-    def opened(name: str, flags: int) -> int:
-        # Not blocking: the name may be that of a pipe.
-        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-
     text_path = os.path.expanduser(path)  # noqa: PTH111 - without a home, `Path` raises
     try:
-        with open(text_path, "rb", opener=opened) as file:
-            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-            content = file.read(_LARGEST_FILE + 1) if regular else b""
+        content = regular_content(text_path, _LARGEST_FILE)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a file name"
         raise ProgrammingError(f"{unreadable}: {reason}", kind="InvalidArgument") from None
-    if not regular:
-        raise ProgrammingError(f"{unreadable}: it is not a regular file", kind="InvalidArgument")
-    if len(content) > _LARGEST_FILE:
-        raise ProgrammingError(f"{unreadable}: it is larger than 1 MiB", kind="InvalidArgument")
     # `DEFAULT` is a profile like any other here, as for the Databricks SDKs: its values are not those of the others.
     parser = configparser.ConfigParser(default_section="\0", interpolation=None)
     wrong = _parse(parser, content)

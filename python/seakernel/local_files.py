@@ -4,16 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["check_destination", "complete_file"]
+__all__ = ["check_destination", "complete_file", "regular_content"]
+
+
+def regular_content(path: str | os.PathLike[str] | int, limit: int) -> bytes:
+    """Returns the content of a regular file, without waiting for anybody at the other end of a pipe.
+
+    Args:
+        path: The name of the file, or its descriptor.
+        limit: Most bytes it may have.
+
+    Raises:
+        OSError: the file cannot be read, with the system's reason, or is none that should be.
+        TypeError: `path` is no name of a file.
+        ValueError: the same.
+    """
+
+    def opened(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    with open(path, "rb", opener=opened) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(0, "it is not a regular file")
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(0, f"it is larger than {limit >> 20} MiB")
+    return content
 
 
 @contextlib.contextmanager
@@ -30,6 +53,9 @@ def complete_file(target: Path, *, overwrite: bool) -> Iterator[Path]:
         FileExistsError: another has made `target` meanwhile, and `overwrite` is False.
         OSError: the directory of `target` does not exist or cannot be written.
     """
+    import shutil
+    import tempfile
+
     try:
         # A folder that nobody else can enter keeps the part private, whatever permissions it begins with.
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name[:50]}.", suffix=".part", dir=target.parent))

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seakernel.configuration import configuration
 from seakernel.exceptions import NotSupportedError, ProgrammingError
+from seakernel.terminal_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,14 +52,18 @@ def _untruth(name: str, value: Any) -> bool:
 
 
 def _pem(name: str, value: Any) -> bytes:
+    from seakernel.local_files import regular_content
+
+    def wrong(reason: str) -> ProgrammingError:
+        shown = f" `{printable(str(value), 200)}`" if isinstance(value, str | os.PathLike) else ""
+        return ProgrammingError(f"`{name}`: the file{shown} {reason}", kind="InvalidArgument")
+
     try:
-        with open(value, "rb") as file:  # noqa: PTH123 - a descriptor is fine, too
-            content = file.read(_LARGEST_PEM + 1)
+        content = regular_content(value, _LARGEST_PEM)
     except (OSError, TypeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a file name"
-        raise ProgrammingError(f"`{name}`: the file cannot be read: {reason}", kind="InvalidArgument") from None
-    if not content.strip() or len(content) > _LARGEST_PEM:
-        raise ProgrammingError(f"`{name}`: the file is empty or larger than 16 MiB", kind="InvalidArgument")
+        raise wrong(f"cannot be read: {getattr(error, 'strerror', None) or 'not a file name'}") from None
+    if not content.strip():
+        raise wrong("is empty")
     return content
 
 

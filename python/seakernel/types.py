@@ -151,7 +151,7 @@ class TlsOptions(TypedDict, total=False):
     ca_certificates_file: str | os.PathLike[str]
     """A file of such authorities."""
     client_certificate_pem: bytes
-    """Our certificate with its chain, for the API of the workspace only; it is not shown where a token is asked for."""
+    """Our certificate with its chain, for the workspace only: its API, and its own addresses for signing in."""
     client_key_pem: bytes
     """The key of `client_certificate_pem`."""
     client_key_passphrase: str | bytes

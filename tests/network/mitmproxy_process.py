@@ -58,7 +58,9 @@ def store_of(warehouse: LocalWarehouse) -> str:
 
 
 @contextlib.contextmanager
-def running(warehouse: LocalWarehouse, folder: Path, modes: list[str], *options: str) -> Iterator[Mitmproxy]:
+def running(
+    warehouse: LocalWarehouse, folder: Path, modes: list[str], *options: str, workspace_names: tuple[str, ...] = ()
+) -> Iterator[Mitmproxy]:
     if not MITMDUMP.exists():
         if os.environ.get("CI"):
             pytest.fail(f"{MITMDUMP} is missing: run `make .venv-mitmproxy/done` first")
@@ -66,7 +68,7 @@ def running(warehouse: LocalWarehouse, folder: Path, modes: list[str], *options:
     workspace, store = (address.partition("://")[2] for address in (warehouse.server_hostname, store_of(warehouse)))
     plan = {
         "folder": str(folder),
-        "hosts": {WORKSPACE: workspace, STORE: store},
+        "hosts": {**dict.fromkeys((WORKSPACE, *workspace_names), workspace), STORE: store},
         "links": {store_of(warehouse): f"https://{STORE}"},
     }
     listen = [

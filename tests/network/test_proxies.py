@@ -75,7 +75,7 @@ def test_volumes_go_through_it_too(files: LocalWarehouse, mitmproxy: Mitmproxy) 
 
 @WAYS
 def test_plain_http_through_a_proxy(files: LocalWarehouse, mitmproxy: Mitmproxy, read: Any) -> None:
-    # An explicit proxy is for this machine, too. The store has TLS, as everywhere.
+    # A proxy on this machine is for this machine, too. The store has TLS, as everywhere.
     tls = {"ca_certificates_file": str(mitmproxy.authority)}
     assert read(**here(files, proxy={"url": mitmproxy.address}, tls=tls)) == 2500
     passed = {(flow["scheme"], flow["host"]) for flow in mitmproxy.flows()}
@@ -220,6 +220,11 @@ def test_a_proxy_of_unknown_name(files: LocalWarehouse) -> None:
         seakernel.OperationalError, match=r"the name of the proxy is not known here, no-proxy\.invalid:3128"
     ):
         rows(**at_workspace(files, proxy="no-proxy.invalid:3128", retry={"max_attempts": 1}))
+
+
+@WAYS
+def test_this_machine_is_none_of_a_proxys_elsewhere(files: LocalWarehouse, read: Any) -> None:
+    assert read(**here(files, proxy="no-proxy.invalid:3128")) == 2500
 
 
 @pytest.mark.parametrize(

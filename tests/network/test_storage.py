@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from authority import closed_port
-from mitmproxy_process import store_of
+from mitmproxy_process import STORE, store_of
 
 import seakernel
 from seakernel import aio
@@ -23,14 +23,23 @@ from seakernel import aio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mitmproxy_process import Mitmproxy
+
     from seakernel.local import LocalWarehouse
 
 ROWS = "SELECT id FROM range(2500)"
 
 
 @contextlib.contextmanager
-def workspace(warehouse: LocalWarehouse, store: str, dispositions: list[str] | None = None) -> Iterator[str]:
+def workspace(
+    warehouse: LocalWarehouse, store: str | list[str], dispositions: list[str] | None = None
+) -> Iterator[str]:
     """Passes requests on to the warehouse, and changes the address of its store in the answers.
+
+    Args:
+        warehouse: The warehouse behind it.
+        store: The address of the store; of a list, the last one.
+        dispositions: Gets the disposition of each statement.
 
     Yields:
         The address for clients.
@@ -53,7 +62,8 @@ def workspace(warehouse: LocalWarehouse, store: str, dispositions: list[str] | N
                 headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
                 connection.request(self.command, self.path, sent, headers)
                 answer = connection.getresponse()
-                body = answer.read().replace(store_of(warehouse).encode(), store.encode())
+                told = store if isinstance(store, str) else store[-1]
+                body = answer.read().replace(store_of(warehouse).encode(), told.encode())
             self.send_response(answer.status)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -164,6 +174,45 @@ def test_a_store_that_takes_no_connection_is_given_up_within_seconds(files: Loca
         assert refused.value.kind == "Timeout"
         assert 2 <= time.monotonic() - begin < 30
         assert len(connection.cursor().execute(ROWS).fetchall()) == 2500
+
+
+def test_a_store_out_of_reach_is_not_so_through_a_proxy(files: LocalWarehouse, mitmproxy: Mitmproxy) -> None:
+    dispositions: list[str] = []
+    with workspace(files, f"https://{STORE}", dispositions) as address:
+        with (
+            files.connect(server_hostname=address) as connection,
+            pytest.raises(seakernel.OperationalError, match="cannot be reached"),
+        ):
+            connection.cursor().execute(ROWS).fetchall()
+        tls = {"ca_certificates_file": mitmproxy.authority}
+        with files.connect(server_hostname=address, proxy=mitmproxy.address, tls=tls) as connection:
+            assert len(connection.cursor().execute(ROWS).fetchall()) == 2500
+        # What the proxy has shown says nothing of the way without it.
+        with files.connect(server_hostname=address, proxy=False) as connection:
+            assert len(connection.cursor().execute(ROWS).fetchall()) == 2500
+    assert [disposition == "INLINE" for disposition in dispositions] == [False, False, True]
+
+
+def test_a_store_that_answers_again_is_no_more_out_of_reach(
+    files: LocalWarehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    stores, dispositions = [f"http://127.0.0.1:{closed_port()}"], []
+    with (
+        workspace(files, stores, dispositions) as address,
+        files.connect(server_hostname=address) as connection,
+        caplog.at_level(logging.WARNING, "seakernel"),
+    ):
+        with pytest.raises(seakernel.OperationalError, match="cannot be reached"):
+            connection.cursor().execute(ROWS).fetchall()
+        (warning,) = warnings_of(caplog)
+        assert "through the same proxy, for ten minutes or until storage answers" in warning
+        stores.append(store_of(files))
+        for results in ({"cloud_fetch": "on"}, {}):
+            with files.connect(server_hostname=address, results=results) as other:
+                assert len(other.cursor().execute(ROWS).fetchall()) == 2500
+        # The session that has met it stays as it is.
+        assert len(connection.cursor().execute(ROWS).fetchall()) == 2500
+    assert [disposition == "INLINE" for disposition in dispositions] == [False, False, False, True]
 
 
 def test_a_result_too_large_for_the_answer_says_why_it_was_asked_for_there() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import socket
 import ssl
@@ -182,12 +183,14 @@ def test_an_encrypted_key_named_as_for_the_connector(warehouse: LocalWarehouse, 
         ({"ca_certificates_file": "/no/such/file"}, "`ca_certificates_file`: `/no/such/file` cannot be read"),
         ({"ca_certificates_file": ""}, "`ca_certificates_file` is empty"),
         ({"ca_certificates_file": 1.5}, "`ca_certificates_file` is of type `float`; expected the name of a file"),
-        ({"ca_certificates_file": "/dev/null"}, "`ca_certificates_file`: `/dev/null`: the CA certificates hold no"),
+        ({"ca_certificates_file": "/dev/null"}, "`ca_certificates_file`: `/dev/null` is not a regular file"),
+        ({"ca_certificates_file": "/dev/zero"}, "`ca_certificates_file`: `/dev/zero` is not a regular file"),
         ({"client_key_passphrase": "pass-canary"}, "`client_key_passphrase` has no `client_key_pem`"),
         (
             {
                 "client_certificate_pem": b"x",
-                "client_key_pem": b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n",
+                "client_key_pem": b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMAA=\n"
+                b"-----END RSA PRIVATE KEY-----\n",
                 "client_key_passphrase": "pass-canary",
             },
             "openssl pkcs8 -topk8",
@@ -199,6 +202,42 @@ def test_wrong_options_are_named(warehouse: LocalWarehouse, tls: dict[str, Any],
         with pytest.raises(seakernel.ProgrammingError, match=expected) as caught:
             ask(warehouse, "https://localhost:1", tls=tls)
         assert "canary" not in f"{caught.value} {caught.value!r}"
+
+
+@pytest.mark.parametrize("irregular", ["pipe", "/dev/zero", "large"])
+def test_a_file_that_is_none_is_refused_at_once(
+    warehouse: LocalWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, irregular: str
+) -> None:
+    file, expected = tmp_path / irregular, "is not a regular file"
+    if irregular == "pipe":
+        os.mkfifo(file)
+    if irregular == "large":
+        file.write_bytes(b"")
+        os.truncate(file, (16 << 20) + 1)
+        expected = "is larger than 16 MiB"
+
+    def refused(name: str, **options: Any) -> None:
+        for ask in (one, one_async):
+            with pytest.raises(seakernel.ProgrammingError, match=f"`{name}`: .*`{file}`.* {expected}"):
+                ask(warehouse, "https://localhost:1", **options)
+
+    refused("ca_certificates_file", tls={"ca_certificates_file": file})
+    refused("_tls_trusted_ca_file", _tls_trusted_ca_file=file)
+    refused("_tls_client_cert_file", _tls_client_cert_file=file)
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, str(file))
+            refused(name)
+            # To a warehouse without TLS it is of no account.
+            assert one(warehouse, warehouse.server_hostname) == 1
+    with monkeypatch.context() as patch:
+        patch.setenv("SSL_CERT_DIR", str(tmp_path))
+        if irregular == "large":
+            with pytest.raises(seakernel.ProgrammingError, match=r"`SSL_CERT_DIR`: .* holds more than 16 MiB"):
+                one(warehouse, "https://localhost:1")
+        else:
+            with pytest.raises(seakernel.OperationalError, match="no connection to localhost:1"):
+                one(warehouse, "https://localhost:1", retry={"max_attempts": 1})
 
 
 def test_nothing_of_keys_and_passwords_is_told(

@@ -11,6 +11,7 @@ import pty
 import re
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import webbrowser
@@ -82,6 +83,31 @@ def test_a_user_signs_in_and_the_query_returns(provider: LocalWarehouse, user_wh
     # Who comes later has the token.
     assert query(provider, **options) == 7
     assert (len(user.addresses), issued(provider)) == (1, {"authorization_code": 1})
+
+
+def test_an_opener_that_takes_its_time_holds_up_neither_threads_of_ours_nor_a_fork(provider: LocalWarehouse) -> None:
+    asked, may_go_on = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def opens_slowly(address: str) -> None:
+        threads.append(threading.current_thread())
+        asked.set()
+        assert may_go_on.wait(60)
+        signs_in_at_once(address)
+
+    with ThreadPoolExecutor(1) as pool:
+        counted = pool.submit(query, provider, auth=auth(opens_slowly))
+        assert asked.wait(60)
+        begin = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        # As long as it waits for threads of ours that are inside the interpreter.
+        assert time.monotonic() - begin < 2
+        os.waitpid(child, 0)
+        may_go_on.set()
+        assert counted.result(60) == 7
+    assert [(thread.name, thread.daemon) for thread in threads] == [("seakernel-browser", True)]
 
 
 class Browser(webbrowser.BaseBrowser):
@@ -225,7 +251,7 @@ def test_where_the_cache_is(
     # Another option, for whoever signs in alike in this process has the tokens already.
     assert query(provider, auth=auth(signs_in_at_once, cache=cache, timeout_s=14)) == 7
     assert f'file="{file}"' in caplog.text or f"file={file}" in caplog.text
-    assert "is not used: other users may read or write it (see `chmod 600`)" in caplog.text
+    assert "is not used: it may be read or written by other users (see `chmod 600`)" in caplog.text
     assert (file.stat().st_mode & 0o777, issued(provider)) == (0o600, {"authorization_code": 2})
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
+from authority import Authority, listening, server_context
 from machine_keys import (
     CLIENTS,
     OTHER_KEY,
@@ -28,6 +30,7 @@ from seakernel.compat import databricks_sql_kernel as compat
 from seakernel.local import LocalWarehouse
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
@@ -570,3 +573,36 @@ def test_the_stand_in_signs_in(provider: LocalWarehouse, tmp_path: Path) -> None
         session.close()
     claims = jwt.decode(foreign, options={"verify_signature": False})
     assert claims["iss"] not in provider.server_hostname
+
+
+# A workspace that knows its clients by certificate -------------------------------------------------------------------
+
+
+def test_a_client_certificate_opens_the_workspaces_sign_in_and_is_shown_to_nobody_else(tmp_path: Path) -> None:
+    authority = Authority.make(tmp_path)
+    context = server_context(*authority.issue("provider", "localhost"))
+    # Takes any client's certificate that its authority has signed, and none as well.
+    context.verify_mode = ssl.CERT_OPTIONAL
+    shown: list[Any] = []
+
+    def provider(plain: socket.socket) -> None:
+        with context.wrap_socket(plain, server_side=True) as client:
+            shown.append(client.getpeercert(binary_form=True))
+            client.recv(1 << 16)
+            client.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    oauth: Any = {"client_id": "app", "client_secret": "canary-client-secret"}
+    with LocalWarehouse(oauth=oauth, tls={"client_certificate": True}) as warehouse, listening(provider) as port:
+        context.load_verify_locations(cadata=warehouse.ca_certificate_pem.decode())
+        tls: Any = {"ca_certificates_pem": warehouse.ca_certificate_pem + b"\n" + authority.pem}
+        auth = {"type": "oauth-m2m", "client_id": "app", "client_secret": "canary-client-secret"}
+        error = refused(warehouse, auth, tls=tls)
+        assert "wants a client certificate" in error.message
+        tls["client_certificate_pem"] = warehouse.client_certificate_pem
+        tls["client_key_pem"] = warehouse.client_key_pem
+        with connect(warehouse, auth, tls=tls) as connection:
+            assert query(connection) == [(1,)]
+        assert operations(logged(warehouse, "discovery", "token")) == ["discovery", "token"]
+        elsewhere = f"https://localhost:{port}/token"
+        refused(warehouse, {**auth, "token_url": elsewhere}, tls=tls)
+        assert shown == [None]

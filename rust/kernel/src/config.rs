@@ -88,8 +88,9 @@ pub struct ResultConfig {
 pub enum CloudFetch {
     /// As long as a storage host can be reached. Where none was reached yet and the first one cannot be, in two attempts of at
     /// most five seconds each, its statement fails with [`ErrorKind::Network`] or [`ErrorKind::Timeout`], for it has run and
-    /// may not be sent again; from then on the session, and others of this process on the same warehouse within ten minutes,
-    /// do as with [`CloudFetch::Off`], with one warning each.
+    /// may not be sent again; from then on the session does as with [`CloudFetch::Off`]. So do others of this process on the
+    /// same warehouse and through the same proxy that are opened within ten minutes, unless storage has answered one of them
+    /// meanwhile. Each warns once.
     #[default]
     Auto,
     /// Always.
@@ -180,7 +181,7 @@ pub struct TlsConfig {
     pub ca_certificates_pem: Option<Vec<u8>>,
     /// A file of such authorities, read when the session is opened.
     pub ca_certificates_file: Option<PathBuf>,
-    /// Our certificate, with its chain, in PEM; for the API only.
+    /// Our certificate, with its chain, in PEM; shown to the workspace only, where a token is asked for, too.
     pub client_certificate_pem: Option<Vec<u8>>,
     /// The key of [`TlsConfig::client_certificate_pem`].
     pub client_key_pem: Option<Secret>,

@@ -159,6 +159,11 @@ impl Error {
         self.0.retryable
     }
 
+    /// Tells whether nothing could be asked for want of a token: no server has answered, and only a user could change that.
+    pub(crate) fn is_want_of_token(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Unauthenticated | ErrorKind::Cancelled) && self.http_status().is_none()
+    }
+
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(Arc::from(source.into()));
         self

@@ -263,7 +263,14 @@ impl ServerStatement {
         let answer = if self.closed.swap(true, Ordering::AcqRel) || hold == Hold::ReadOnly {
             Ok(())
         } else {
-            self.client().close_statement(&self.statement_id).await
+            match self.client().close_statement(&self.statement_id).await {
+                // As on a server that is out of reach: it ends with its session, or by itself.
+                Err(error) if hold == Hold::Owned && error.is_want_of_token() => {
+                    warn!(statement_id = self.statement_id, cause = %error, "statement not closed");
+                    Ok(())
+                }
+                answer => answer,
+            }
         };
         if hold == Hold::Kept {
             self.session.release_statement().await?;
@@ -406,7 +413,9 @@ impl ExecutedStatement {
                     .with_statement_id(self.statement_id()))
             }
             StatementState::Failed => {
-                let error = statement_error(self.statement_id(), &response.status);
+                let error = statement_error(self.statement_id(), &response.status, &|text| {
+                    self.statement.client().http().masked(text)
+                });
                 Err(self.statement.client().explain_limit(error))
             }
             StatementState::Canceled => Err(Error::new(ErrorKind::Cancelled, "the statement was cancelled")
@@ -477,7 +486,11 @@ impl ExecutedStatement {
 ///
 /// SQLSTATE is looked for beside `error`, inside it, and at last in the message: a recorded syntax error of 2024 had it
 /// nowhere else.
-pub(crate) fn statement_error(statement_id: &str, status: &StatementStatus) -> Error {
+pub(crate) fn statement_error(
+    statement_id: &str,
+    status: &StatementStatus,
+    harmless: &dyn Fn(&str) -> String,
+) -> Error {
     let error = status.error.as_ref();
     let message =
         error.and_then(|error| error.message.as_deref()).unwrap_or("the statement failed and no reason was given");
@@ -486,9 +499,9 @@ pub(crate) fn statement_error(statement_id: &str, status: &StatementStatus) -> E
         .clone()
         .or_else(|| error.and_then(|error| error.sql_state.clone()))
         .or_else(|| sql_state_in(message).map(str::to_owned));
-    Error::new(ErrorKind::Sql, message)
-        .with_sql_state(sql_state)
-        .with_error_code(error.and_then(|error| error.error_code.clone()))
+    Error::new(ErrorKind::Sql, harmless(message))
+        .with_sql_state(sql_state.as_deref().map(harmless))
+        .with_error_code(error.and_then(|error| error.error_code.as_deref()).map(harmless))
         .with_statement_id(statement_id)
 }
 
@@ -499,7 +512,7 @@ mod tests {
     #[test]
     fn sql_state_beside_the_error_wins() {
         let text = r#"{"state":"FAILED","sql_state":"42P01","error":{"error_code":"BAD_REQUEST","message":"m SQLSTATE: 42601"}}"#;
-        let error = statement_error("01", &serde_json::from_str(text).unwrap());
+        let error = statement_error("01", &serde_json::from_str(text).unwrap(), &str::to_owned);
         assert_eq!(error.sql_state(), Some("42P01"));
         assert_eq!(
             (error.kind(), error.error_code(), error.statement_id()),

@@ -22,7 +22,7 @@ pub fn inline_rows(answer: &[u8]) -> Option<Result<RecordBatch>> {
     drop(serde_json::from_slice::<CreateSessionResponse>(answer));
     drop(serde_json::from_slice::<ResultData>(answer).map(|data| format!("{data:?}")));
     let response: StatementResponse = serde_json::from_slice(answer).ok()?;
-    drop(statement_error(&response.statement_id, &response.status).to_string());
+    drop(statement_error(&response.statement_id, &response.status, &str::to_owned).to_string());
     let Manifest { schema, .. } = response.manifest?;
     let columns: Vec<Column> = schema.columns.into_iter().map(Column::from).collect();
     let schema = match schema::from_manifest(&columns, &Arc::from("Etc/UTC")) {

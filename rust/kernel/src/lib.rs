@@ -36,6 +36,7 @@ mod execution;
 pub mod fuzzing;
 mod http;
 mod literal;
+mod local_file;
 mod markers;
 mod metadata;
 mod multi_row;

@@ -8,7 +8,7 @@ use pkcs8::der::asn1::{AnyRef, ObjectIdentifier};
 use pkcs8::der::{Decode, Encode};
 use pkcs8::pkcs5::pbes2::Kdf;
 use pkcs8::pkcs5::{self, EncryptionScheme};
-use pkcs8::{AlgorithmIdentifierRef, EncryptedPrivateKeyInfo, PrivateKeyInfo};
+use pkcs8::{AlgorithmIdentifierRef, EncryptedPrivateKeyInfo, LineEnding, PrivateKeyInfo, SecretDocument};
 use zeroize::Zeroizing;
 
 use crate::auth::Secret;
@@ -109,6 +109,15 @@ impl PrivateKey {
             }
         })?;
         Ok(Self { der, kind, was_encrypted })
+    }
+
+    /// Writes the key in PEM, not encrypted.
+    pub(crate) fn to_pem(&self) -> Result<Secret> {
+        let written = SecretDocument::try_from(self.der.as_slice());
+        let written = written.and_then(|document| document.to_pem("PRIVATE KEY", LineEnding::LF));
+        written
+            .map(|pem| Secret::new(&pem))
+            .map_err(|_| Error::new(ErrorKind::Internal, "a private key could not be written"))
     }
 }
 

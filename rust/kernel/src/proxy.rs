@@ -6,9 +6,11 @@ use hyper_util::client::proxy::matcher::Matcher;
 use url::Url;
 
 use crate::auth::Secret;
+use crate::config::is_loopback;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Hosts that no proxy of the environment is for: it serves the network, not this machine.
+/// Hosts that a proxy of the network is not for, whoever names it: it has another machine at these addresses, and would see
+/// what is sent there without TLS.
 const THIS_MACHINE: &str = "localhost,127.0.0.0/8,::1";
 
 /// Which proxy requests go through; the same for the workspace, for storage hosts and for volumes.
@@ -20,7 +22,7 @@ pub enum ProxyConfig {
     Environment,
     /// None, whatever the environment says.
     Off,
-    /// This one, for every host but those it leaves out.
+    /// This one, for every host but those it leaves out; for this machine only where the proxy is on this machine, too.
     Through(Proxy),
 }
 
@@ -166,9 +168,23 @@ impl Proxies {
         match config {
             ProxyConfig::Off => Ok(Self::default()),
             ProxyConfig::Through(proxy) => {
-                Ok(Self { http: Some(proxy.clone()), https: Some(proxy.clone()), no_proxy: proxy.exceptions.clone() })
+                let no_proxy = if is_loopback(&proxy.address) {
+                    proxy.exceptions.clone()
+                } else {
+                    format!("{},{THIS_MACHINE}", proxy.exceptions)
+                };
+                Ok(Self { http: Some(proxy.clone()), https: Some(proxy.clone()), no_proxy })
             }
             ProxyConfig::Environment => Self::from_environment(|name| std::env::var(name).ok()),
+        }
+    }
+
+    /// Returns the addresses and exceptions as one text, empty without a proxy; no user name and no password is in it.
+    pub(crate) fn shown(&self) -> String {
+        let address = |proxy: &Option<Proxy>| proxy.as_ref().map_or("", |proxy| proxy.address.as_str()).to_owned();
+        match (address(&self.http), address(&self.https)) {
+            (http, https) if http.is_empty() && https.is_empty() => String::new(),
+            (http, https) => format!("{http} {https} {}", self.no_proxy),
         }
     }
 
@@ -260,6 +276,21 @@ mod tests {
         assert_eq!(proxy.complete().expose(), "http://a%20b%2541%40x:p%3A%2F%2540@host:1/");
         assert!(Proxy::new("u@host:1").unwrap().with_credentials("u", &Secret::new("p")).is_err());
         assert!(Proxy::new("host:1").unwrap().with_credentials("", &Secret::new("p")).is_err());
+    }
+
+    #[test]
+    fn this_machine_is_reached_through_a_proxy_of_its_own_alone() {
+        let address_for = |proxy: &str, url: &str| {
+            ProxyConfig::Through(Proxy::new(proxy).unwrap()).address_for(url).unwrap().is_some()
+        };
+        for own in ["http://127.0.0.1:8181", "http://[::1]:1", "http://localhost:8181", "http://127.8.8.8:1"] {
+            let url = format!("{own}/oidc");
+            assert!(!address_for("http://proxy.example:3128", &url), "{url}");
+            assert!(address_for("http://127.0.0.1:3128", &url), "{url}");
+        }
+        for other in ["https://dbc-1.cloud.databricks.com", "http://localhost.example", "http://10.0.0.1"] {
+            assert!(address_for("http://proxy.example:3128", other) && address_for("localhost:1", other), "{other}");
+        }
     }
 
     #[test]

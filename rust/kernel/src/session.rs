@@ -176,7 +176,8 @@ impl Session {
     /// are known.
     ///
     /// With a statement that is to be kept ([`ExecutedStatement::keep`]) the server is not told. Where it cannot be told, for
-    /// it is out of reach or does not answer within five seconds, that is a warning and no error: the session is of no use any
+    /// it is out of reach, does not answer within five seconds, or a user would have to sign in for it, which is never asked
+    /// of one to end something, that is a warning and no error: the session is of no use any
     /// more, the server ends idle ones by itself, and an error would hide the one that the program may be ending with.
     ///
     /// # Errors
@@ -188,7 +189,7 @@ impl Session {
         let session_id = self.session_id();
         let answer = time::timeout(CLOSE_LIMIT, self.inner.client.close_session(&session_id)).await;
         let cause = match answer {
-            Ok(Err(error)) if is_of_the_network(&error) => error,
+            Ok(Err(error)) if is_of_the_network(&error) || error.is_want_of_token() => error,
             Ok(answer) => return answer,
             Err(_) => {
                 Error::new(ErrorKind::Timeout, format!("close session: no answer within {} s", CLOSE_LIMIT.as_secs()))

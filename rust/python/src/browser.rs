@@ -4,11 +4,13 @@ use std::error::Error as StdError;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::PyBool;
+use pyo3::types::{PyBool, PyCFunction};
 use seakernel::{BrowserSignIn, OpenPage, TokenCache};
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 
 use crate::sign_in::Keys;
 use crate::visit::Visit;
@@ -89,26 +91,38 @@ impl OpenPage for PythonBrowser {
         address: &str,
     ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn StdError + Send + Sync>>> + Send + 'static>> {
         let (function, address) = (self.function.clone(), address.to_owned());
-        // In a thread of its own: a browser may take its time, and a function may wait for the user.
-        let showing = tokio::task::spawn_blocking(move || {
-            let Some(_visit) = Visit::begin() else { return Some("the interpreter is exiting".to_owned()) };
-            let shown = Python::try_attach(|py| -> PyResult<Option<String>> {
-                let function = function.as_ref().map(|function| function.bind(py));
-                py.import("seakernel.browser")?.call_method1("show_page", (address, function))?.extract()
-            });
-            match shown {
-                Some(Ok(why_not)) => why_not,
-                // What it says may repeat the address.
-                Some(Err(_)) => Some("opening it was broken off".to_owned()),
-                None => Some("the interpreter is exiting".to_owned()),
-            }
-        });
         Box::pin(async move {
-            match showing.await {
+            let (sender, receiver) = oneshot::channel();
+            // For the start alone; what shows the page may take its time, or wait for the user.
+            let started = spawn_blocking(move || start(&address, function.as_deref(), sender)).await;
+            if !matches!(started, Ok(Some(Ok(())))) {
+                return Err(EXITING.into());
+            }
+            match receiver.await {
                 Ok(None) => Ok(()),
                 Ok(Some(why_not)) => Err(why_not.into()),
-                Err(_) => Err("opening it was broken off".into()),
+                Err(_) => Err(BROKEN_OFF.into()),
             }
         })
     }
+}
+
+const EXITING: &str = "the interpreter is exiting";
+const BROKEN_OFF: &str = "opening it was broken off";
+
+/// Has a Python thread show the page, which sends why it cannot. Not one of ours: exit and forks wait for those.
+fn start(address: &str, function: Option<&Py<PyAny>>, answer: oneshot::Sender<Option<String>>) -> Option<PyResult<()>> {
+    let _visit = Visit::begin()?;
+    Python::try_attach(|py| {
+        let answer = Mutex::new(Some(answer));
+        let deliver = PyCFunction::new_closure(py, None, None, move |arguments, _| {
+            let why_not = arguments.get_item(0).and_then(|why_not| why_not.extract::<Option<String>>());
+            let why_not = why_not.unwrap_or_else(|_| Some(BROKEN_OFF.to_owned()));
+            if let Some(answer) = answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                // Nobody waits any more where the user was quicker, or has gone.
+                let _ = answer.send(why_not);
+            }
+        })?;
+        py.import("seakernel.browser")?.call_method1("start", (address, function, deliver)).map(drop)
+    })
 }

@@ -32,6 +32,14 @@ impl Secret {
     }
 }
 
+/// Replaces `secrets` in the words of a server, which may repeat what it was sent.
+pub(crate) fn masked<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
+    let mut secrets: Vec<&str> = secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
+    // One may be the beginning of another.
+    secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.into_iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+}
+
 impl From<String> for Secret {
     fn from(text: String) -> Self {
         Self(Arc::new(Zeroizing::new(text)))
@@ -118,6 +126,13 @@ impl fmt::Debug for Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_replaced_whole_and_other_words_stay() {
+        let text = "Invalid access token dapi-0123456789, not dapi-0123";
+        let masked = masked(text, ["", "dapi-0123", "dapi-0123456789"]);
+        assert_eq!(masked, "Invalid access token ***, not ***");
+    }
 
     #[test]
     fn debug_does_not_show_the_token() {

@@ -38,8 +38,44 @@ struct Held {
     since: Instant,
 }
 
-/// The answer of a call, once it is there. The receivers are those who wait for it.
-type Call = Arc<watch::Sender<Option<Result<Grant>>>>;
+/// A call of the source.
+type Call = Arc<Asked>;
+
+struct Asked {
+    /// The answer, once it is there. The receivers are those who wait for it.
+    answer: watch::Sender<Option<Result<Grant>>>,
+    /// Its receivers are those of them for whom a user may be asked.
+    users: watch::Sender<()>,
+    /// Begun for nobody for whom a user may be asked.
+    began_quietly: bool,
+}
+
+impl Asked {
+    fn new(began_quietly: bool) -> Call {
+        Arc::new(Self { answer: watch::Sender::new(None), users: watch::Sender::new(()), began_quietly })
+    }
+}
+
+/// One who waits for the answer of a call, until dropped.
+struct Waiting {
+    call: Call,
+    answer: watch::Receiver<Option<Result<Grant>>>,
+    _user: Option<watch::Receiver<()>>,
+}
+
+impl Waiting {
+    fn on(call: &Call, may_ask_user: bool) -> Self {
+        let user = may_ask_user.then(|| call.users.subscribe());
+        Self { call: Arc::clone(call), answer: call.answer.subscribe(), _user: user }
+    }
+
+    async fn answer(mut self) -> Result<Grant> {
+        match self.answer.wait_for(Option::is_some).await.map(|answer| answer.clone()) {
+            Ok(Some(answer)) => answer,
+            _ => Err(no_answer()),
+        }
+    }
+}
 
 /// Why a [`TokenSource`] is asked, and who waits for its answer.
 pub struct Demand {
@@ -49,14 +85,15 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// Tells whether nobody waits: the token is good for a while yet. Not the time to ask a user.
-    pub fn is_early(&self) -> bool {
-        self.call.receiver_count() == 0
+    /// Tells whether a user may be asked. Not so while nobody waits, for the token is good for a while yet, or where the token
+    /// is for a request that only ends something: to close a session must not open a page.
+    pub fn may_ask_user(&self) -> bool {
+        self.call.users.receiver_count() > 0
     }
 
-    /// Waits until nobody waits for the answer any more.
+    /// Waits until nobody waits any more for whom a user may be asked.
     pub async fn abandoned(&self) {
-        self.call.closed().await;
+        self.call.users.closed().await;
     }
 }
 
@@ -111,41 +148,55 @@ impl Tokens {
         matches!(self, Self::Renewed(_))
     }
 
+    /// Returns the last token, where there is one yet.
+    pub(crate) fn last(&self) -> Option<Grant> {
+        match self {
+            Self::Fixed(grant) => Some(grant.clone()),
+            Self::Renewed(renewed) => renewed.state().last.as_ref().map(|held| held.grant.clone()),
+        }
+    }
+
     /// Sees to it that there is a token, where the source does not want to be asked before each request.
     pub(crate) async fn ready(&self) -> Result<()> {
         match self {
-            Self::Renewed(renewed) if !renewed.is_asked_each_time() => renewed.grant(None).await.map(drop),
+            Self::Renewed(renewed) if !renewed.is_asked_each_time() => renewed.grant(None, true).await.map(drop),
             _ => Ok(()),
         }
     }
 
     /// Returns the token to send; `rejected` is the one that was refused, if that is why it is needed.
-    pub(crate) async fn grant(&self, rejected: Option<Secret>) -> Result<Grant> {
+    pub(crate) async fn grant(&self, rejected: Option<Secret>, may_ask_user: bool) -> Result<Grant> {
         match self {
             Self::Fixed(grant) => Ok(grant.clone()),
-            Self::Renewed(renewed) => renewed.grant(rejected).await,
+            Self::Renewed(renewed) => renewed.grant(rejected, may_ask_user).await,
         }
     }
 }
 
 impl Renewed {
-    async fn grant(self: &Arc<Self>, rejected: Option<Secret>) -> Result<Grant> {
-        let mut answer = {
-            let mut state = self.state();
-            if let Some(grant) = self.at_hand(&mut state, rejected.as_ref()) {
-                return Ok(grant);
+    async fn grant(self: &Arc<Self>, rejected: Option<Secret>, may_ask_user: bool) -> Result<Grant> {
+        let mut is_second = false;
+        loop {
+            let (waiting, is_joined) = {
+                let mut state = self.state();
+                if let Some(grant) = self.at_hand(&mut state, rejected.as_ref()) {
+                    return Ok(grant);
+                }
+                if let Some(call) = &state.call {
+                    (Waiting::on(call, may_ask_user), true)
+                } else {
+                    let call = Asked::new(!may_ask_user);
+                    let waiting = Waiting::on(&call, may_ask_user);
+                    self.start(&mut state, call, rejected.clone());
+                    (waiting, false)
+                }
+            };
+            // One that was begun quietly may have failed for want of the user, before we came.
+            let may_repeat = is_joined && may_ask_user && waiting.call.began_quietly && !is_second;
+            match waiting.answer().await {
+                Err(_) if may_repeat => is_second = true,
+                answer => return answer,
             }
-            if let Some(call) = &state.call {
-                call.subscribe()
-            } else {
-                let (call, answer) = watch::channel(None);
-                self.start(&mut state, Arc::new(call), rejected);
-                answer
-            }
-        };
-        match answer.wait_for(Option::is_some).await.map(|answer| answer.clone()) {
-            Ok(Some(answer)) => answer,
-            _ => Err(no_answer()),
         }
     }
 
@@ -167,7 +218,7 @@ impl Renewed {
             Age::Stale if state.call.is_some() || state.not_before.is_some_and(|moment| Instant::now() < moment) => {}
             Age::Stale => {
                 debug!("the token is renewed before its end");
-                self.start(state, Arc::new(watch::Sender::new(None)), None);
+                self.start(state, Asked::new(true), None);
             }
             Age::Expired => return None,
         }
@@ -214,13 +265,13 @@ impl Renewed {
             }
             Err(error) => {
                 state.not_before = Some(Instant::now() + PAUSE);
-                if call.receiver_count() == 0 {
+                if call.answer.receiver_count() == 0 {
                     warn!(cause = %error, "the token could not be renewed before its end");
                 }
             }
         }
         drop(state);
-        call.send_replace(Some(answer));
+        call.answer.send_replace(Some(answer));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -236,12 +287,12 @@ struct Unanswered {
 
 impl Drop for Unanswered {
     fn drop(&mut self) {
-        if self.call.borrow().is_none() {
+        if self.call.answer.borrow().is_none() {
             // Not waited for: a runtime that ends drops the task at once, while whoever starts it has the lock.
             if let Ok(mut state) = self.renewed.state.try_lock() {
                 state.call = None;
             }
-            self.call.send_replace(Some(Err(no_answer())));
+            self.call.answer.send_replace(Some(Err(no_answer())));
         }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::{Client, ClientBuilder, NoProxy, Url};
-use rustls::pki_types::CertificateDer;
 
+use super::tls::Authorities;
 use super::{headers, tls};
 use crate::config::{CloudFetch, SessionConfig, is_loopback};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,7 +22,7 @@ const STORAGE_CONNECT_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Network {
     proxies: Proxies,
-    authorities: Vec<CertificateDer<'static>>,
+    authorities: Authorities,
 }
 
 impl Network {
@@ -34,16 +34,16 @@ impl Network {
             (Err(_), ProxyConfig::Environment) if is_loopback(&config.host) => Proxies::default(),
             (proxies, _) => proxies?,
         };
-        Ok(Self { proxies, authorities: tls::further_authorities(config)? })
+        Ok(Self { proxies, authorities: tls::authorities(config)? })
     }
 
     /// Returns the way to what no proxy can reach for us.
     pub(crate) fn direct(config: &SessionConfig) -> Result<Self> {
-        Ok(Self { proxies: Proxies::default(), authorities: tls::further_authorities(config)? })
+        Ok(Self { proxies: Proxies::default(), authorities: tls::authorities(config)? })
     }
 
     /// Returns what a client of this session is built from, whatever it is for. It has no limit for answers and no
-    /// certificate of our own, which is for the API alone.
+    /// certificate of our own, which is for the workspace alone.
     pub(crate) fn client(&self, config: &SessionConfig) -> Result<ClientBuilder> {
         // Several crates may race to install it; any provider will do.
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -66,17 +66,26 @@ impl Network {
         tls::trust(builder, &config.tls, &self.authorities)
     }
 
+    /// Returns what a client for the workspace itself is built from: it shows our certificate, where we have one.
+    pub(super) fn workspace(&self, config: &SessionConfig) -> Result<ClientBuilder> {
+        tls::identify(self.client(config)?, config)
+    }
+
     /// Returns the proxy that requests to `url` go through.
     pub(crate) fn proxy_for(&self, url: &Url) -> Option<&Proxy> {
         self.proxies.matching(url)
+    }
+
+    /// Returns through which proxies requests go; no password is in it.
+    pub(super) fn proxies(&self) -> String {
+        self.proxies.shown()
     }
 
     /// Returns the client for the API; `default_headers` and the caller's own go along with every request.
     pub(super) fn api(&self, config: &SessionConfig, mut default_headers: HeaderMap) -> Result<Client> {
         headers::add_own(&mut default_headers, &config.requests.headers)?;
         tls::warn_of_what_is_off(config);
-        let builder = self.client(config)?.default_headers(default_headers).read_timeout(config.read_timeout);
-        let builder = tls::identify(builder, config)?;
+        let builder = self.workspace(config)?.default_headers(default_headers).read_timeout(config.read_timeout);
         build(match config.requests.timeout {
             Some(limit) => builder.timeout(limit),
             None => builder,

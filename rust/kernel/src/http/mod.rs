@@ -4,6 +4,7 @@ pub(crate) mod clients;
 mod headers;
 pub(crate) mod obstacle;
 mod plain;
+pub(crate) mod reach;
 pub(crate) mod retry;
 mod retry_budget;
 mod tls;
@@ -23,7 +24,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
-use crate::auth::{Grant, Secret, Tokens};
+use crate::auth::{Grant, Secret, Tokens, masked};
 use crate::clock;
 use crate::config::{RetryConfig, SessionConfig};
 use crate::error::{Error, ErrorKind, Result, sql_state_in};
@@ -31,6 +32,7 @@ use crate::proxy::Proxy;
 use crate::results::PresignedUrl;
 use obstacle::{Hold, Obstacle};
 pub(crate) use plain::{PlainAnswer, PlainClient, PlainRequest};
+use reach::Way;
 pub(crate) use retry::RequestClass;
 use retry::{Failure, may_be_repeated, next_wait};
 use retry_budget::{RetryBudget, RetryBudgets};
@@ -39,6 +41,10 @@ pub(crate) use transport::{Response, TransportError};
 
 /// Largest answer of the API that is read. An inline result is at most 25 MiB of data, a third more as base64.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// Shorter values of headers, such as `true`, are no secrets, and are found in any message.
+const LEAST_MASKED: usize = 8;
+/// How much of an error that is no JSON is looked at; a message has less.
+const MAX_ERROR_TEXT: usize = 64 << 10;
 /// Longest wait for the start of an error's body. It comes along with the head; a store that lets it drip must not hold a
 /// chunk and its place.
 const ERROR_BODY_DEADLINE: Duration = Duration::from_secs(2);
@@ -53,6 +59,7 @@ pub(crate) struct HttpClient {
     ranges: Mutex<HashMap<String, bool>>,
     /// Storage hosts that have answered.
     answered: Mutex<HashSet<String>>,
+    way_to_storage: Way,
     retry_budgets: RetryBudgets,
     tokens: Tokens,
     config: SessionConfig,
@@ -90,7 +97,9 @@ impl HttpClient {
             headers.insert(HeaderName::from_static("x-databricks-org-id"), value);
         }
         let transport = Transport::new(&config, headers)?;
+        let way_to_storage = Way::new(&config, transport.proxies());
         Ok(Self {
+            way_to_storage,
             transport,
             ranges: Mutex::default(),
             answered: Mutex::default(),
@@ -121,7 +130,8 @@ impl HttpClient {
         loop {
             let rejection = rejected.take();
             let token = rejection.as_ref().map(|(token, _)| token.clone());
-            let grant = self.tokens.grant(token).await.map_err(|error| attempts.without_token(error))?;
+            let grant = self.tokens.grant(token, !request.class.ends_something()).await;
+            let grant = grant.map_err(|error| attempts.without_token(error))?;
             if let Some((token, error)) = rejection
                 && grant.token == token
             {
@@ -159,7 +169,19 @@ impl HttpClient {
     async fn api_once(&self, request: &ApiRequest<'_>, url: &Url, grant: &Grant) -> Result<Result<Bytes, Attempt>> {
         let mut headers = HeaderMap::new();
         authorize(&mut headers, grant)?;
-        Ok(self.api_once_authorized(request, url, headers).await)
+        Ok(self.api_once_authorized(request, url, headers, grant).await)
+    }
+
+    /// Makes the words of the API fit to be told: it may repeat what goes along with requests.
+    pub(crate) fn masked(&self, text: &str) -> String {
+        self.masked_for(self.tokens.last().as_ref(), text)
+    }
+
+    fn masked_for(&self, grant: Option<&Grant>, text: &str) -> String {
+        let along = grant.into_iter().flat_map(|grant| &grant.headers).map(|(_, value)| value);
+        let own = self.config.requests.headers.iter().map(|(_, value)| value);
+        let secrets = grant.map(|grant| &grant.token).into_iter().chain(along).chain(own).map(Secret::expose);
+        masked(text, secrets.filter(|secret| secret.len() >= LEAST_MASKED))
     }
 
     async fn api_once_authorized(
@@ -167,6 +189,7 @@ impl HttpClient {
         request: &ApiRequest<'_>,
         url: &Url,
         mut headers: HeaderMap,
+        grant: &Grant,
     ) -> Result<Bytes, Attempt> {
         for (name, value) in request.headers {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -181,14 +204,16 @@ impl HttpClient {
             .map_err(|error| transport_failure(request.class, url, error))?;
         check_proxy(request.class, self.transport.proxy_for(url), &response)?;
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
-        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(host_of);
+        let harmless = |text: &str| self.masked_for(Some(grant), text);
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        let location = location.map(|location| host_of(&harmless(location)));
         let body = read_body(request.class, url, response, MAX_ANSWER_BYTES).await?;
         if status.is_success() {
             return Ok(body);
         }
         Err(Attempt {
             failure: Failure::Status { status: status.as_u16(), retry_after },
-            error: status_error(request.class, status, location.as_deref(), &body),
+            error: status_error(request.class, status, location.as_deref(), &body, &harmless),
         })
     }
 
@@ -260,7 +285,18 @@ impl HttpClient {
         !self.answered.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
+    /// Remembers, for sessions to come, that a storage host cannot be reached.
+    pub(crate) fn remember_no_contact(&self, host: &str) {
+        self.way_to_storage.is_blocked(host);
+    }
+
+    /// Returns the storage host that another session could not reach lately.
+    pub(crate) fn known_out_of_reach(&self) -> Option<String> {
+        self.way_to_storage.blocked_at()
+    }
+
     fn remember_contact(&self, url: &Url) {
+        self.way_to_storage.is_open();
         let mut hosts = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
         let host = host_and_port(url);
         if !hosts.contains(&host) {
@@ -553,8 +589,14 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The one place where an HTTP status of the API becomes an error.
-fn status_error(class: RequestClass, status: StatusCode, location: Option<&str>, body: &[u8]) -> Error {
-    let (error_code, message) = error_body(body);
+fn status_error(
+    class: RequestClass,
+    status: StatusCode,
+    location: Option<&str>,
+    body: &[u8],
+    harmless: &dyn Fn(&str) -> String,
+) -> Error {
+    let (error_code, message) = error_body(body, harmless);
     let kind = match status.as_u16() {
         300..=399 => {
             let target = location.unwrap_or("an unnamed place");
@@ -592,7 +634,9 @@ fn storage_error(url: &Url, status: StatusCode, body: &[u8]) -> Error {
         .split_once("<Code>")
         .and_then(|(_, rest)| rest.split_once("</Code>"))
         .map(|(code, _)| code)
-        .filter(|code| code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        .filter(|code| code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+        // Signatures may look like that, too.
+        .filter(|code| !url.query().is_some_and(|query| query.contains(code)));
     debug!(host = host_and_port(url), status = status.as_u16(), code, "storage refused a request");
     let message = match code {
         Some(code) => format!("storage host {} answered HTTP {} {code}", host_and_port(url), status.as_u16()),
@@ -602,16 +646,19 @@ fn storage_error(url: &Url, status: StatusCode, body: &[u8]) -> Error {
 }
 
 /// Reads code and message of an error answer: JSON in its old and new form (the code may be a number), or text.
-fn error_body(body: &[u8]) -> (Option<String>, Option<String>) {
+fn error_body(body: &[u8], harmless: &dyn Fn(&str) -> String) -> (Option<String>, Option<String>) {
+    let clean = |text: &str| clean(&harmless(text));
     if let Ok(serde_json::Value::Object(fields)) = serde_json::from_slice(body) {
         let code = fields.get("error_code").map(|code| match code {
-            serde_json::Value::String(text) => text.clone(),
-            other => other.to_string(),
+            serde_json::Value::String(text) => clean(text),
+            other => clean(&other.to_string()),
         });
         let message = ["message", "error", "detail"].iter().find_map(|key| fields.get(*key)?.as_str().map(clean));
         return (code, message);
     }
-    let text = String::from_utf8_lossy(body.get(..body.len().min(4096)).unwrap_or_default());
+    // What is cut off must not leave a part of a secret that is not known again.
+    let text = harmless(&String::from_utf8_lossy(body.get(..body.len().min(MAX_ERROR_TEXT)).unwrap_or_default()));
+    let text: String = text.chars().take(4096).collect();
     let text = match text.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>")) {
         Some((title, _)) => clean(title),
         None if text.trim_start().starts_with('<') => {
@@ -650,7 +697,11 @@ mod tests {
             ("", None, None),
         ];
         for (body, code, message) in table {
-            assert_eq!(error_body(body.as_bytes()), (code.map(str::to_owned), message.map(str::to_owned)), "{body}");
+            assert_eq!(
+                error_body(body.as_bytes(), &str::to_owned),
+                (code.map(str::to_owned), message.map(str::to_owned)),
+                "{body}"
+            );
         }
     }
 
@@ -680,7 +731,8 @@ mod tests {
             (500, ErrorKind::Unavailable, true),
             (504, ErrorKind::Timeout, true),
         ] {
-            let error = status_error(RequestClass::Poll, StatusCode::from_u16(status).unwrap(), None, b"{}");
+            let status_code = StatusCode::from_u16(status).unwrap();
+            let error = status_error(RequestClass::Poll, status_code, None, b"{}", &str::to_owned);
             assert_eq!((error.kind(), error.is_retryable(), error.http_status()), (kind, retryable, Some(status)));
         }
     }
@@ -692,6 +744,19 @@ mod tests {
         let error = storage_error(&url, StatusCode::FORBIDDEN, body);
         assert_eq!(error.to_string(), "storage host store.example:443 answered HTTP 403 AccessDenied");
         assert!(!format!("{error:?}").contains("canary"));
+        // A store that repeats the signature in the place of the code.
+        let body = b"<Error><Code>canary</Code></Error>";
+        let error = storage_error(&url, StatusCode::FORBIDDEN, body);
+        assert_eq!((error.error_code(), error.http_status()), (None, Some(403)));
+        assert!(!format!("{error} {error:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_secret_at_the_cut_of_a_long_text_is_not_told_in_part() {
+        let secret = "dapi-canary-0123456789";
+        let body = format!("{}{secret}", "x".repeat(4090));
+        let (_, message) = error_body(body.as_bytes(), &|text| masked(text, [secret]));
+        assert!(!message.unwrap().contains("dapi"));
     }
 
     /// Behaviour 8.

@@ -1,4 +1,4 @@
-//! Requests that carry nothing of a session, to hosts that are neither workspace API nor storage: identity providers.
+//! Requests that carry no token of a session, to identity providers: the workspace's own, and others.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, StatusCode, Url};
 use tokio::time::Instant;
+use url::Origin;
 
 use super::clients::Network;
 use super::retry::{Failure, RequestClass};
@@ -26,6 +27,8 @@ const LOCAL_CONNECT_LIMIT: Duration = Duration::from_secs(3);
 pub(crate) struct PlainClient {
     network: Network,
     client: Client,
+    /// Shows our certificate, where we have one.
+    to_workspace: Option<(Origin, Client)>,
     retry: RetryConfig,
     retry_budgets: RetryBudgets,
 }
@@ -51,7 +54,12 @@ impl PlainClient {
     pub(crate) fn new(config: &SessionConfig) -> Result<Self> {
         let network = Network::new(config)?;
         let client = clients::build(network.client(config)?)?;
-        Ok(Self::of(config, network, client))
+        let to_workspace = match config.tls.client_certificate_pem {
+            // Apart, so that neither certificate nor connections reach anybody else.
+            Some(_) => Some((config.host.origin(), clients::build(network.workspace(config)?)?)),
+            None => None,
+        };
+        Ok(Self { to_workspace, ..Self::of(config, network, client) })
     }
 
     /// Returns a client that goes through no proxy, for what is on this machine.
@@ -67,7 +75,7 @@ impl PlainClient {
             min_wait: config.retry.min_wait.min(Duration::from_millis(500)),
             ..config.retry.clone()
         };
-        Self { network, client, retry, retry_budgets: RetryBudgets::default() }
+        Self { network, client, to_workspace: None, retry, retry_budgets: RetryBudgets::default() }
     }
 
     /// Returns the answer, be it a refusal; failures that may pass are repeated, all within `deadline`.
@@ -113,8 +121,11 @@ impl PlainClient {
     }
 
     async fn send_once(&self, request: &PlainRequest<'_>, body: Option<Bytes>) -> Result<PlainAnswer, Attempt> {
-        let mut builder =
-            self.client.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
+        let client = match &self.to_workspace {
+            Some((workspace, client)) if request.url.origin() == *workspace => client,
+            _ => &self.client,
+        };
+        let mut builder = client.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
         if let Some(body) = body {
             builder = builder.body(body);
         }

@@ -42,6 +42,11 @@ impl RequestClass {
             Self::Discovery | Self::Token | Self::TokenOnce => "sign-in",
         }
     }
+
+    /// Tells whether the request only ends something, for which nobody is asked to sign in.
+    pub(crate) fn ends_something(self) -> bool {
+        matches!(self, Self::CloseSession | Self::Cancel | Self::CloseStatement)
+    }
 }
 
 /// Attempts to close a session.

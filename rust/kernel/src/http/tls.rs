@@ -4,7 +4,6 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use pkcs8::{LineEnding, SecretDocument};
 use reqwest::{Certificate, ClientBuilder, Identity};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -12,39 +11,52 @@ use rustls::pki_types::pem::PemObject;
 use rustls_native_certs::load_certs_from_paths;
 use tracing::warn;
 
-use crate::auth::Secret;
 use crate::config::{SessionConfig, TlsConfig};
 use crate::error::{Error, ErrorKind, Result};
+use crate::local_file::{self, Unread};
 use crate::private_key::PrivateKey;
 
 /// What the environment trusts besides the platform: OpenSSL's variables, that of requests, and that of curl, which requests
 /// reads as well.
 const AUTHORITY_VARIABLES: [&str; 4] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
+/// Largest file, or content of a folder.
 const LARGEST_FILE: u64 = 16 << 20;
+
+/// Whom to trust.
+#[derive(Debug)]
+pub(super) struct Authorities {
+    further: Vec<CertificateDer<'static>>,
+    /// Those of the platform's own verifier go with them.
+    has_platforms: bool,
+}
 
 /// Returns the authorities to trust besides the platform's: those of the options, and those that the environment names.
 ///
 /// They add up: a variable that another program needs must not take the platform's authorities away from us. The platform's
 /// verifier does that where OpenSSL's variables are set, so its usual ones are among those returned then.
-pub(super) fn further_authorities(config: &SessionConfig) -> Result<Vec<CertificateDer<'static>>> {
-    let mut authorities = Vec::new();
+pub(super) fn authorities(config: &SessionConfig) -> Result<Authorities> {
+    let (mut further, mut has_platforms) = (Vec::new(), true);
     let tls = &config.tls;
     if let Some(pem) = &tls.ca_certificates_pem {
-        authorities.extend(from_pem("`ca_certificates_pem`", pem)?);
+        further.extend(from_pem("`ca_certificates_pem`", pem)?);
     }
     if let Some(path) = &tls.ca_certificates_file {
-        authorities.extend(from_path("ca_certificates_file", path)?);
+        further.extend(from_path("ca_certificates_file", path)?);
     }
     if tls.verify_certificates {
-        authorities.extend(match from_environment(|name| env::var_os(name)) {
-            // Of no use to a warehouse on this machine, and so no reason to keep it from us.
-            Err(_) if config.host.scheme() != "https" => usual_authorities(),
+        further.extend(match from_environment(|name| env::var_os(name)) {
+            // Of no use to a warehouse on this machine, and so no reason to keep it from us. The platform's verifier reads
+            // OpenSSL's variables, too, and would wait for what they name.
+            Err(_) if config.host.scheme() != "https" => {
+                has_platforms = !cfg!(all(unix, not(target_vendor = "apple")));
+                usual_authorities()
+            }
             read => read?,
         });
     }
-    authorities.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
-    authorities.dedup();
-    Ok(authorities)
+    further.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
+    further.dedup();
+    Ok(Authorities { further, has_platforms })
 }
 
 fn from_environment(read: impl Fn(&str) -> Option<OsString>) -> Result<Vec<CertificateDer<'static>>> {
@@ -58,7 +70,9 @@ fn from_environment(read: impl Fn(&str) -> Option<OsString>) -> Result<Vec<Certi
             if !folders.iter().any(|folder| folder.is_dir()) {
                 return Err(invalid(&format!("`{name}` names no folder that is there: correct it or unset it")));
             }
-            authorities.extend(folders.iter().flat_map(|folder| load_certs_from_paths(None, Some(folder)).certs));
+            for folder in folders.iter().filter(|folder| folder.is_dir()) {
+                authorities.extend(from_folder(&format!("`{name}`: `{}`", folder.display()), folder)?);
+            }
         } else {
             authorities.extend(from_path(name, Path::new(&value))?);
         }
@@ -84,21 +98,35 @@ fn usual_authorities() -> Vec<CertificateDer<'static>> {
 fn from_path(name: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let named = format!("`{name}`: `{}`", path.display());
     if path.is_dir() {
-        let found = load_certs_from_paths(None, Some(path)).certs;
+        let found = from_folder(&named, path)?;
         return if found.is_empty() {
             Err(invalid(&format!("{named} holds no certificate in PEM")))
         } else {
             Ok(found)
         };
     }
-    let size = path.metadata().map(|metadata| metadata.len());
-    if size.as_ref().is_ok_and(|size| *size > LARGEST_FILE) {
-        return Err(invalid(&format!("{named} is larger than 16 MiB")));
-    }
-    let content = size
-        .and_then(|_| std::fs::read(path))
-        .map_err(|error| invalid(&format!("{named} cannot be read; name a file in PEM")).with_source(error))?;
+    let content = local_file::read(path, LARGEST_FILE).map_err(|unread| match unread.words(LARGEST_FILE) {
+        (why, Some(cause)) => invalid(&format!("{named} {why}; name a file in PEM")).with_source(cause),
+        (why, None) => invalid(&format!("{named} {why}; name a file in PEM")),
+    })?;
     from_pem(&named, &content)
+}
+
+/// Reads the certificates in the files of a folder, which may hold others, too.
+fn from_folder(named: &str, folder: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let entries = folder.read_dir().map_err(|error| invalid(&format!("{named} cannot be read")).with_source(error))?;
+    let (mut found, mut left) = (Vec::new(), LARGEST_FILE);
+    for entry in entries.flatten() {
+        match local_file::read(&entry.path(), left) {
+            Ok(content) => {
+                left -= content.len() as u64;
+                found.extend(CertificateDer::pem_slice_iter(&content).flatten());
+            }
+            Err(Unread::TooLarge) => return Err(invalid(&format!("{named} holds more than 16 MiB"))),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
 }
 
 fn from_pem(named: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
@@ -114,23 +142,23 @@ fn from_pem(named: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     Ok(found)
 }
 
-/// Tells the client whom to trust: the platform's authorities and `further` ones.
-pub(super) fn trust(
-    builder: ClientBuilder,
-    tls: &TlsConfig,
-    further: &[CertificateDer<'static>],
-) -> Result<ClientBuilder> {
+/// Tells the client whom to trust.
+pub(super) fn trust(builder: ClientBuilder, tls: &TlsConfig, authorities: &Authorities) -> Result<ClientBuilder> {
     let builder = builder.tls_version_min(reqwest::tls::Version::TLS_1_2);
     if !tls.verify_certificates {
         return Ok(builder.tls_danger_accept_invalid_certs(true));
     }
     let mut further: Vec<Certificate> =
-        further.iter().filter_map(|authority| Certificate::from_der(authority).ok()).collect();
+        authorities.further.iter().filter_map(|authority| Certificate::from_der(authority).ok()).collect();
     if tls.verify_hostnames {
-        return Ok(builder.tls_certs_merge(further));
+        return Ok(if authorities.has_platforms {
+            builder.tls_certs_merge(further)
+        } else {
+            builder.tls_certs_only(further)
+        });
     }
     // The platform's verifier cannot leave out the name, so its roots are given to one that can.
-    let system = rustls_native_certs::load_native_certs().certs;
+    let system = if authorities.has_platforms { rustls_native_certs::load_native_certs().certs } else { Vec::new() };
     further.extend(system.iter().filter_map(|certificate| Certificate::from_der(certificate).ok()));
     if further.is_empty() {
         return Err(invalid("this system has no certificate authorities; give them as `ca_certificates_file`"));
@@ -138,7 +166,7 @@ pub(super) fn trust(
     Ok(builder.tls_certs_only(further).tls_danger_accept_invalid_hostnames(true))
 }
 
-/// Gives the client our certificate; for the API only.
+/// Gives the client our certificate, where we have one; for the workspace only.
 pub(super) fn identify(builder: ClientBuilder, config: &SessionConfig) -> Result<ClientBuilder> {
     let TlsConfig { client_certificate_pem, client_key_pem, client_key_passphrase, .. } = &config.tls;
     let (certificate, key) = match (client_certificate_pem, client_key_pem) {
@@ -153,38 +181,13 @@ pub(super) fn identify(builder: ClientBuilder, config: &SessionConfig) -> Result
     if config.host.scheme() != "https" {
         return Err(invalid("a client certificate is of no use on a host without https"));
     }
-    let key = decrypted(key, client_key_passphrase.as_ref())?;
+    let key =
+        PrivateKey::read(key, client_key_passphrase.as_ref(), "the client key", "client_key_passphrase")?.to_pem()?;
     let both = [certificate.as_slice(), b"\n", key.expose().as_bytes()].concat();
     // The parser's words may quote the key.
     let identity = Identity::from_pem(&both)
         .map_err(|_| invalid("the client certificate and key are not one PEM certificate chain and one PEM key"))?;
     Ok(builder.identity(identity))
-}
-
-/// Returns the key in `pem` as it is, or decrypted. A passphrase for a key that needs none does no harm.
-fn decrypted(pem: &Secret, passphrase: Option<&Secret>) -> Result<Secret> {
-    const END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
-    let text = pem.expose();
-    let block = text.find("-----BEGIN ENCRYPTED PRIVATE KEY-----").and_then(|start| {
-        let rest = text.get(start..)?;
-        rest.get(..rest.find(END)? + END.len())
-    });
-    let Some(block) = block else {
-        if text.contains("ENCRYPTED") {
-            return Err(invalid(
-                "the client key is encrypted in an old form: convert it with `openssl pkcs8 -topk8 -in key.pem`",
-            ));
-        }
-        return Ok(pem.clone());
-    };
-    let Some(passphrase) = passphrase else {
-        return Err(invalid("the client key is encrypted: give its passphrase as `client_key_passphrase`"));
-    };
-    let key = PrivateKey::read(&Secret::new(block), Some(passphrase), "the client key", "client_key_passphrase")?;
-    let pem =
-        SecretDocument::try_from(key.der.as_slice()).and_then(|plain| plain.to_pem("PRIVATE KEY", LineEnding::LF));
-    let pem = pem.map_err(|_| invalid("the client key is damaged: its content is no private key"))?;
-    Ok(Secret::new(&pem))
 }
 
 /// Says once per session that it is not protected.
@@ -205,7 +208,8 @@ mod tests {
     use reqwest::Client;
 
     use super::*;
-    use crate::auth::Credentials;
+    use crate::auth::{Credentials, Secret};
+    use crate::private_key::test_keys;
 
     /// Of nobody, and with the passphrase `pass-canary`.
     const ENCRYPTED_KEY: &str = include_str!("test_key.pem");
@@ -234,7 +238,7 @@ mod tests {
                     client_key_pem: key.clone(),
                     ..TlsConfig::default()
                 },
-                "not one PEM",
+                "the client key is no private key in PEM",
             ),
             (
                 TlsConfig {
@@ -247,7 +251,15 @@ mod tests {
             (
                 TlsConfig {
                     client_certificate_pem: certificate.clone(),
-                    client_key_pem: Some(Secret::new("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED")),
+                    client_key_pem: Some(Secret::new(test_keys::RSA_PKCS8)),
+                    ..TlsConfig::default()
+                },
+                "not one PEM",
+            ),
+            (
+                TlsConfig {
+                    client_certificate_pem: certificate.clone(),
+                    client_key_pem: Some(Secret::new(test_keys::RSA_TRADITIONAL)),
                     client_key_passphrase: Some(Secret::new("pass-canary")),
                     ..TlsConfig::default()
                 },
@@ -264,8 +276,8 @@ mod tests {
         ];
         for (tls, expected) in table {
             let config = config("dbc-1.cloud.databricks.com", tls);
-            let error = further_authorities(&config)
-                .and_then(|further| trust(Client::builder(), &config.tls, &further))
+            let error = authorities(&config)
+                .and_then(|authorities| trust(Client::builder(), &config.tls, &authorities))
                 .and_then(|builder| identify(builder, &config))
                 .unwrap_err();
             let text = format!("{error} {error:?}");
@@ -279,13 +291,16 @@ mod tests {
 
     #[test]
     fn an_encrypted_key_is_what_it_was_before() {
-        let plain = decrypted(&Secret::new(ENCRYPTED_KEY), Some(&Secret::new("pass-canary"))).unwrap();
+        let read = |pem: &Secret, passphrase: &str| {
+            PrivateKey::read(pem, Some(&Secret::new(passphrase)), "the client key", "client_key_passphrase")
+        };
+        let plain = read(&Secret::new(ENCRYPTED_KEY), "pass-canary").unwrap().to_pem().unwrap();
         assert!(plain.expose().starts_with("-----BEGIN PRIVATE KEY-----\n"));
         assert!(Identity::from_pem(plain.expose().as_bytes()).is_err(), "a key without its certificate");
-        // What needs no passphrase is left as it is.
-        let same = decrypted(&plain, Some(&Secret::new("pass-canary"))).unwrap();
+        // To one that needs none, a passphrase does no harm.
+        let same = read(&plain, "pass-canary").unwrap().to_pem().unwrap();
         assert_eq!(same.expose(), plain.expose());
-        let error = decrypted(&Secret::new(ENCRYPTED_KEY), Some(&Secret::new("wrong-canary"))).unwrap_err();
+        let error = read(&Secret::new(ENCRYPTED_KEY), "wrong-canary").unwrap_err();
         let text = format!("{error} {error:?}");
         assert!(text.contains("is not its passphrase") && !text.contains("canary"), "{text}");
     }

@@ -108,6 +108,15 @@ impl Transport {
         }
     }
 
+    /// Returns through which proxies requests go; no password is in it.
+    pub(super) fn proxies(&self) -> String {
+        match self {
+            Self::Clients { network, .. } => network.proxies(),
+            #[cfg(test)]
+            Self::Simulated(_) => String::new(),
+        }
+    }
+
     /// Sends a body to a storage host, with `headers` and nothing of the session.
     pub(crate) async fn write_to_storage(
         &self,

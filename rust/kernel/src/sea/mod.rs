@@ -2,9 +2,8 @@
 
 pub(crate) mod wire;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, TryLockError};
-use std::time::{Duration, Instant};
+use std::collections::HashSet;
+use std::sync::{LazyLock, Mutex, OnceLock};
 
 use bytes::Bytes;
 use reqwest::Method;
@@ -13,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::config::{CloudFetch, SessionConfig};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::reach::unless_held;
 use crate::http::retry::RequestClass;
 use crate::http::{ApiRequest, HttpClient};
 use crate::params::Parameter;
@@ -28,14 +28,6 @@ type Warehouse = (String, String);
 /// Warehouses that refused the hybrid disposition, by host and id. Whether it is offered depends on the workspace, so the
 /// refusal is remembered for the life of the process and costs one request, not one per statement.
 static WITHOUT_HYBRID: LazyLock<Mutex<HashSet<Warehouse>>> = LazyLock::new(Mutex::default);
-
-/// Warehouses whose storage host could not be reached, by host and id: when, and which host. A new session of a program whose
-/// network has no way there need not find that out again.
-static WITHOUT_STORAGE: LazyLock<Mutex<HashMap<Warehouse, (Instant, String)>>> = LazyLock::new(Mutex::default);
-/// How long that is remembered: networks change, and results inside the answers are small.
-const STORAGE_MEMORY: Duration = Duration::from_secs(600);
-/// Warehouses remembered so.
-const MAX_REMEMBERED_WAREHOUSES: usize = 64;
 
 /// How the server shall answer a statement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -125,12 +117,7 @@ impl SeaClient {
         if self.config().results.cloud_fetch != CloudFetch::Auto {
             return false;
         }
-        if let Some(mut known) = unless_held(&WITHOUT_STORAGE) {
-            if known.len() >= MAX_REMEMBERED_WAREHOUSES {
-                known.clear();
-            }
-            known.insert(self.warehouse(), (Instant::now(), host.to_owned()));
-        }
+        self.http.remember_no_contact(host);
         self.settle_for_answers(host);
         true
     }
@@ -143,14 +130,11 @@ impl SeaClient {
         if self.config().results.cloud_fetch != CloudFetch::Auto || self.http.has_reached_storage() {
             return false;
         }
-        let known = unless_held(&WITHOUT_STORAGE).and_then(|known| known.get(&self.warehouse()).cloned());
-        match known {
-            Some((since, host)) if since.elapsed() < STORAGE_MEMORY => {
-                self.settle_for_answers(&host);
-                true
-            }
-            _ => false,
+        let known = self.http.known_out_of_reach();
+        if let Some(host) = &known {
+            self.settle_for_answers(host);
         }
+        known.is_some()
     }
 
     /// Says why a result was asked for inside the answer, where the server finds it too large for that.
@@ -174,7 +158,9 @@ impl SeaClient {
         if self.unreachable_storage.set(host.to_owned()).is_ok() {
             warn!(
                 storage_host = host,
-                "the storage host cannot be reached from here: results are asked for inside the answers, 25 MiB at most"
+                "the storage host cannot be reached from here: this session asks for results inside the answers, 25 MiB at \
+                 most; so do new ones of this process, on this warehouse and through the same proxy, for ten minutes or \
+                 until storage answers"
             );
         }
     }
@@ -337,16 +323,6 @@ impl SeaClient {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             answer => answer.map(drop),
         }
-    }
-}
-
-/// Returns what is remembered, unless somebody has hold of it: never waits, for in a forked child that may be a thread that
-/// does not exist there. What is not remembered is found out again.
-fn unless_held<T>(memory: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    match memory.try_lock() {
-        Ok(known) => Some(known),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
     }
 }
 

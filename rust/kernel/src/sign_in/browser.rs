@@ -10,7 +10,6 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::future::{BoxFuture, FutureExt};
 use ring::digest::{SHA256, digest};
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 use url::Url;
@@ -19,7 +18,7 @@ use super::cache::{About, CacheFile, Locked, TokenCache, UserTokens};
 use super::callback::{Callback, Outcome, Visitor};
 use super::foreign_cache::{self, ForeignTokens};
 use super::identity::{Identity, LONGEST, TokenAnswer, TokenRequest};
-use super::safe_url;
+use super::{random, safe_url};
 use crate::auth::{Demand, Grant, Secret, TokenSource, expiry_margin};
 use crate::clock::time_of_day;
 use crate::config::SessionConfig;
@@ -234,8 +233,8 @@ impl BrowserTokens {
                 return Ok(self.keep(answer, tokens.refresh_token, kept, cache).await);
             }
         }
-        if demand.is_early() {
-            let text = "sign-in: the user has to sign in again when the token ends, for there is no refresh token that \
+        if !demand.may_ask_user() {
+            let text = "sign-in: the user has to sign in again for the next statement, for there is no refresh token that \
                         the provider takes";
             return Err(Error::new(ErrorKind::Unauthenticated, text));
         }
@@ -479,10 +478,7 @@ fn refused(host: &str, error: &str, description: Option<&str>) -> Error {
 
 /// Returns 256 random bits as text, which is what a verifier of PKCE has at least.
 fn random_text() -> Result<Secret> {
-    let mut bytes = [0; 32];
-    let failed = |_| Error::new(ErrorKind::Internal, "the system has no random numbers");
-    SystemRandom::new().fill(&mut bytes).map_err(failed)?;
-    Ok(Secret::from(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+    Ok(Secret::from(BASE64_URL_SAFE_NO_PAD.encode(random::<32>()?)))
 }
 
 fn challenge_of(verifier: &Secret) -> String {

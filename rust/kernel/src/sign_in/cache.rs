@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,20 +13,21 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::digest::{SHA256, digest};
 use ring::pbkdf2::{PBKDF2_HMAC_SHA256, derive};
-use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 use zeroize::Zeroizing;
 
+use super::random;
 use crate::auth::Secret;
 use crate::clock::time_of_day;
 use crate::error::{Error, ErrorKind, Result};
+use crate::local_file::{self, Links, Unread, is_ours, is_writable_by_others};
 
 /// Version of the files' form.
 const VERSION: u32 = 1;
 /// Largest file that is read.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Enough for the tokens of a sign-in, so that no buffer that grows leaves a copy behind.
 const USUAL_BYTES: usize = 16 << 10;
 /// What OWASP advises for this derivation (2023).
@@ -35,6 +36,9 @@ const ITERATIONS: u32 = 600_000;
 const ACCEPTED_ITERATIONS: std::ops::RangeInclusive<u32> = 100_000..=2_000_000;
 const SALT_BYTES: usize = 16;
 const NONCE_BYTES: usize = 12;
+/// How the name ends of a file that is being written, and after what time nobody writes it any more.
+const TEMPORARY_END: &str = ".tmp";
+const ABANDONED: Duration = Duration::from_secs(60);
 /// How often a lock is tried.
 const LOCK_TICK: Duration = Duration::from_millis(50);
 
@@ -225,20 +229,50 @@ impl CacheFile {
         self.check_folder()?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        private(&mut options).open(&self.lock_path).map_err(|error| self.unusable("cannot be written to", error))
+        let opened = local_file::open(private(&mut options), &self.lock_path, Links::Refused);
+        opened.map(|(file, _)| file).map_err(|unread| match unread.words(0) {
+            (_, Some(error)) => self.unusable("cannot be written to", error),
+            (why, None) => {
+                let text = format!("`cache`: the file `{}` {why}: remove it", self.lock_path.display());
+                Error::new(ErrorKind::InvalidArgument, text)
+            }
+        })
     }
 
     /// Fails where others may put files into the folder.
     fn check_folder(&self) -> Result<()> {
-        if is_writable_by_others(self.folder()) {
-            let text = format!(
-                "`cache`: other users may write to the folder `{0}`, and could plant tokens there: `chmod 700 {0}`, or name \
-                 another folder",
-                self.folder().display()
-            );
-            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        // One that is not there yet holds nothing.
+        let Ok(metadata) = fs::metadata(self.folder()) else { return Ok(()) };
+        let folder = self.folder().display();
+        let why = if !is_ours(&metadata) {
+            format!("the folder `{folder}` belongs to another user, who could plant tokens there: name another folder")
+        } else if is_writable_by_others(&metadata) {
+            format!(
+                "other users may write to the folder `{folder}`, and could plant tokens there: `chmod 700 {folder}`, or name \
+                 another folder"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::InvalidArgument, format!("`cache`: {why}")))
+    }
+
+    /// Removes what writers have left behind that were ended in the middle of it.
+    fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(self.folder()) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let is_temporary = name.to_str().is_some_and(|name| {
+                let number = name.strip_prefix('.').and_then(|name| name.strip_suffix(TEMPORARY_END));
+                number.is_some_and(|number| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            });
+            // Of the entry itself, not of what a link leads to.
+            let Some(metadata) = is_temporary.then(|| entry.metadata().ok()).flatten() else { continue };
+            let age = metadata.modified().ok().and_then(|modified| time_of_day().duration_since(modified).ok());
+            if metadata.is_file() && is_ours(&metadata) && age.is_some_and(|age| age > ABANDONED) {
+                let _ = fs::remove_file(entry.path());
+            }
         }
-        Ok(())
     }
 
     fn unusable(&self, what: &str, error: io::Error) -> Error {
@@ -249,11 +283,11 @@ impl CacheFile {
 
     fn read_now(&self) -> Result<Option<Found>> {
         self.check_folder()?;
-        let content = match read_private(&self.path) {
+        let content = match local_file::read_private(&self.path, MAX_FILE_BYTES, Links::Refused) {
             Ok(content) => content,
-            Err(Unread::Absent) => return Ok(None),
-            Err(Unread::Aside(why)) => return Ok(self.aside(why)),
+            Err(Unread::Absent(_)) => return Ok(None),
             Err(Unread::Failed(error)) => return Err(self.unusable("cannot be read from", error)),
+            Err(unread) => return Ok(self.aside(&format!("it {}", unread.words(MAX_FILE_BYTES).0))),
         };
         // What the parser says could quote a token.
         let Ok(content) = serde_json::from_slice::<Content>(&content) else {
@@ -310,7 +344,8 @@ impl CacheFile {
     fn write_now(&self, tokens: &UserTokens) -> Result<()> {
         let content = self.content(tokens)?;
         let failed = |error| self.unusable("cannot be written to", error);
-        let temporary = self.folder().join(format!(".{:016x}.tmp", rand::random::<u64>()));
+        self.sweep();
+        let temporary = self.folder().join(format!(".{:016x}{TEMPORARY_END}", rand::random::<u64>()));
         let written = || {
             let mut options = OpenOptions::new();
             let mut file = private(options.write(true).create_new(true)).open(&temporary)?;
@@ -436,36 +471,6 @@ pub(super) fn after_epoch(since: Duration) -> SystemTime {
     UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
 }
 
-/// Why a file was not read.
-pub(super) enum Unread {
-    Absent,
-    /// It must not be used.
-    Aside(&'static str),
-    Failed(io::Error),
-}
-
-/// Reads a file with tokens, if nobody else may have read or written it.
-pub(super) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unread> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Unread::Absent,
-        _ => Unread::Failed(error),
-    };
-    let metadata = fs::metadata(path).map_err(failed)?;
-    // To open a pipe would wait for somebody who writes to it.
-    if !metadata.is_file() {
-        return Err(Unread::Aside("it is no file"));
-    }
-    if is_open_to_others(&metadata) {
-        return Err(Unread::Aside("other users may read or write it (see `chmod 600`)"));
-    }
-    if metadata.len() > MAX_FILE_BYTES {
-        return Err(Unread::Aside("it is too large"));
-    }
-    let mut content = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
-    File::open(path).and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut content)).map_err(failed)?;
-    Ok(content)
-}
-
 fn home() -> Option<PathBuf> {
     env::home_dir().filter(|home| home.is_absolute())
 }
@@ -500,36 +505,6 @@ fn private(options: &mut OpenOptions) -> &mut OpenOptions {
 #[cfg(not(unix))]
 fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options
-}
-
-#[cfg(unix)]
-fn is_open_to_others(metadata: &fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-
-    metadata.permissions().mode() & 0o077 != 0
-}
-
-#[cfg(not(unix))]
-fn is_open_to_others(_: &fs::Metadata) -> bool {
-    false
-}
-
-#[cfg(unix)]
-fn is_writable_by_others(folder: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-
-    fs::metadata(folder).is_ok_and(|metadata| metadata.permissions().mode() & 0o022 != 0)
-}
-
-#[cfg(not(unix))]
-fn is_writable_by_others(_: &Path) -> bool {
-    false
-}
-
-fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| internal("the system has no random numbers"))?;
-    Ok(bytes)
 }
 
 fn decoded<const N: usize>(text: &str) -> Option<[u8; N]> {

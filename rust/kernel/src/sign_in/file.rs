@@ -1,12 +1,10 @@
 //! Files with keys and tokens, which others replace now and then.
 
-use std::io::Read;
 use std::path::Path;
-
-use zeroize::Zeroizing;
 
 use crate::auth::Secret;
 use crate::error::{Error, ErrorKind, Result};
+use crate::local_file;
 
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -20,18 +18,11 @@ pub(super) async fn read(option: &'static str, path: &Path) -> Result<Secret> {
 fn read_now(option: &str, path: &Path) -> Result<Secret> {
     let invalid =
         |why: &str| Error::new(ErrorKind::InvalidArgument, format!("`{option}`: the file `{}` {why}", path.display()));
-    let unreadable = |error| invalid("cannot be read").with_source(error);
-    // Opening a pipe would wait for whoever writes to it.
-    if !path.metadata().map_err(unreadable)?.is_file() {
-        return Err(invalid("is not a regular file"));
-    }
-    let mut text = Zeroizing::new(Vec::new());
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(invalid("is larger than 1 MiB"));
-    }
-    let text = std::str::from_utf8(&text).map_err(|_| invalid("is no text"))?.trim();
+    let content = local_file::read(path, MAX_BYTES).map_err(|unread| match unread.words(MAX_BYTES) {
+        (why, Some(cause)) => invalid(&why).with_source(cause),
+        (why, None) => invalid(&why),
+    })?;
+    let text = std::str::from_utf8(&content).map_err(|_| invalid("is no text"))?.trim();
     if text.is_empty() {
         return Err(invalid("is empty"));
     }

@@ -16,9 +16,10 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::browser::{CLI_CLIENT_ID, DEFAULT_SCOPES};
-use super::cache::{About, Unread, UserTokens, after_epoch, read_private};
+use super::cache::{About, MAX_FILE_BYTES, UserTokens, after_epoch};
 use super::jwt::Claims;
 use crate::auth::Secret;
+use crate::local_file::{self, Links, Unread};
 
 /// Tokens of another tool.
 pub(super) struct ForeignTokens {
@@ -72,15 +73,16 @@ pub(super) fn read(home: &Path, about: &About, profile: Option<&str>) -> Vec<For
 }
 
 fn parsed<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    let why = match read_private(path) {
+    // Some keep their home as links to elsewhere.
+    let why = match local_file::read_private(path, MAX_FILE_BYTES, Links::Followed) {
         // What the parser says could quote a token.
         Ok(content) => match serde_json::from_slice(&content) {
             Ok(parsed) => return Some(parsed),
             Err(_) => "it is damaged, or of another version".to_owned(),
         },
-        Err(Unread::Absent) => return None,
-        Err(Unread::Aside(why)) => why.to_owned(),
+        Err(Unread::Absent(_)) => return None,
         Err(Unread::Failed(error)) => error.to_string(),
+        Err(unread) => format!("it {}", unread.words(MAX_FILE_BYTES).0),
     };
     warn!(file = %path.display(), "the token cache of another tool is not used: {why}");
     None

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::auth::{Grant, Secret};
+use crate::auth::{Grant, Secret, masked};
 use crate::clock;
 use crate::config::{SessionConfig, is_loopback};
 use crate::error::{Error, ErrorKind, Result};
@@ -165,7 +165,16 @@ impl Identity {
 
     /// Asks `url` for a token.
     pub(super) async fn token(&self, url: &Url, request: TokenRequest<'_>, deadline: Instant) -> Result<TokenAnswer> {
-        let sent = Mutex::new(Vec::from_iter(request.basic.map(|(_, secret)| secret.clone())));
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        let mut sent = Vec::new();
+        if let Some((id, secret)) = request.basic {
+            let encoded = basic(id, secret);
+            headers.insert(AUTHORIZATION, authorization(&encoded)?);
+            sent.extend([secret.clone(), encoded]);
+        }
+        let sent = Mutex::new(sent);
         let form = || {
             let mut form = url::form_urlencoded::Serializer::new(String::new());
             for (name, value) in &request.form {
@@ -182,12 +191,6 @@ impl Identity {
             }
             Ok(Bytes::from(form.finish()))
         };
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        if let Some((id, secret)) = request.basic {
-            headers.insert(AUTHORIZATION, basic(id, secret)?);
-        }
         let class = if request.may_be_repeated { RequestClass::Token } else { RequestClass::TokenOnce };
         let sending = PlainRequest { class, method: Method::POST, url, headers, body: Some(&form) };
         let answer = self.client.send(sending, deadline).await?;
@@ -218,11 +221,14 @@ pub(super) fn is_safe(url: &Url) -> bool {
 }
 
 /// Both parts are escaped before they are joined (RFC 6749, 2.3.1).
-fn basic(id: &str, secret: &Secret) -> Result<HeaderValue> {
+fn basic(id: &str, secret: &Secret) -> Secret {
     let escaped = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let joined = Zeroizing::new(format!("{}:{}", escaped(id), escaped(secret.expose())));
-    let encoded = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(joined.as_bytes())));
-    let mut value = HeaderValue::from_str(&encoded)
+    Secret::from(BASE64_STANDARD.encode(joined.as_bytes()))
+}
+
+fn authorization(basic: &Secret) -> Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(&Zeroizing::new(format!("Basic {}", basic.expose())))
         .map_err(|_| Error::new(ErrorKind::Internal, "client id and secret could not be written as a header"))?;
     value.set_sensitive(true);
     Ok(value)
@@ -247,10 +253,7 @@ pub(super) fn refused(url: &Url, answer: &PlainAnswer, otherwise: &str, secrets:
     }
     let refusal: Refusal = serde_json::from_slice(&answer.body).unwrap_or_default();
     let harmless = |text: String| {
-        let text = secrets
-            .iter()
-            .filter(|secret| !secret.is_empty())
-            .fold(text, |text, secret| text.replace(secret, "[secret]"));
+        let text = masked(&text, secrets.iter().copied());
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON).collect::<String>()
     };
     let code = refusal.error.map(harmless);

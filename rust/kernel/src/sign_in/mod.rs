@@ -16,9 +16,10 @@ mod jwt;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ring::rand::{SecureRandom, SystemRandom};
 use url::Url;
 
 use crate::auth::{Credentials, Grant, SIGN_IN_TIME_LIMIT, Secret, TokenSource, Tokens};
@@ -137,16 +138,17 @@ impl SignIn {
 
 /// The sign-ins of a process: sessions with equal ones share the tokens, so that of many that open at once one signs in.
 #[derive(Clone, Default)]
-pub struct SignIns(Arc<Mutex<Vec<Known>>>);
+pub struct SignIns(Arc<Mutex<Vec<(Whose, Tokens)>>>);
 
-struct Known {
+/// What sessions must have in common to share tokens.
+#[derive(PartialEq)]
+struct Whose {
     host: Url,
     sign_in: SignIn,
     tls: TlsConfig,
     proxy: ProxyConfig,
     /// The token that the environment held: a program that sets another one is somebody else.
     subject: Option<Secret>,
-    tokens: Tokens,
 }
 
 /// Sign-ins that are remembered; the oldest go first.
@@ -166,35 +168,45 @@ impl SignIns {
             }
             _ => None,
         };
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |known: &&Known| {
-            known.host == config.host
-                && known.sign_in == *sign_in
-                && known.tls == config.tls
-                && known.proxy == config.proxy
-                && known.subject == subject
-        };
-        if let Some(known) = known.iter().find(same) {
-            if let (SignInMethod::Browser(known), SignInMethod::Browser(newer)) =
-                (&known.sign_in.method, &sign_in.method)
-            {
-                known.opener.follow(&newer.opener);
-            }
-            return Ok(known.tokens.clone());
-        }
-        let tokens = Tokens::of_source(source(config, sign_in)?);
-        if known.len() >= MAX_KNOWN {
-            known.remove(0);
-        }
-        known.push(Known {
+        let whose = Whose {
             host: config.host.clone(),
             sign_in: sign_in.clone(),
             tls: config.tls.clone(),
             proxy: config.proxy.clone(),
-            subject: subject.clone(),
-            tokens: tokens.clone(),
-        });
+            subject,
+        };
+        if let Some(tokens) = whose.among(&self.lock()) {
+            return Ok(tokens);
+        }
+        // Not under the lock of all sign-ins, for it reads files.
+        let tokens = Tokens::of_source(source(config, sign_in)?);
+        let mut known = self.lock();
+        // Another session may have been quicker.
+        if let Some(tokens) = whose.among(&known) {
+            return Ok(tokens);
+        }
+        if known.len() >= MAX_KNOWN {
+            known.remove(0);
+        }
+        known.push((whose, tokens.clone()));
         Ok(tokens)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Whose, Tokens)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Whose {
+    /// Returns their tokens, where they have signed in before.
+    fn among(&self, known: &[(Self, Tokens)]) -> Option<Tokens> {
+        let (known, tokens) = known.iter().find(|(known, _)| known == self)?;
+        if let (SignInMethod::Browser(known), SignInMethod::Browser(newer)) =
+            (&known.sign_in.method, &self.sign_in.method)
+        {
+            known.opener.follow(&newer.opener);
+        }
+        Some(tokens.clone())
     }
 }
 
@@ -246,6 +258,14 @@ fn source(config: &SessionConfig, sign_in: &SignIn) -> Result<Arc<dyn TokenSourc
         }),
         SignInMethod::Browser(options) => Arc::new(BrowserTokens::new(config, identity()?, options)?),
     })
+}
+
+/// Returns random bytes that nobody can guess.
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let failed = |_| Error::new(ErrorKind::Internal, "the system has no random numbers");
+    SystemRandom::new().fill(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 fn metadata_service(text: &str) -> Result<Url> {

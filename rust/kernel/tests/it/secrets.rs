@@ -80,3 +80,29 @@ async fn no_secret_appears_where_things_fail() {
         assert!(!format!("{error:?}").contains("fault of its own"), "a panic may tell anything");
     }
 }
+
+#[tokio::test]
+async fn what_a_server_repeats_is_not_told() {
+    let warehouse = Warehouse::start();
+    let token = warehouse.server.access_token().to_owned();
+    canary::look_for("own-header-canary");
+    let mut config = warehouse.config();
+    config.requests.headers = vec![("x-own".to_owned(), Secret::new("own-header-canary"))];
+    let echo = format!("Bearer {token} and own-header-canary");
+    let json = format!(r#"{{"error_code":"{token}","message":"no such {echo}","details":["{echo}"]}}"#);
+    let page = format!("<html><title>{echo}</title></html>");
+    for body in [json, page, echo] {
+        let fault = Fault::Status { code: 400, retry_after: None, error_code: None, body: Some(body) };
+        warehouse.server.set_faults(vec![FaultRule::new(Operation::OpenSession, fault)]);
+        let error = Session::open(config.clone()).await.unwrap_err();
+        canary::look_at(&error);
+        let text = format!("{error} {error:?} {:?}", error.error_code());
+        assert!(text.contains("Bearer *** and ***") && !text.contains(&token), "{text}");
+    }
+    // Of a statement that has run and failed.
+    warehouse.server.set_faults(Vec::new());
+    let session = Session::open(config).await.unwrap();
+    let error = session.statement(format!("SELECT raise_error('{token}')")).execute().await.unwrap_err();
+    canary::look_at(&error);
+    assert!(error.to_string().contains("***") && !error.to_string().contains(&token), "{error}");
+}

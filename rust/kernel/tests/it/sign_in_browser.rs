@@ -271,6 +271,32 @@ async fn the_user_is_asked_again_when_the_token_has_ended_and_not_before() {
 }
 
 #[tokio::test]
+async fn what_ends_something_opens_no_page() {
+    let warehouse = warehouse(switches());
+    let browser = Browser::of(User::SignsIn);
+    let session = open(&warehouse, sign_in(&browser)).await.unwrap();
+    let statement = session.statement(FEW).submit().await.unwrap();
+    statement.wait().await.unwrap();
+    let revoke = || {
+        warehouse.server.revoke_tokens();
+        warehouse.server.revoke_refresh_tokens();
+    };
+    revoke();
+    let error = statement.cancel().await.unwrap_err();
+    assert_eq!((error.kind(), error.http_status()), (ErrorKind::Unauthenticated, None), "{error}");
+    assert!(error.to_string().contains("the user has to sign in again"), "{error}");
+    statement.close().await.unwrap();
+    assert_eq!(browser.opened(), 1);
+    // A statement is worth a page.
+    works(&session).await;
+    assert_eq!(browser.opened(), 2);
+    revoke();
+    session.close().await.unwrap();
+    assert_eq!(browser.opened(), 2);
+    assert!(canary::was_logged("the user has to sign in again"));
+}
+
+#[tokio::test]
 async fn every_way_to_fail_says_so_in_the_browser_and_in_the_program() {
     let unauthenticated = ErrorKind::Unauthenticated;
     for (user, callback, text, page) in [
@@ -343,10 +369,7 @@ async fn what_the_provider_was_shown_is_not_repeated() {
     });
     let error = Session::open(config(&warehouse, options, &SignIns::default())).await.unwrap_err();
     let (code, verifier) = provider.await.unwrap();
-    assert!(
-        error.to_string().contains("invalid_request") && error.to_string().contains("[secret] [secret]"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("invalid_request") && error.to_string().contains("*** ***"), "{error}");
     assert!(warehouse.eventually(|_| !browser.pages.lock().unwrap().is_empty()).await);
     for secret in [code, verifier] {
         assert!(secret.len() >= 43);
@@ -603,6 +626,46 @@ async fn a_file_that_cannot_be_trusted_is_left_aside_and_replaced() {
         let error = open(&warehouse, cached(&browser, &folder, None)).await.unwrap_err();
         assert!(error.to_string().contains("other users may write to the folder"), "{error}");
     }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nothing_of_others_is_followed_or_left_lying() {
+    let (browser, folder, warehouse) = (Browser::of(User::SignsIn), Folder::new(), warehouse(switches()));
+    open(&warehouse, cached(&browser, &folder, None)).await.unwrap();
+    // A link to elsewhere is none of our files, wherever it leads.
+    let (file, elsewhere) = (folder.file(), folder.0.join("elsewhere"));
+    fs::rename(&file, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+    let before = fs::read_to_string(&elsewhere).unwrap();
+    let temporary = |name: &str, age: u64| {
+        let path = folder.0.join("cache").join(name);
+        let written = SystemTime::now() - Duration::from_secs(age);
+        fs::File::create(&path).unwrap().set_modified(written).unwrap();
+        path
+    };
+    let (left, busy, other) =
+        (temporary(".0123456789abcdef.tmp", 90), temporary(".fedcba9876543210.tmp", 1), temporary(".mine.tmp", 90));
+    works(&open(&warehouse, cached(&browser, &folder, None)).await.unwrap()).await;
+    assert_eq!(browser.opened(), 2);
+    assert!(fs::symlink_metadata(&file).unwrap().is_file() && fs::read_to_string(&elsewhere).unwrap() == before);
+    assert_eq!([&left, &busy, &other].map(|path| path.exists()), [false, true, true]);
+    // Only root may give a folder away.
+    if std::os::unix::fs::chown(folder.0.join("cache"), Some(4242), None).is_ok() {
+        let error = open(&warehouse, cached(&browser, &folder, None)).await.unwrap_err();
+        assert!(error.to_string().contains("belongs to another user"), "{error}");
+    }
+    // What stands where the lock is kept and cannot be one.
+    let folder = Folder::new();
+    fs::create_dir(folder.0.join("cache")).unwrap();
+    set_mode(&folder.0.join("cache"), 0o700);
+    open(&warehouse, cached(&browser, &folder, None)).await.unwrap();
+    let lock = folder.file().with_extension("lock");
+    fs::remove_file(&lock).unwrap();
+    fs::remove_file(folder.file()).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &lock).unwrap();
+    let error = open(&warehouse, cached(&browser, &folder, None)).await.unwrap_err();
+    assert!(error.to_string().contains("is not a regular file: remove it"), "{error}");
 }
 
 #[tokio::test]
