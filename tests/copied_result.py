@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from seakernel import Layout
 
 
+def readable(arrow_type: pa.DataType) -> pa.DataType:
+    """The type, or numbers where it is one of month intervals, of which pyarrow has no arrays."""
+    return pa.int32() if str(arrow_type) == "month_interval" else arrow_type
+
+
 def read_array(arrow_type: pa.DataType, column: Any, memory: pa.Buffer) -> pa.Array:
-    """An array over `memory`, without a copy. pyarrow has no arrays of month intervals: they are numbers here."""
-    arrow_type = pa.int32() if str(arrow_type) == "month_interval" else arrow_type
+    """An array over `memory`, without a copy."""
     places = column["buffers"] or [None]  # pyarrow gives the null type one buffer more than the format does
     buffers = [None if place is None else memory.slice(place["offset"], place["length"]) for place in places]
     fields = [arrow_type.field(index) for index in range(arrow_type.num_fields)]
@@ -27,6 +31,7 @@ def read_table(layout: Layout, memory: Sequence[Any]) -> pa.Table:
     """The result as a table over `memory`."""
     assert layout["version"] == 1
     schema = pa.ipc.open_stream(base64.b64decode(layout["schema"])).schema
+    schema = pa.schema([field.with_type(readable(field.type)) for field in schema])
     batches = []
     for batch, piece in zip(layout["batches"], memory, strict=True):
         buffer = pa.py_buffer(piece)
@@ -36,10 +41,10 @@ def read_table(layout: Layout, memory: Sequence[Any]) -> pa.Table:
             columns = [
                 read_array(field.type, column, buffer) for field, column in zip(schema, batch["columns"], strict=True)
             ]
-            batches.append(pa.RecordBatch.from_arrays(columns, schema.names))
+            batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
     for batch in batches:
         batch.validate(full=True)
-    return pa.Table.from_batches(batches, batches[0].schema if batches else schema)
+    return pa.Table.from_batches(batches, schema)
 
 
 def stored_bytes(table: pa.Table) -> list[bytes]:

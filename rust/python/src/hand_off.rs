@@ -45,6 +45,7 @@ impl PyIpcEncoder {
 /// Returns what is known of a result's layout before its first batch.
 #[pyfunction]
 pub(crate) fn layout_head<'py>(py: Python<'py>, result: &PyResultStream) -> PyResult<Bound<'py, PyDict>> {
+    result.check_readable(py)?;
     let schema = result.schema();
     let head = PyDict::new(py);
     head.set_item("version", 1)?;

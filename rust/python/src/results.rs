@@ -364,6 +364,13 @@ impl PyResultStream {
         &self.schema
     }
 
+    /// Fails where nothing can be read any more, save that another thread reads.
+    pub(crate) fn check_readable(&self, py: Python<'_>) -> PyResult<()> {
+        self.home.check(py)?;
+        self.ended(py, *self.ending.borrow())?;
+        self.state.try_lock().map_or(Ok(()), |state| self.check_source(py, &state))
+    }
+
     fn fetched(&self) -> Fetched {
         // Where a limit cut the result, the total may be that of the uncut one.
         (self.statistics(), self.total_row_count.filter(|_| !self.truncated))
