@@ -192,7 +192,9 @@ def check_mode(mode: str, allocate: object) -> None:
         message = f"`mode` is `{mode}`; expected one of `{'`, `'.join(MODES)}`{hint}"
         raise ProgrammingError(message, kind="InvalidArgument")
     if mode == "copy" and not callable(allocate):
-        message = "`allocate` is missing: mode `copy` needs a callable that returns writable memory, such as `bytearray`"
+        message = (
+            "`allocate` is missing: mode `copy` needs a callable that returns writable memory, such as `bytearray`"
+        )
         raise ProgrammingError(message, kind="InvalidArgument")
     if mode != "copy" and allocate is not None:
         message = f"`allocate` is for mode `copy`; mode `{mode}` allocates nothing of the caller's"

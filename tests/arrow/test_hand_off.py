@@ -107,8 +107,16 @@ def test_an_empty_result_has_its_schema(cursor: Cursor, mode: str) -> None:
     [
         ("capsul", None, "`mode` is `capsul`; expected one of `capsule`, `ipc`, `copy`; did you mean `capsule`?"),
         ("zero", None, "`mode` is `zero`; expected one of `capsule`, `ipc`, `copy`"),
-        ("copy", None, "`allocate` is missing: mode `copy` needs a callable that returns writable memory, such as `bytearray`"),
-        ("copy", 7, "`allocate` is missing: mode `copy` needs a callable that returns writable memory, such as `bytearray`"),
+        (
+            "copy",
+            None,
+            "`allocate` is missing: mode `copy` needs a callable that returns writable memory, such as `bytearray`",
+        ),
+        (
+            "copy",
+            7,
+            "`allocate` is missing: mode `copy` needs a callable that returns writable memory, such as `bytearray`",
+        ),
         ("ipc", bytearray, "`allocate` is for mode `copy`; mode `ipc` allocates nothing of the caller's"),
     ],
 )

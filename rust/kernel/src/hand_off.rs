@@ -47,7 +47,7 @@ pub struct ColumnLayout {
     /// The buffers in the order of the Arrow format; no place where every value is valid and so no bitmap is needed.
     pub buffers: Vec<Option<BufferPlace>>,
     /// The columns within it, in the order of the Arrow format.
-    pub children: Vec<ColumnLayout>,
+    pub children: Vec<Self>,
 }
 
 /// A batch on its way into memory.
