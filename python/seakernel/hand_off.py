@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import difflib
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from seakernel._seakernel import IpcEncoder, copy_batch, layout_head
@@ -187,6 +186,8 @@ class CopiedResult:
 def check_mode(mode: str, allocate: object) -> None:
     """Raises where a result cannot be handed off so."""
     if mode not in MODES:
+        import difflib
+
         near = difflib.get_close_matches(str(mode), MODES, 1)
         hint = f"; did you mean `{near[0]}`?" if near else ""
         message = f"`mode` is `{mode}`; expected one of `{'`, `'.join(MODES)}`{hint}"
