@@ -216,7 +216,6 @@ def test_copies_keep_to_their_memory(chunked_cursor: Cursor) -> None:
 def test_nothing_refers_to_the_memory_afterwards(cursor: Cursor) -> None:
     copied = cursor.execute(WIDE.format(rows=100)).hand_off("copy", allocate=bytearray)
     (memory,) = copied.memory
-    assert sys.getrefcount(memory) == 3
     memory.append(0)  # raises where its buffer is held
 
 
