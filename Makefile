@@ -86,9 +86,10 @@ deny: ## install cargo-deny and check licences, sources and duplicates
 soak: $(VENV)/wheel ## run 10,000 queries over 64 threads, and 50 interrupts of each kind of call
 	SOAK_QUERIES=10000 INTERRUPTS=50 $(BIN)/python -m pytest tests/soak
 
-bench: $(VENV)/wheel ## decode (criterion) and fetch beside the peers; BENCH=--save keeps the latter
+bench: $(VENV)/wheel ## decode (criterion), the modes of a hand-off, and fetch beside the peers; BENCH=--save keeps the latter two
 	$(BIN)/python -m pip install --quiet --group bench
 	cargo bench -p seakernel-benches
+	$(BIN)/python benches/peers/hand_off.py $(filter --save,$(BENCH))
 	$(BIN)/python benches/peers/fetch.py $(BENCH)
 
 bench-rows: $(VENV)/wheel ## a million rows as Python objects beside databricks-sql-connector; BENCH=--save keeps them

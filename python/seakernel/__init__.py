@@ -53,6 +53,7 @@ from seakernel.exceptions import (
     Warning,  # noqa: A004 - PEP 249 gives the name
 )
 from seakernel.explanation import AuthExplanation, AuthStep, explain_auth
+from seakernel.hand_off import CopiedResult, IpcStream, Layout
 from seakernel.progress import Progress
 from seakernel.row import Row
 from seakernel.types import (
@@ -95,6 +96,7 @@ __all__ = [
     "Binary",
     "Column",
     "Connection",
+    "CopiedResult",
     "Cursor",
     "DataError",
     "DataLossError",
@@ -106,6 +108,8 @@ __all__ = [
     "IntegrityError",
     "InterfaceError",
     "InternalError",
+    "IpcStream",
+    "Layout",
     "Metadata",
     "NotSupportedError",
     "OperationalError",

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, Final, Literal, TypeAlias, TypeVar, final
 import pyarrow as pa
 from typing_extensions import Self
 
+from seakernel.hand_off import BatchLayout
 from seakernel.row import Row
 from seakernel.types import Auth, ProxyOption, RequestOptions, ResultOptions, RetryOptions, StatementState, TlsOptions
 
@@ -15,6 +16,7 @@ __all__ = [
     "ArrowTable",
     "Column",
     "ExecutedStatement",
+    "IpcEncoder",
     "LocalServer",
     "Metadata",
     "MultiRowInsert",
@@ -25,9 +27,11 @@ __all__ = [
     "Statistics",
     "VolumeOperation",
     "__version__",
+    "copy_batch",
     "environment_proxy",
     "forget_log_levels",
     "has_named_markers",
+    "layout_head",
     "typed_parameters",
     "with_native_markers",
 ]
@@ -59,6 +63,23 @@ def with_native_markers(sql: str, parameters: Sequence[Any] | Mapping[str, Any])
     Raises:
         ProgrammingError: styles are mixed, a marker has no parameter, a parameter has no marker, or there are more than 256.
     """
+
+@final
+class IpcEncoder:
+    """Writes one Arrow IPC stream of the rows of `result`."""
+
+    def __new__(cls, result: ResultStream) -> Self: ...
+    def encode(self, table: ArrowTable) -> bytes:
+        """Returns the next piece of the stream, with the schema where it is the first one."""
+
+    def finish(self) -> bytes:
+        """Returns the end of the stream, with the schema where nothing was encoded."""
+
+def copy_batch(table: ArrowTable, allocate: Callable[[int], Any]) -> tuple[Any, BatchLayout]:
+    """Copies a table of one batch into memory of `allocate`, and returns that with what is where."""
+
+def layout_head(result: ResultStream) -> Any:
+    """Returns what is known of a result's layout before its first batch."""
 
 @final
 class MultiRowInsert:
@@ -665,6 +686,20 @@ class ResultStream:
 
     def __arrow_c_schema__(self) -> object:
         """Returns the Arrow schema. Every field is nullable."""
+
+    def hand_over(self) -> ResultStream:
+        """Hands the remaining rows over to another object like this one, which lives on when this one is closed.
+
+        Raises:
+            InterfaceError: the result was handed over before, is closed, or is of the parent process.
+
+        Example:
+            >>> result = session.execute("SELECT id FROM range(3)")
+            >>> given = result.hand_over()
+            >>> result.close()
+            >>> given.rows()
+            [Row(id=0), Row(id=1), Row(id=2)]
+        """
 
     def cancel(self) -> None:
         """Ends a call that waits in another thread, and the result; both then raise `OperationalError`.

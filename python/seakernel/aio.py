@@ -27,16 +27,18 @@ Example:
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from seakernel import dbapi
 from seakernel._seakernel import Session
 from seakernel.exceptions import InterfaceError
 from seakernel.executemany import ParameterSets
+from seakernel.hand_off import CopiedResult, check_mode
+from seakernel.hand_off import IpcStream as _IpcStream
 from seakernel.options import forget_locals, session_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine, Generator, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
     from types import TracebackType
 
     import duckdb
@@ -60,7 +62,7 @@ if TYPE_CHECKING:
         TlsOptions,
     )
 
-__all__ = ["Batches", "Connecting", "Connection", "Cursor", "SubmittedStatement", "connect"]
+__all__ = ["Batches", "Connecting", "Connection", "Cursor", "IpcStream", "SubmittedStatement", "connect"]
 
 
 def connect(
@@ -791,6 +793,51 @@ class Cursor:
         """
         return Batches(self)
 
+    @overload
+    async def hand_off(self, mode: Literal["capsule"] = "capsule") -> ArrowTable: ...
+    @overload
+    async def hand_off(self, mode: Literal["ipc"]) -> IpcStream: ...
+    @overload
+    async def hand_off(self, mode: Literal["copy"], *, allocate: Callable[[int], Any]) -> CopiedResult: ...
+    async def hand_off(
+        self, mode: Literal["capsule", "ipc", "copy"] = "capsule", *, allocate: Callable[[int], Any] | None = None
+    ) -> ArrowTable | IpcStream | CopiedResult:
+        """Gives the remaining rows away, in the form that suits whoever takes them; once, as `seakernel.Cursor.hand_off` does.
+
+        Args:
+            mode: `capsule`, the rows in memory with `__arrow_c_stream__`, for its readers would wait for a download in the
+                event loop's thread. `ipc`, one Arrow IPC stream for `async for`. `copy`, each buffer copied once into memory
+                of the caller, a batch at a time in the event loop's thread.
+            allocate: For `copy`: gets a number of bytes and returns as many, writable.
+
+        Example:
+            >>> import polars
+            >>> cursor = await cursor.execute("SELECT id, id * id AS square FROM range(3)")
+            >>> polars.DataFrame(await cursor.hand_off()).rows()
+            [(0, 0), (1, 1), (2, 4)]
+            >>> cursor = await cursor.execute("SELECT id FROM range(1000)")
+            >>> copied = await cursor.hand_off("copy", allocate=bytearray)
+            >>> [len(memory) for memory in copied.memory]
+            [8000]
+        """
+        check_mode(mode, allocate)
+        result = self._cursor._unread("hand_off")  # noqa: SLF001
+        if mode == "ipc":
+            return IpcStream(result.hand_over())
+        if allocate is None:
+            await self._prepared(None, as_rows=False)
+            self._cursor._read_by = "hand_off"  # noqa: SLF001
+            return result.take()
+        copied = CopiedResult(result, allocate)
+        try:
+            while copied._copy((await _prepared(result, 1, as_rows=False)).next_batch()):  # noqa: SLF001
+                pass
+        except BaseException:
+            await _ended(result.close_async())
+            raise
+        self._cursor._read_by = "hand_off"  # noqa: SLF001
+        return copied
+
     async def close(self) -> None:
         """Closes the cursor and releases its result. Safe to call twice.
 
@@ -805,10 +852,7 @@ class Cursor:
 
     async def _prepared(self, rows: int | None, *, as_rows: bool) -> ResultStream:
         """Waits until the next `rows` rows can be taken without a wait, and returns the result that has them."""
-        result = self._cursor._open_result()  # noqa: SLF001
-        while (step := result.prepare_async(rows, as_rows=as_rows)) is not True:
-            await (step or _turn())
-        return result
+        return await _prepared(self._cursor._open_result(), rows, as_rows=as_rows)  # noqa: SLF001
 
     def __aiter__(self) -> Self:
         return self
@@ -860,6 +904,60 @@ class Batches:
         if batch is None:
             raise StopAsyncIteration
         return batch
+
+
+class IpcStream:
+    """The rest of a result as one Arrow IPC stream for `async for`, in pieces of `bytes`. Made by `Cursor.hand_off("ipc")`.
+
+    Example:
+        >>> import polars
+        >>> cursor = await cursor.execute("SELECT id FROM range(1000)")
+        >>> pieces = [piece async for piece in await cursor.hand_off("ipc")]
+        >>> polars.read_ipc_stream(b"".join(pieces)).height
+        1000
+    """
+
+    def __init__(self, result: ResultStream) -> None:
+        self._result = result
+        self._stream = _IpcStream(result)
+
+    async def read_all(self) -> bytes:
+        """Returns what is left of the stream, gathered in memory.
+
+        Example:
+            >>> import polars
+            >>> cursor = await cursor.execute("SELECT id, id * id AS square FROM range(3)")
+            >>> stream = await cursor.hand_off("ipc")
+            >>> polars.read_ipc_stream(await stream.read_all()).rows()
+            [(0, 0), (1, 1), (2, 4)]
+        """
+        return b"".join([piece async for piece in self])
+
+    async def close(self) -> None:
+        """Ends what another task waits for here, and releases the result. Safe to call twice.
+
+        Example:
+            >>> cursor = await cursor.execute("SELECT id FROM range(1000)")
+            >>> stream = await cursor.hand_off("ipc")
+            >>> await stream.close()
+        """
+        await _ended(self._result.close_async())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await _prepared(self._result, 1, as_rows=False)
+        piece = self._stream._piece()  # noqa: SLF001 - one protocol
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+
+async def _prepared(result: ResultStream, rows: int | None, *, as_rows: bool) -> ResultStream:
+    while (step := result.prepare_async(rows, as_rows=as_rows)) is not True:
+        await (step or _turn())
+    return result
 
 
 @types.coroutine

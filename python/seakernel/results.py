@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from seakernel.exceptions import InterfaceError, NotSupportedError, ProgrammingError
+from seakernel.hand_off import CopiedResult, IpcStream, check_mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,6 +135,61 @@ class ArrowReads:
         reader: pa.RecordBatchReader = pyarrow.RecordBatchReader.from_batches(pyarrow.schema(result), batches)
         return reader
 
+    @overload
+    def hand_off(self, mode: Literal["capsule"] = "capsule") -> ResultStream: ...
+    @overload
+    def hand_off(self, mode: Literal["ipc"]) -> IpcStream: ...
+    @overload
+    def hand_off(self, mode: Literal["copy"], *, allocate: Callable[[int], Any]) -> CopiedResult: ...
+    def hand_off(
+        self, mode: Literal["capsule", "ipc", "copy"] = "capsule", *, allocate: Callable[[int], Any] | None = None
+    ) -> ResultStream | IpcStream | CopiedResult:
+        """Gives the remaining rows away, in the form that suits whoever takes them. Once; pyarrow is not needed.
+
+        `capsule` and `ipc` download while they are read and outlive the cursor; `copy` reads everything before it returns.
+        Every form has the same values, bit by bit.
+
+        Args:
+            mode: `capsule`, an object with `__arrow_c_stream__`, the Arrow C stream interface, whose buffers are ours: without
+                a copy, within a process. `ipc`, one Arrow IPC stream as pieces of `bytes`, for files, sockets, other
+                processes, and runtimes without the C interface. `copy`, each buffer copied once into memory of the caller,
+                such as that of a WASM instance or a shared segment, with a `Layout` that says what is where.
+            allocate: For `copy`: gets a number of bytes, a multiple of 64 and never 0, and returns writable memory of at least
+                as many, as a buffer that Python knows: a `bytearray`, a `memoryview`, a NumPy array. Called once for
+                each batch, so that each can be freed or sent on by itself. The memory is written while the call lasts, and
+                nothing refers to it afterwards. Where it raises, or returns anything else, the result is closed.
+
+        Raises:
+            ProgrammingError: an unknown mode, no `allocate` where one is needed, or none of the memory that was asked for.
+            InterfaceError: the result was read whole before, was handed over, or is closed.
+
+        Example:
+            >>> import polars
+            >>> sql = "SELECT id, id * id AS square FROM range(3)"
+            >>> polars.DataFrame(cursor.execute(sql).hand_off()).rows()
+            [(0, 0), (1, 1), (2, 4)]
+            >>> polars.read_ipc_stream(cursor.execute(sql).hand_off("ipc").read_all()).rows()
+            [(0, 0), (1, 1), (2, 4)]
+            >>> copied = cursor.execute(sql).hand_off("copy", allocate=bytearray)
+            >>> place = copied.layout["batches"][0]["columns"][1]["buffers"][1]
+            >>> memoryview(copied.memory[0])[place["offset"] :][: place["length"]].cast("q").tolist()
+            [0, 1, 4]
+        """
+        check_mode(mode, allocate)
+        result = self._unread("hand_off")
+        if allocate is None:
+            given = result.hand_over()
+            return given if mode == "capsule" else IpcStream(given)
+        copied = CopiedResult(result, allocate)
+        try:
+            while copied._copy(result.next_batch()):  # noqa: SLF001 - one protocol, and no batch held while it waits
+                pass
+        except BaseException:
+            result.close()
+            raise
+        self._read_by = "hand_off"
+        return copied
+
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         return self._open_result().__arrow_c_stream__(requested_schema)
 
@@ -141,6 +197,12 @@ class ArrowReads:
         return self._open_result().__arrow_c_schema__()
 
     def _read_whole(self, method: str, conversion: Callable[[ResultStream], Callable[[ArrowTable], T]]) -> T:
+        result = self._unread(method)
+        converted = result.take_as(conversion(result))
+        self._read_by = method
+        return converted
+
+    def _unread(self, method: str) -> ResultStream:
         result = self._open_result()
         if self._read_by is not None:
             message = (
@@ -148,9 +210,7 @@ class ArrowReads:
                 "keep what it returned, or execute the statement again"
             )
             raise InterfaceError(message, kind="Closed", statement_id=result.statement_id)
-        converted = result.take_as(conversion(result))
-        self._read_by = method
-        return converted
+        return result
 
 
 def pyarrow_table(result: ResultStream) -> Callable[[ArrowTable], pa.Table]:

@@ -26,14 +26,14 @@ def result(cursor: Cursor) -> ResultStream:
     return cursor._result
 
 
-def value_addresses(table: pa.Table) -> list[int]:
-    """Addresses of all buffers but validity bitmaps, which a slice may have to shift."""
+def addresses(table: pa.Table) -> list[int]:
+    """Addresses of all buffers, validity bitmaps included."""
     return [
         buffer.address
         for column in table.columns
         for chunk in column.chunks
-        for index, buffer in enumerate(chunk.buffers())
-        if buffer is not None and index > 0
+        for buffer in chunk.buffers()
+        if buffer is not None
     ]
 
 
@@ -43,8 +43,8 @@ def test_two_exports_share_their_buffers(chunked_cursor: Cursor) -> None:
     assert (taken.num_rows, taken.num_columns, len(taken)) == (5000, 6, 5000)
     first, second = pa.table(taken), pa.table(taken)
     assert first.equals(second)
-    assert value_addresses(first) == value_addresses(second)
-    assert len(value_addresses(first)) > 5 * 5
+    assert addresses(first) == addresses(second)
+    assert len(addresses(first)) > 5 * 5
 
 
 def test_slices_point_into_the_same_memory(chunked_cursor: Cursor) -> None:
@@ -154,11 +154,18 @@ print(sorted({"pandas", "polars", "duckdb"} & set(sys.modules)))
     assert done.stdout.strip() == "[]"
 
 
-def test_columns_are_slices_of_the_decoded_file(warehouse: LocalWarehouse) -> None:
-    """Every buffer of every column lies inside the one block that the result file was decompressed into."""
-    columns = (
-        "id, id * 0.5D AS half, 'row ' || id AS text, CAST(id AS DECIMAL(12,2)) AS amount, timestamp_micros(id) AS at"
-    )
+@pytest.mark.parametrize("nulls", [False, True], ids=["no nulls", "nulls"])
+def test_columns_are_slices_of_the_decoded_file(warehouse: LocalWarehouse, nulls: bool) -> None:
+    """Every buffer of every column, bitmaps included, lies inside the one block that the file was decompressed into."""
+    expressions = {
+        "id": "id",
+        "half": "id * 0.5D",
+        "text": "'row ' || id",
+        "amount": "CAST(id AS DECIMAL(12,2))",
+        "at": "timestamp_micros(id)",
+    }
+    shown = "if(id % 5 = 0, NULL, {})" if nulls else "{}"
+    columns = ", ".join(f"{shown.format(text)} AS {name}" for name, text in expressions.items())
     with warehouse.connect() as connection, connection.cursor() as cursor:
         cursor.execute(f"SELECT {columns} FROM range(200000)")
         table = cursor.fetchall_arrow()
@@ -178,6 +185,8 @@ def test_columns_are_slices_of_the_decoded_file(warehouse: LocalWarehouse) -> No
         for buffer in chunk.buffers()
         if buffer is not None and buffer.size > 0
     ]
+    bitmaps = [chunk.buffers()[0] for column in table.columns for chunk in column.chunks]
+    assert {bitmap is not None for bitmap in bitmaps} == {nulls}
     begin = min(buffer.address for buffer in buffers)
     end = max(buffer.address + buffer.size for buffer in buffers)
     assert end - begin <= statistics.decoded_bytes

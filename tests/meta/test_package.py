@@ -77,7 +77,7 @@ def test_all_is_complete_and_sorted_out(module: types.ModuleType) -> None:
 
 
 def test_the_package_reexports_the_extension_and_the_exceptions() -> None:
-    internal = {"ArrowParameters", "LocalServer", "MultiRowInsert"}
+    internal = {"ArrowParameters", "IpcEncoder", "LocalServer", "MultiRowInsert"}
     assert {cls.__name__ for cls in CLASSES} - internal <= set(seakernel.__all__)
     assert set(exceptions.__all__) <= set(seakernel.__all__)
 

@@ -34,6 +34,7 @@ mod error;
 mod execution;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+pub mod hand_off;
 mod http;
 mod literal;
 mod local_file;

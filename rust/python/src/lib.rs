@@ -7,6 +7,7 @@ mod capsule;
 mod config;
 mod error;
 mod future;
+mod hand_off;
 mod json_text;
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "an allocator")]
@@ -37,6 +38,7 @@ static MEMORY: large_memory::LargeMemory = large_memory::LargeMemory::new();
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<arrow_parameters::PyArrowParameters>()?;
+    module.add_class::<hand_off::PyIpcEncoder>()?;
     module.add_class::<local::PyLocalServer>()?;
     module.add_class::<metadata::PyMetadata>()?;
     module.add_class::<params::PyMultiRowInsert>()?;
@@ -52,6 +54,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // Not with `add_function`, which would export it.
     module.setattr("_alive_tasks", wrap_pyfunction!(runtime::_alive_tasks, module)?)?;
     module.add_function(wrap_pyfunction!(config::environment_proxy, module)?)?;
+    module.add_function(wrap_pyfunction!(hand_off::copy_batch, module)?)?;
+    module.add_function(wrap_pyfunction!(hand_off::layout_head, module)?)?;
     module.add_function(wrap_pyfunction!(params::has_named_markers, module)?)?;
     module.add_function(wrap_pyfunction!(params::typed_parameters, module)?)?;
     module.add_function(wrap_pyfunction!(params::with_native_markers, module)?)?;

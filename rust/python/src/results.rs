@@ -130,6 +130,14 @@ impl PyArrowTable {
     pub(crate) fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
         Self { schema, batches }
     }
+
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    pub(crate) fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
 }
 
 #[pymethods]
@@ -337,17 +345,11 @@ impl PyResultStream {
             fetched: Arc::clone(&fetched),
             observer,
             ending: watch::Sender::new(Ending::Open),
-            state: Arc::new(tokio::sync::Mutex::new(State {
-                source: if is_drained { Source::Drained } else { Source::Live(Box::new(Owned::new(home, stream))) },
+            state: Arc::new(tokio::sync::Mutex::new(State::new(
+                if is_drained { Source::Drained } else { Source::Live(Box::new(Owned::new(home, stream))) },
                 queue,
-                position: 0,
                 fetched,
-                ahead: VecDeque::new(),
-                converter: None,
-                failed: false,
-                watch: Watch::new(),
-                made_since_pause: 0,
-            })),
+            ))),
         })
     }
 
@@ -356,6 +358,17 @@ impl PyResultStream {
         let Some(observer) = &self.observer else { return };
         let event = if self.schema.fields().is_empty() { Event::Done } else { Event::Back };
         watch.end(py, &self.home, observer, Some(self.fetched()), event);
+    }
+
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Fails where nothing can be read any more, save that another thread reads.
+    pub(crate) fn check_readable(&self, py: Python<'_>) -> PyResult<()> {
+        self.home.check(py)?;
+        self.ended(py, *self.ending.borrow())?;
+        self.state.try_lock().map_or(Ok(()), |state| self.check_source(py, &state))
     }
 
     fn fetched(&self) -> Fetched {
@@ -499,6 +512,18 @@ impl PyResultStream {
             return Ok(Some(slice));
         }
         Ok(None)
+    }
+
+    /// Hands over what is left: rows in memory, and where more come from.
+    fn give_away(&self, py: Python<'_>) -> PyResult<(VecDeque<RecordBatch>, Source)> {
+        let mut state = self.lock_for_reading(py)?;
+        let position = mem::take(&mut state.position);
+        state.ahead.clear();
+        let mut queue = mem::take(&mut state.queue);
+        if let Some(first) = queue.front_mut() {
+            *first = first.slice(position, first.num_rows() - position);
+        }
+        Ok((queue, mem::replace(&mut state.source, Source::HandedOver)))
     }
 
     /// Returns the next rows as they came, without moving on.
@@ -649,6 +674,20 @@ fn pyarrow_reader(py: Python<'_>, table: PyArrowTable) -> PyResult<Bound<'_, PyA
 }
 
 impl State {
+    fn new(source: Source, queue: VecDeque<RecordBatch>, fetched: Arc<AtomicU64>) -> Self {
+        Self {
+            source,
+            queue,
+            position: 0,
+            fetched,
+            ahead: VecDeque::new(),
+            converter: None,
+            failed: false,
+            watch: Watch::new(),
+            made_since_pause: 0,
+        }
+    }
+
     fn converter(&mut self, py: Python<'_>, schema: &SchemaRef) -> PyResult<&mut RowConverter> {
         match &mut self.converter {
             Some(converter) => Ok(converter),
@@ -909,14 +948,8 @@ impl PyResultStream {
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
         drop(requested_schema);
-        let mut state = self.lock_for_reading(py)?;
-        let position = state.position;
-        state.ahead.clear();
-        let mut queue = mem::take(&mut state.queue);
-        if let Some(first) = queue.front_mut() {
-            *first = first.slice(position, first.num_rows() - position);
-        }
-        let stream = match mem::replace(&mut state.source, Source::HandedOver) {
+        let (queue, source) = self.give_away(py)?;
+        let stream = match source {
             Source::Live(stream) => Some(stream),
             _ => None,
         };
@@ -926,6 +959,27 @@ impl PyResultStream {
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
         capsule::schema_capsule(py, &self.schema)
+    }
+
+    fn hand_over(&self, py: Python<'_>) -> PyResult<Self> {
+        let (queue, source) = self.give_away(py)?;
+        let fetched = Arc::new(AtomicU64::new(0));
+        Ok(Self {
+            home: self.home.clone(),
+            schema: Arc::clone(&self.schema),
+            columns: self.columns.clone_ref(py),
+            statement_id: self.statement_id.clone(),
+            total_row_count: self.total_row_count,
+            truncated: self.truncated,
+            volume_operation: self.volume_operation,
+            modified_row_count: self.modified_row_count,
+            statistics: self.statistics.clone(),
+            fetched: Arc::clone(&fetched),
+            // Whoever observes the call that made the result has nothing to do with its reader.
+            observer: None,
+            ending: watch::Sender::new(Ending::Open),
+            state: Arc::new(tokio::sync::Mutex::new(State::new(source, queue, fetched))),
+        })
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
