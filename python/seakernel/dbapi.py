@@ -944,7 +944,8 @@ class Cursor(ArrowReads):
         if operation is None:
             if parameters is not None or row_limit is not None or timeout is not None or query_tags is not None:
                 raise ProgrammingError(
-                    "`parameters`, `row_limit`, `timeout` and `query_tags` are for an `operation`", kind="InvalidArgument"
+                    "`parameters`, `row_limit`, `timeout` and `query_tags` are for an `operation`",
+                    kind="InvalidArgument",
                 )
             parts = self._open_result().partitions(*cut)
             self._forget_result()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["LinkServer", "LinkServerAddress", "PartitionLease", "PartitionResult"]
 
 # What stands where a token is asked for and none is needed.
-_NO_TOKEN = "not-needed"
+_NO_TOKEN = "not-needed"  # noqa: S105 - no secret
 # Keywords of `connect` that are not a session's, or not the reader's to say.
 _NOT_OF_A_READER = ("catalog", "schema", "session_configuration", "query_tags", "warehouse_id")
 
@@ -191,6 +191,9 @@ class PartitionLease:
             seakernel.exceptions.DataLossError: 1 partition was not acknowledged: rows 0..10 are missing
         """
         self.close()
+        self._check_complete()
+
+    def _check_complete(self) -> None:
         if not self._exhausted:
             raise InterfaceError(
                 "not all partitions of the result were taken", kind="Closed", statement_id=self.statement_id
@@ -253,10 +256,15 @@ class PartitionLease:
         return self
 
     def __next__(self) -> Partition:
-        partition = self._stream.next_partition()
+        partition = self._handed_out(self._stream.next_partition())
+        if partition is None:
+            raise StopIteration
+        return partition
+
+    def _handed_out(self, partition: Partition | None) -> Partition | None:
         if partition is None:
             self._exhausted = True
-            raise StopIteration
+            return None
         with self._lock:
             self._outstanding[partition.row_offset] = partition.row_count
         return partition
@@ -277,9 +285,7 @@ class PartitionLease:
             self.close()
 
     def __repr__(self) -> str:
-        return (
-            f"<PartitionLease statement_id={self.statement_id} outstanding={self.outstanding} closed={self._closed}>"
-        )
+        return f"<PartitionLease statement_id={self.statement_id} outstanding={self.outstanding} closed={self._closed}>"
 
 
 class PartitionResult(ArrowReads):
@@ -403,9 +409,7 @@ def reader_arguments(partition: Partition, broker: Broker | None, options: dict[
     return arguments
 
 
-def ask_broker(
-    broker: Broker, partition: Partition, deliver: Callable[[object, BaseException | None], None]
-) -> None:
+def ask_broker(broker: Broker, partition: Partition, deliver: Callable[[object, BaseException | None], None]) -> None:
     """Calls `broker` in a thread of its own and delivers what it returns or raises."""
 
     def call() -> None:
@@ -557,4 +561,3 @@ class LinkServerAddress:
 
     def __repr__(self) -> str:
         return f"LinkServerAddress('{self.host}', {self.port}, <secret>)"
-

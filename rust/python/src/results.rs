@@ -741,7 +741,7 @@ impl State {
 
 #[pymethods]
 impl PyResultStream {
-    #[pyo3(signature = (target_bytes=128 << 20, ordered=false, links=false, sign_in=None, lease_s=None))]
+    #[pyo3(signature = (target_bytes=134_217_728, ordered=false, links=false, sign_in=None, lease_s=None))]
     fn partitions(
         &self,
         py: Python<'_>,

@@ -295,7 +295,7 @@ impl PyStatement {
         Ok(PyExecutedStatement::new(&self.home, executed))
     }
 
-    #[pyo3(signature = (target_bytes=128 << 20, ordered=false, links=false, sign_in=None, lease_s=None))]
+    #[pyo3(signature = (target_bytes=134_217_728, ordered=false, links=false, sign_in=None, lease_s=None))]
     fn partitions(
         &self,
         py: Python<'_>,
@@ -311,7 +311,7 @@ impl PyStatement {
         PyPartitionStream::new(py, &self.home, stream)
     }
 
-    #[pyo3(signature = (target_bytes=128 << 20, ordered=false, links=false, sign_in=None, lease_s=None))]
+    #[pyo3(signature = (target_bytes=134_217_728, ordered=false, links=false, sign_in=None, lease_s=None))]
     fn partitions_async<'py>(
         &self,
         py: Python<'py>,
@@ -428,7 +428,7 @@ impl PyExecutedStatement {
         PyResultStream::new(py, &self.home, stream, None)
     }
 
-    #[pyo3(signature = (target_bytes=128 << 20, ordered=false, links=false, sign_in=None, lease_s=None))]
+    #[pyo3(signature = (target_bytes=134_217_728, ordered=false, links=false, sign_in=None, lease_s=None))]
     fn partitions(
         &self,
         py: Python<'_>,
@@ -443,7 +443,7 @@ impl PyExecutedStatement {
         PyPartitionStream::new(py, &self.home, stream)
     }
 
-    #[pyo3(signature = (target_bytes=128 << 20, ordered=false, links=false, sign_in=None, lease_s=None))]
+    #[pyo3(signature = (target_bytes=134_217_728, ordered=false, links=false, sign_in=None, lease_s=None))]
     fn partitions_async<'py>(
         &self,
         py: Python<'py>,
