@@ -7,7 +7,6 @@ import pickle
 import random
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pytest
 from partition_workers import Outcome, Task, Workers, table, whole_bytes
 
@@ -16,6 +15,8 @@ from seakernel.local import LocalWarehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pyarrow as pa
 
     from seakernel import Partition, PartitionLease
 
@@ -106,9 +107,7 @@ class Schedule:
         return None
 
 
-def run(
-    schedule: Schedule, lease: PartitionLease, workers: Workers, options: dict[str, Any]
-) -> dict[int, pa.Table]:
+def run(schedule: Schedule, lease: PartitionLease, workers: Workers, options: dict[str, Any]) -> dict[int, pa.Table]:
     """Reads all partitions as an engine would: a task whose worker has died, or that has failed, is run again."""
     given: dict[int, Partition] = {}
     parts: dict[int, pa.Table] = {}
