@@ -29,6 +29,9 @@ from seakernel._seakernel import (
     ExecutedStatement,
     Metadata,
     Parameter,
+    Partition,
+    PartitionLinks,
+    PartitionStream,
     ResultStream,
     Session,
     Statement,
@@ -54,6 +57,7 @@ from seakernel.exceptions import (
 )
 from seakernel.explanation import AuthExplanation, AuthStep, explain_auth
 from seakernel.hand_off import CopiedResult, IpcStream, Layout
+from seakernel.partitions import LinkServer, LinkServerAddress, PartitionLease, PartitionResult
 from seakernel.progress import Progress
 from seakernel.row import Row
 from seakernel.types import (
@@ -110,10 +114,17 @@ __all__ = [
     "InternalError",
     "IpcStream",
     "Layout",
+    "LinkServer",
+    "LinkServerAddress",
     "Metadata",
     "NotSupportedError",
     "OperationalError",
     "Parameter",
+    "Partition",
+    "PartitionLease",
+    "PartitionLinks",
+    "PartitionResult",
+    "PartitionStream",
     "ProgrammingError",
     "Progress",
     "ProxyOptions",

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use crate::error::{Error, ErrorKind, Result, sql_state_in};
+use crate::partition::{PartitionConfig, PartitionStream};
 use crate::results::ResultStream;
 use crate::sea::SeaClient;
 use crate::sea::wire::{Manifest, ResultData, StatementResponse, StatementStatus};
@@ -229,7 +230,7 @@ impl ServerStatement {
     }
 
     /// Has the statement outlive this handle, and its session where that is ours.
-    fn keep(&self) {
+    pub(crate) fn keep(&self) {
         let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
         *hold = match *hold {
             Hold::Owned if !self.closed.load(Ordering::Acquire) => {
@@ -254,7 +255,7 @@ impl ServerStatement {
         self.closed.store(true, Ordering::Release);
     }
 
-    async fn close(&self) -> Result<()> {
+    pub(crate) async fn close(&self) -> Result<()> {
         let hold = {
             let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
             // The session is released once, also when the server has closed the statement by itself.
@@ -441,6 +442,20 @@ impl ExecutedStatement {
         };
         let statement = Arc::clone(&self.statement);
         ResultStream::open(statement, manifest, first.unwrap_or_default(), self.changes_rows).await
+    }
+
+    /// Waits for success and cuts the result into partitions, to be read by others; downloads nothing.
+    ///
+    /// # Errors
+    /// Those of [`ExecutedStatement::results`], and [`ErrorKind::InvalidArgument`] where the statement transfers a file.
+    pub async fn partitions(&self, config: PartitionConfig) -> Result<PartitionStream> {
+        self.wait().await?;
+        let taken = self.latest().take();
+        let (manifest, first) = match taken {
+            Some(taken) => taken,
+            None => self.result_again().await?,
+        };
+        PartitionStream::open(Arc::clone(&self.statement), manifest, first.unwrap_or_default(), config).await
     }
 
     /// Asks the server for the result once more.

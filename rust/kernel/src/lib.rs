@@ -42,6 +42,7 @@ mod markers;
 mod metadata;
 mod multi_row;
 mod params;
+mod partition;
 mod private_key;
 mod proxy;
 mod results;
@@ -63,6 +64,7 @@ pub use markers::{Given, JsonParameter, has_named_markers, with_json_markers, wi
 pub use metadata::{Listing, Metadata, ParentTable};
 pub use multi_row::MultiRowInsert;
 pub use params::Parameter;
+pub use partition::{LinkBroker, Partition, PartitionConfig, PartitionLinks, PartitionStream};
 pub use proxy::{Proxy, ProxyConfig};
 pub use results::{ResultStream, Statistics, StatisticsReader};
 pub use schema::Column;

@@ -17,6 +17,7 @@ mod logging;
 mod metadata;
 mod observer;
 mod params;
+mod partitions;
 mod results;
 #[expect(unsafe_code, reason = "instances of a subclass of `tuple`")]
 mod row_class;
@@ -43,6 +44,9 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<metadata::PyMetadata>()?;
     module.add_class::<params::PyMultiRowInsert>()?;
     module.add_class::<params::PyParameter>()?;
+    module.add_class::<partitions::PyPartition>()?;
+    module.add_class::<partitions::PyPartitionLinks>()?;
+    module.add_class::<partitions::PyPartitionStream>()?;
     module.add_class::<results::PyArrowTable>()?;
     module.add_class::<results::PyColumn>()?;
     module.add_class::<results::PyResultStream>()?;
