@@ -36,6 +36,7 @@ use crate::schema::{self, Column};
 use crate::sea::wire::{ChunkInfo, Manifest, ResultData};
 use fetch::{Chunk, ChunkQueue, Fetch};
 pub(crate) use link::PresignedUrl;
+pub use render::json_texts;
 use links::{LinkStream, Renewer};
 use presentation::Presentation;
 
