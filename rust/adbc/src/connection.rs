@@ -10,7 +10,7 @@ use adbc_core::{CancelHandle, Optionable};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::Schema;
-use seakernel::{ResultStream, Session};
+use seakernel::{Partition, ResultStream, Session};
 
 use crate::cancellation::Current;
 use crate::database::{as_double, as_int};
@@ -18,7 +18,7 @@ use crate::error::{error, from_kernel, not_implemented};
 use crate::info;
 use crate::objects::{self, Filter};
 use crate::options::{Limits, Settings, text, truth, unknown};
-use crate::reader::{Batches, BoxedReader};
+use crate::reader::{Batches, BoxedReader, Reader};
 use crate::runtime::{Home, Owned};
 use crate::sql_name::{quoted, table};
 use crate::statement::{Sender, Statement};
@@ -259,7 +259,13 @@ impl adbc_core::Connection for Connection {
         ))
     }
 
-    fn read_partition(&self, _partition: impl AsRef<[u8]>) -> Result<BoxedReader> {
-        Err(not_implemented("partitions"))
+    fn read_partition(&self, partition: impl AsRef<[u8]>) -> Result<BoxedReader> {
+        let partition = Partition::from_bytes(partition.as_ref()).map_err(|cause| from_kernel(&cause))?;
+        let home = self.session.home();
+        let session = self.session.get()?;
+        let execution = self.current.begin(home);
+        let stream = execution.wait(async { partition.results_in(session).await.map_err(|cause| from_kernel(&cause)) });
+        let stream = Owned::new(home, stream.inspect_err(|_| execution.end())?);
+        Ok(Box::new(Reader::new(execution, stream, None)?))
     }
 }

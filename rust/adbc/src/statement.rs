@@ -1,5 +1,6 @@
 //! Statements.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use adbc_core::error::{Error, Result, Status};
@@ -7,7 +8,7 @@ use adbc_core::options::{IngestMode, OptionStatement, OptionValue};
 use adbc_core::{CancelHandle, Optionable, PartitionedResult};
 use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::{DataType, Field, Schema};
-use seakernel::{MultiRowInsert, Parameter, ResultStream};
+use seakernel::{MultiRowInsert, Parameter, PartitionConfig, ResultStream};
 
 use crate::bound::{Bound, Markers, parameter};
 use crate::cancellation::{Current, Execution};
@@ -23,6 +24,8 @@ use crate::runtime::Owned;
 pub(crate) const MAX_PARAMETERS: usize = 256;
 /// Has bound columns go by their names.
 const BIND_BY_NAME: &str = "adbc.statement.bind_by_name";
+/// Bytes of a partition, uncompressed.
+const TARGET_BYTES: &str = "databricks.partition.target_bytes";
 /// Reads the server's id of the statement executed last.
 const STATEMENT_ID: &str = "databricks.statement_id";
 
@@ -36,6 +39,7 @@ pub struct Statement {
     target: Target,
     bound: Option<Bound>,
     by_name: bool,
+    target_bytes: Option<NonZeroU64>,
     limits: Limits,
     /// The server's, of what was executed last.
     executed_id: Option<String>,
@@ -56,15 +60,9 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// Runs a statement and opens its result.
-    pub(crate) fn send(
-        &self,
-        execution: &Execution,
-        sql: &str,
-        parameters: Vec<Parameter>,
-    ) -> Result<Owned<ResultStream>> {
-        let home = self.session.home();
-        home.check()?;
+    /// Returns the statement, with what a cancel then ends.
+    fn statement(&self, execution: &Execution, sql: &str, parameters: Vec<Parameter>) -> Result<seakernel::Statement> {
+        self.session.home().check()?;
         let mut statement = self.session.get()?.statement(sql);
         statement = parameters.into_iter().fold(statement, seakernel::Statement::bind);
         if let Some(limit) = self.limits.timeout {
@@ -74,17 +72,57 @@ impl Sender {
             statement = statement.row_limit(rows);
         }
         execution.runs(statement.canceller());
+        Ok(statement)
+    }
+
+    /// Runs a statement and opens its result.
+    pub(crate) fn send(
+        &self,
+        execution: &Execution,
+        sql: &str,
+        parameters: Vec<Parameter>,
+    ) -> Result<Owned<ResultStream>> {
+        let statement = self.statement(execution, sql, parameters)?;
         let stream = execution.wait(async move {
             let run = async { statement.execute().await?.results().await };
             run.await.map_err(|failure| from_kernel(&failure))
         })?;
-        let stream = Owned::new(home, stream);
+        let stream = Owned::new(self.session.home(), stream);
         if stream.get().is_some_and(ResultStream::is_volume_operation) {
             return Err(not_implemented(
                 "the transfer of files between this machine and a volume: `seakernel.connect(...).volume` does it",
             ));
         }
         Ok(stream)
+    }
+
+    /// Runs a statement and cuts its result. The server keeps it for an hour, for nobody here knows when the last part was
+    /// read.
+    fn cut(
+        &self,
+        execution: &Execution,
+        sql: &str,
+        parameters: Vec<Parameter>,
+        target_bytes: Option<NonZeroU64>,
+    ) -> Result<(String, PartitionedResult)> {
+        let statement = self.statement(execution, sql, parameters)?;
+        let mut config = PartitionConfig { ordered: true, ..PartitionConfig::default() };
+        config.target_bytes = target_bytes.unwrap_or(config.target_bytes);
+        execution.wait(async move {
+            let cut = async {
+                let executed = statement.execute().await?;
+                let mut stream = executed.partitions(config).await?;
+                let mut partitions = Vec::new();
+                while let Some(partition) = stream.next().await? {
+                    partitions.push(partition.to_bytes());
+                }
+                // Not before: a result that nobody can read is of no use.
+                executed.keep();
+                let schema = Arc::unwrap_or_clone(stream.schema());
+                Ok((executed.statement_id().to_owned(), PartitionedResult { partitions, schema, rows_affected: -1 }))
+            };
+            cut.await.map_err(|failure: seakernel::Error| from_kernel(&failure))
+        })
     }
 }
 
@@ -186,6 +224,7 @@ impl Statement {
             target: Target::default(),
             bound: None,
             by_name: false,
+            target_bytes: None,
             limits,
             executed_id: None,
         }
@@ -218,6 +257,9 @@ impl Statement {
         match key {
             OptionStatement::Incremental | OptionStatement::Temporary => Ok("false".to_owned()),
             OptionStatement::Other(name) if name == BIND_BY_NAME => Ok(self.by_name.to_string()),
+            OptionStatement::Other(name) if name == TARGET_BYTES => {
+                self.target_bytes.map(|bytes| bytes.to_string()).ok_or_else(|| unset(name))
+            }
             OptionStatement::Other(name) if name == STATEMENT_ID => self.executed_id.clone().ok_or_else(|| unset(name)),
             OptionStatement::Other(name) => self.limits.get(name).ok_or_else(|| unset(name)),
             _ => self.target.get(key).ok_or_else(|| unset(name)),
@@ -262,6 +304,12 @@ impl Optionable for Statement {
                 }
             }
             OptionStatement::Other(name) if name == BIND_BY_NAME => self.by_name = truth(name, &value)?,
+            OptionStatement::Other(name) if name == TARGET_BYTES => {
+                let bytes = value.parse().map_err(|_| {
+                    error(Status::InvalidArguments, format!("`{TARGET_BYTES}` is no positive number of bytes"))
+                })?;
+                self.target_bytes = Some(bytes);
+            }
             OptionStatement::Other(name) if self.limits.set(name, &value)? => {}
             _ => return Err(options::unknown(key.as_ref())),
         }
@@ -356,7 +404,25 @@ impl adbc_core::Statement for Statement {
     }
 
     fn execute_partitions(&mut self) -> Result<PartitionedResult> {
-        Err(not_implemented("partitions"))
+        self.run(|this, execution| {
+            let sender = this.sender();
+            let (sql, parameters) = match this.bound.take() {
+                None => (this.sql()?.to_owned(), Vec::new()),
+                Some(mut bound) => {
+                    let markers = Markers::new(this.sql()?, bound.columns(), this.by_name)?;
+                    let row = if bound.has_next()? { Some(bound.peek()?) } else { None };
+                    bound.advance();
+                    let (Some(row), false) = (row, bound.has_next()?) else {
+                        return Err(not_implemented("partitions of several executions: bind one row of parameters"));
+                    };
+                    (markers.sql.clone(), markers.parameters(bound.columns(), &row)?)
+                }
+            };
+            let (statement_id, result) = sender.cut(execution, &sql, parameters, this.target_bytes)?;
+            this.executed_id = Some(statement_id);
+            execution.end();
+            Ok(result)
+        })
     }
 
     fn get_parameter_schema(&self) -> Result<Schema> {

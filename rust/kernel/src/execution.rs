@@ -8,6 +8,7 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use crate::error::{Error, ErrorKind, Result, sql_state_in};
+use crate::partition::{PartitionConfig, PartitionStream};
 use crate::results::ResultStream;
 use crate::sea::SeaClient;
 use crate::sea::wire::{Manifest, ResultData, StatementResponse, StatementStatus};
@@ -432,6 +433,20 @@ impl ExecutedStatement {
         };
         let statement = Arc::clone(&self.statement);
         ResultStream::open(statement, manifest, first.unwrap_or_default(), self.changes_rows).await
+    }
+
+    /// Waits for success and cuts the result into partitions, to be read by others; downloads nothing.
+    ///
+    /// # Errors
+    /// Those of [`ExecutedStatement::results`], and [`ErrorKind::InvalidArgument`] where the statement transfers a file.
+    pub async fn partitions(&self, config: PartitionConfig) -> Result<PartitionStream> {
+        self.wait().await?;
+        let taken = self.latest().take();
+        let (manifest, first) = match taken {
+            Some(taken) => taken,
+            None => self.result_again().await?,
+        };
+        PartitionStream::open(Arc::clone(&self.statement), manifest, first.unwrap_or_default(), config).await
     }
 
     /// Asks the server for the result once more.

@@ -40,6 +40,7 @@ mod markers;
 mod metadata;
 mod multi_row;
 mod params;
+mod partition;
 mod private_key;
 mod proxy;
 mod results;
@@ -61,9 +62,10 @@ pub use markers::{Given, JsonParameter, has_named_markers, marker_names, with_js
 pub use metadata::{Listing, Metadata, ParentTable};
 pub use multi_row::MultiRowInsert;
 pub use params::Parameter;
+pub use partition::{LinkBroker, Partition, PartitionConfig, PartitionLinks, PartitionStream};
 pub use proxy::{Proxy, ProxyConfig};
-pub use results::{decode, json_texts};
 pub use results::{ResultStream, Statistics, StatisticsReader};
+pub use results::{decode, json_texts};
 pub use schema::Column;
 pub use session::{Session, WeakSession};
 pub use sign_in::{

@@ -27,6 +27,9 @@ mod visit;
 mod volumes;
 
 use pyo3::prelude::*;
+// The entry points of the driver are symbols of this library; nothing here calls them.
+#[cfg(feature = "adbc")]
+use seakernel_adbc as _;
 
 #[cfg(target_os = "linux")]
 #[global_allocator]

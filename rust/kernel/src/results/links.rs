@@ -1,8 +1,10 @@
 //! The chain of presigned links: one owner discovers them ahead of the downloads and renews them.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
@@ -32,12 +34,15 @@ const MAX_EMPTY_CHUNKS: u32 = 10_000;
 #[derive(Debug)]
 pub(crate) struct LinkStream {
     client: Arc<SeaClient>,
+    source: LinkSource,
     statement_id: String,
     counters: Arc<Counters>,
     hints: Arc<[ChunkHint]>,
     ready: VecDeque<ChunkLink>,
     next_chunk_index: Option<i64>,
     next_row_offset: i64,
+    /// Row at which the stream ends, where it is not the whole chain.
+    end: Option<i64>,
     highest_chunk_index: i64,
     empty_chunks: u32,
     /// The last answer had one link.
@@ -46,6 +51,34 @@ pub(crate) struct LinkStream {
     calls: VecDeque<ChunkCall>,
     /// Links that came along with a renewal and belong to chunks on their way to be downloaded.
     renewed: Vec<ChunkLink>,
+}
+
+/// Who gives links.
+#[derive(Clone)]
+pub(crate) enum LinkSource {
+    /// The chunk endpoint.
+    Server,
+    /// Another, who gives all links of the stream each time.
+    Other(Arc<dyn Fn() -> BoxFuture<'static, Result<ResultData>> + Send + Sync>),
+}
+
+impl fmt::Debug for LinkSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Server => "Server",
+            Self::Other(_) => "Other(...)",
+        })
+    }
+}
+
+/// A run of consecutive chunks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    /// Index of the first chunk.
+    pub(crate) chunk_index: i64,
+    pub(crate) row_offset: i64,
+    /// The row behind the last.
+    pub(crate) end: i64,
 }
 
 #[derive(Debug)]
@@ -96,12 +129,14 @@ impl LinkStream {
     ) -> Result<Self> {
         let mut links = Self {
             client,
+            source: LinkSource::Server,
             statement_id: statement_id.to_owned(),
             counters,
             hints,
             ready: VecDeque::new(),
             next_chunk_index: Some(0),
             next_row_offset: 0,
+            end: None,
             highest_chunk_index: -1,
             empty_chunks: 0,
             one_link_an_answer: false,
@@ -112,6 +147,39 @@ impl LinkStream {
             links.accept(first)?;
         }
         Ok(links)
+    }
+
+    /// The links of a part of the chain, asked for from its first chunk on.
+    pub(crate) fn of_run(
+        client: Arc<SeaClient>,
+        statement_id: &str,
+        run: Run,
+        source: LinkSource,
+        hints: Arc<[ChunkHint]>,
+        counters: Arc<Counters>,
+    ) -> Result<Self> {
+        let mut links = Self::new(client, statement_id, ResultData::default(), hints, counters)?;
+        links.source = source;
+        links.next_chunk_index = Some(run.chunk_index);
+        links.next_row_offset = run.row_offset;
+        links.end = Some(run.end);
+        links.highest_chunk_index = run.chunk_index.saturating_sub(1);
+        Ok(links)
+    }
+
+    /// Returns the next link, for who asks for no renewals. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Result<Option<ChunkLink>> {
+        loop {
+            self.call_ahead();
+            if let Some(link) = self.ready.pop_front() {
+                return Ok(Some(link));
+            }
+            if self.calls.is_empty() {
+                return Ok(None);
+            }
+            let answer = first_answer(&mut self.calls).await;
+            self.take_answer(answer)?;
+        }
     }
 
     /// Sends the links in row order, keeping the window filled, and serves renewals until nobody can ask any more.
@@ -181,9 +249,18 @@ impl LinkStream {
 
     fn call(&mut self, chunk_index: i64, row_offset: i64, hinted: bool) {
         self.counters.link_requests.add(1);
-        let (client, statement_id) = (Arc::clone(&self.client), self.statement_id.clone());
-        let answer = Task::spawn(async move { client.chunk(&statement_id, chunk_index, row_offset).await });
+        let answer = Task::spawn(self.ask(chunk_index, row_offset));
         self.calls.push_back(ChunkCall { chunk_index, row_offset, hinted, answer });
+    }
+
+    fn ask(&self, chunk_index: i64, row_offset: i64) -> BoxFuture<'static, Result<ResultData>> {
+        match &self.source {
+            LinkSource::Server => {
+                let (client, statement_id) = (Arc::clone(&self.client), self.statement_id.clone());
+                Box::pin(async move { client.chunk(&statement_id, chunk_index, row_offset).await })
+            }
+            LinkSource::Other(ask) => ask(),
+        }
     }
 
     /// Returns the hint that follows the chunk at `row_offset`, if the manifest lists both.
@@ -252,8 +329,13 @@ impl LinkStream {
             let is_empty = link.row_count == Some(0);
             if (link.row_offset < self.next_row_offset && (link.end() <= known || is_empty))
                 || (is_empty && link.chunk_index <= self.highest_chunk_index)
+                || self.end.is_some_and(|end| link.row_offset >= end)
             {
                 continue;
+            }
+            if let Some(end) = self.end.filter(|end| link.end() > *end) {
+                let text = format!("{} goes on behind row {end}, where its part of the result ends", link.place());
+                return Err(self.error(text, link.chunk_index));
             }
             if link.row_offset != self.next_row_offset {
                 let text = format!("{} does not continue at row {}", link.place(), self.next_row_offset);
@@ -265,6 +347,9 @@ impl LinkStream {
             self.ready.push_back(link);
         }
         self.next_chunk_index = last.and_then(|(_, on_link)| on_link).or(on_answer);
+        if self.end == Some(self.next_row_offset) {
+            self.next_chunk_index = None;
+        }
         if let Some(next) = self.next_chunk_index
             && (next <= self.highest_chunk_index || self.empty_chunks > MAX_EMPTY_CHUNKS)
         {
@@ -340,7 +425,7 @@ impl LinkStream {
         debug!(statement_id = self.statement_id, chunk = lowest.chunk_index, "links renewed");
         self.counters.link_requests.add(1);
         self.counters.renewals.add(1);
-        let answer = self.client.chunk(&self.statement_id, lowest.chunk_index, lowest.row_offset).await?;
+        let answer = self.ask(lowest.chunk_index, lowest.row_offset).await?;
         self.reconcile(answer)
     }
 

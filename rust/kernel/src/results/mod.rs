@@ -29,16 +29,18 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::info;
 
+use crate::config::ResultConfig;
 use crate::dml;
 use crate::error::{Error, ErrorKind, Result};
 use crate::execution::ServerStatement;
 use crate::schema::{self, Column};
+use crate::sea::SeaClient;
 use crate::sea::wire::{ChunkInfo, Manifest, ResultData};
 use fetch::{Chunk, ChunkQueue, Fetch};
 pub(crate) use link::PresignedUrl;
+use links::{LinkSource, LinkStream, Renewer, Run};
+pub(crate) use presentation::Presentation;
 pub use render::json_texts;
-use links::{LinkStream, Renewer};
-use presentation::Presentation;
 
 /// Largest inline result that is gathered. The platform's own limit is 25 MiB.
 const MAX_INLINE_BYTES: usize = 1 << 30;
@@ -175,18 +177,18 @@ impl Counters {
 }
 
 /// What the manifest says of one chunk: a help for memory and for speed, never for what the result is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ChunkHint {
-    chunk_index: i64,
-    row_offset: i64,
-    row_count: Option<i64>,
+    pub(crate) chunk_index: i64,
+    pub(crate) row_offset: i64,
+    pub(crate) row_count: Option<i64>,
     /// Uncompressed size.
-    byte_count: Option<usize>,
+    pub(crate) byte_count: Option<usize>,
 }
 
 impl ChunkHint {
-    fn from_manifest(chunks: Vec<ChunkInfo>) -> Arc<[Self]> {
-        let mut hints: Vec<Self> = chunks
+    pub(crate) fn from_manifest(chunks: Vec<ChunkInfo>) -> Arc<[Self]> {
+        let hints: Vec<Self> = chunks
             .into_iter()
             .map(|chunk| Self {
                 chunk_index: chunk.chunk_index,
@@ -195,6 +197,10 @@ impl ChunkHint {
                 byte_count: chunk.byte_count.and_then(|bytes| usize::try_from(bytes).ok()),
             })
             .collect();
+        Self::sorted(hints)
+    }
+
+    fn sorted(mut hints: Vec<Self>) -> Arc<[Self]> {
         hints.sort_by_key(|hint| (hint.row_offset, hint.chunk_index));
         hints.into()
     }
@@ -208,7 +214,7 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
-    fn from_manifest(name: Option<&str>) -> Result<Self> {
+    pub(crate) fn from_manifest(name: Option<&str>) -> Result<Self> {
         match name {
             None | Some("" | "NONE") => Ok(Self::None),
             Some("LZ4_FRAME") => Ok(Self::Lz4Frame),
@@ -302,18 +308,7 @@ impl ResultStream {
                 Arc::clone(&hints),
                 Arc::clone(&counters),
             )?;
-            let (renewer, renewals) = Renewer::new();
-            let fetch = Fetch {
-                client: Arc::clone(client),
-                statement_id: statement.statement_id().to_owned(),
-                compression,
-                counters: Arc::clone(&counters),
-                renewer,
-                hints,
-                memory: Arc::default(),
-                failed: Semaphore::new(0),
-            };
-            let mut chunks = ChunkQueue::start(fetch, links, renewals);
+            let mut chunks = download(client, statement.statement_id(), compression, hints, links, &counters);
             // The session's time zone, and so the schema, is known only from the first body.
             let waiting = counters.reader_wait.start();
             ready.extend(chunks.next().await?);
@@ -340,6 +335,61 @@ impl ResultStream {
             truncated: manifest.truncated,
             native_metadata: manifest.is_native_metadata_result,
             volume_operation: manifest.is_volume_operation,
+            counters,
+            ready,
+            queue,
+            state: State::Reading,
+        })
+    }
+
+    /// Opens a part of a result, without the statement it is of.
+    pub(crate) async fn open_part(client: Arc<SeaClient>, part: Part) -> Result<Self> {
+        let statement_id = part.statement_id.clone();
+        Self::open_rows(client, part).await.map_err(|error| error.with_statement_id(&statement_id))
+    }
+
+    async fn open_rows(client: Arc<SeaClient>, part: Part) -> Result<Self> {
+        let counters = Arc::new(Counters::default());
+        let (mut ready, mut queue) = (VecDeque::new(), None);
+        match part.rows {
+            PartRows::Inline(content) => {
+                let decoded = decode::ipc_stream(&content).map_err(|error| {
+                    Error::new(ErrorKind::DataLoss, "the rows that came with the part are damaged").with_source(error)
+                })?;
+                counters.decoded_bytes.add(content.len() as u64);
+                ready.push_back(Chunk::inline(decoded.schema, decoded.batches));
+            }
+            PartRows::Chunks { run, source, hints } => {
+                let (hints, id) = (ChunkHint::sorted(hints), part.statement_id.as_str());
+                let links = LinkStream::of_run(
+                    Arc::clone(&client),
+                    id,
+                    run,
+                    source,
+                    Arc::clone(&hints),
+                    Arc::clone(&counters),
+                )?;
+                let mut chunks = download(&client, id, part.compression, hints, links, &counters);
+                let waiting = counters.reader_wait.start();
+                ready.extend(chunks.next().await?);
+                drop(waiting);
+                queue = Some(chunks);
+            }
+        }
+        let Some(wire) = ready.front().map(|chunk| Arc::clone(&chunk.schema)) else {
+            return Err(Error::new(ErrorKind::DataLoss, "a part of the result has no rows where it should have some"));
+        };
+        let presentation = Presentation::new(&part.columns, &wire, &part.config)?;
+        Ok(Self {
+            statement: None,
+            statement_id: part.statement_id,
+            presentation,
+            columns: part.columns,
+            total_row_count: Some(part.row_count),
+            truncated: false,
+            modified_row_count: None,
+            native_metadata: false,
+            volume_operation: false,
             counters,
             ready,
             queue,
@@ -506,14 +556,78 @@ impl ResultStream {
     }
 }
 
+/// A part of a result, as it is read without the statement's own handle.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) statement_id: String,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) compression: Compression,
+    pub(crate) row_count: i64,
+    /// The forms in which values are handed over.
+    pub(crate) config: ResultConfig,
+    pub(crate) rows: PartRows,
+}
+
+/// Where the rows of a [`Part`] are.
+#[derive(Debug)]
+pub(crate) enum PartRows {
+    /// Here, as an Arrow stream.
+    Inline(Buffer),
+    /// At the storage host.
+    Chunks { run: Run, source: LinkSource, hints: Vec<ChunkHint> },
+}
+
+/// Starts the downloads of `links`.
+fn download(
+    client: &Arc<SeaClient>,
+    statement_id: &str,
+    compression: Compression,
+    hints: Arc<[ChunkHint]>,
+    links: LinkStream,
+    counters: &Arc<Counters>,
+) -> ChunkQueue {
+    let (renewer, renewals) = Renewer::new();
+    let fetch = Fetch {
+        client: Arc::clone(client),
+        statement_id: statement_id.to_owned(),
+        compression,
+        counters: Arc::clone(counters),
+        renewer,
+        hints,
+        memory: Arc::default(),
+        failed: Semaphore::new(0),
+    };
+    ChunkQueue::start(fetch, links, renewals)
+}
+
 /// Tells whether anything says that there are rows to fetch. Zeros are often left out, so an absent total says nothing.
-fn announces_rows(manifest: &Manifest, first: &ResultData) -> bool {
+pub(crate) fn announces_rows(manifest: &Manifest, first: &ResultData) -> bool {
     let some = |rows: Option<i64>| rows.is_some_and(|rows| rows > 0);
     !first.external_links.is_empty()
         || first.next_chunk_index.is_some()
         || some(first.row_count)
         || some(manifest.total_row_count)
         || manifest.chunks.iter().any(|chunk| some(chunk.row_count))
+}
+
+/// Gathers an inline result, of which `first` has rows, and returns its schema as on the wire.
+pub(crate) async fn inline_rows(
+    statement: &ServerStatement,
+    first: ResultData,
+    compression: Compression,
+    columns: &[Column],
+) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let counters = Counters::default();
+    let chunks = if first.attachment.is_some() {
+        VecDeque::from([inline_arrow(statement, first, compression, &counters).await?])
+    } else {
+        inline_json(statement, first, columns, &counters).await?
+    };
+    let schema = match chunks.front() {
+        Some(chunk) => Arc::clone(&chunk.schema),
+        None => schema::from_manifest(columns, &statement.client().zone().get())?,
+    };
+    Ok((schema, chunks.into_iter().flat_map(|chunk| chunk.batches).collect()))
 }
 
 /// Gathers an inline Arrow result. Its chunks are pieces of one IPC stream, so it is decoded as a whole.

@@ -20,6 +20,7 @@ mod failures;
 mod hedging;
 mod links;
 mod memory;
+mod partitions;
 mod ranges;
 mod regressions;
 mod requests;

@@ -1,0 +1,232 @@
+//! Presigned links to the rows of a partition, for readers who have no sign-in.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::Partition;
+use crate::clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::results::link::ChunkLink;
+use crate::results::links::{LinkSource, LinkStream};
+use crate::sea::SeaClient;
+use crate::sea::wire::ResultData;
+
+/// Least life of links that come with a partition: they cannot be renewed.
+const LEAST_LIFE: time::Duration = time::Duration::seconds(60);
+/// The version written; all up to it are read.
+const VERSION: u64 = 1;
+/// Largest text of links accepted. 100,000 of them take about half.
+const MAX_BYTES: usize = 128 << 20;
+
+/// Hands fresh links to readers who have no sign-in, on behalf of who has one.
+pub trait LinkBroker: Send + Sync {
+    /// Returns links to all rows of `partition`, as [`Partition::links`] does where the sign-in is. Called when the rows are
+    /// opened, and again when links have expired.
+    fn links(&self, partition: &Partition) -> BoxFuture<'static, Result<PartitionLinks>>;
+}
+
+/// Links to all rows of one partition: whoever has them can read these rows, until they expire.
+#[derive(Clone, Eq, PartialEq)]
+pub struct PartitionLinks {
+    statement_id: String,
+    row_offset: i64,
+    /// As the chunk endpoint has them.
+    links: Arc<[LinkText]>,
+}
+
+/// One link as it is written down.
+#[derive(Clone, Eq, PartialEq)]
+pub(super) struct LinkText {
+    value: Value,
+    expires_at: Option<OffsetDateTime>,
+}
+
+impl fmt::Debug for LinkText {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("LinkText(...)")
+    }
+}
+
+impl From<&ChunkLink> for LinkText {
+    fn from(link: &ChunkLink) -> Self {
+        let headers: serde_json::Map<String, Value> = link
+            .headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.into())))
+            .collect();
+        let expiration = link.expires_at.and_then(|end| end.format(&Rfc3339).ok());
+        let value = json!({
+            "external_link": link.url.expose().as_str(),
+            "expiration": expiration,
+            "chunk_index": link.chunk_index,
+            "row_offset": link.row_offset,
+            "row_count": link.row_count,
+            "byte_count": link.byte_count,
+            "http_headers": headers,
+        });
+        Self { value, expires_at: link.expires_at }
+    }
+}
+
+impl PartitionLinks {
+    pub(super) fn new(partition: &Partition, links: Vec<LinkText>) -> Self {
+        let statement_id = partition.statement_id().to_owned();
+        Self { statement_id, row_offset: partition.row_offset, links: links.into() }
+    }
+
+    /// Walks the part of the chain that `partition` stands for.
+    pub(super) async fn ask(client: &Arc<SeaClient>, partition: &Partition) -> Result<Self> {
+        let mut links = Vec::new();
+        if let super::Rows::Chunks(hints) = &partition.rows {
+            let (run, hints) = (partition.run(), Arc::clone(hints));
+            let (id, source) = (partition.statement_id(), LinkSource::Server);
+            let mut chain = LinkStream::of_run(Arc::clone(client), id, run, source, hints, Arc::default())?;
+            let mut end = run.row_offset;
+            while let Some(link) = chain.next().await? {
+                end = link.end();
+                links.push(LinkText::from(&link));
+            }
+            if end != run.end {
+                let text = format!("the server gave links to rows {}..{end} of {}", run.row_offset, partition.place());
+                return Err(Error::new(ErrorKind::DataLoss, text).with_statement_id(id));
+            }
+        }
+        Ok(Self::new(partition, links))
+    }
+
+    /// Writes the links down, secrets included.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.to_json().to_string().into_bytes()
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let links: Vec<&Value> = self.links.iter().map(|link| &link.value).collect();
+        json!({
+            "seakernel_links": VERSION,
+            "statement_id": self.statement_id,
+            "row_offset": self.row_offset,
+            "external_links": links,
+        })
+    }
+
+    /// Reads what [`PartitionLinks::to_bytes`] has written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for anything else; the message repeats nothing of it.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() > MAX_BYTES {
+            return Err(not_links("they are too long"));
+        }
+        let value: Value = serde_json::from_slice(bytes).map_err(|_| not_links("they are not JSON"))?;
+        Self::from_json(value)
+    }
+
+    pub(super) fn from_json(mut value: Value) -> Result<Self> {
+        match value.get("seakernel_links").and_then(Value::as_u64) {
+            Some(1..=VERSION) => {}
+            Some(version) => {
+                let text =
+                    format!("they are of version {version}, and this release of seakernel reads up to {VERSION}");
+                return Err(not_links(&text));
+            }
+            None => return Err(not_links("the version is missing")),
+        }
+        let (Some(statement_id), Some(row_offset)) =
+            (value.get("statement_id").and_then(Value::as_str), value.get("row_offset").and_then(Value::as_i64))
+        else {
+            return Err(not_links("the statement or the row is missing"));
+        };
+        let statement_id = statement_id.to_owned();
+        let Some(Value::Array(links)) = value.get_mut("external_links").map(Value::take) else {
+            return Err(not_links("the list is missing"));
+        };
+        let links = links.into_iter().map(|value| {
+            let expiration = value.get("expiration").and_then(Value::as_str);
+            let expires_at = expiration.and_then(|end| OffsetDateTime::parse(end, &Rfc3339).ok());
+            LinkText { value, expires_at }
+        });
+        Ok(Self { statement_id, row_offset, links: links.collect() })
+    }
+
+    /// Returns the seconds until the first of them expires, by the local clock; `None` where the server names no end.
+    pub fn seconds_left(&self) -> Option<f64> {
+        let end = self.links.iter().filter_map(|link| link.expires_at).min()?;
+        Some((end - OffsetDateTime::from(clock::time_of_day())).as_seconds_f64())
+    }
+
+    /// Refuses links that are about to expire.
+    pub(super) fn still_good(&self, partition: &Partition) -> Result<Self> {
+        match self.seconds_left() {
+            Some(left) if left < LEAST_LIFE.as_seconds_f64() => {
+                let text = format!(
+                    "the links that came with {} end in {left:.0} s, and at least {} s are needed; have new ones made, or \
+                     read it with a sign-in",
+                    partition.place(),
+                    LEAST_LIFE.whole_seconds()
+                );
+                Err(Error::new(ErrorKind::LinkExpired, text).with_statement_id(partition.statement_id()))
+            }
+            _ => Ok(self.clone()),
+        }
+    }
+
+    /// Returns them as an answer of the chunk endpoint would bring them.
+    fn answer(&self) -> Result<ResultData> {
+        let links: Vec<&Value> = self.links.iter().map(|link| &link.value).collect();
+        serde_json::from_value(json!({ "external_links": links }))
+            .map_err(|_| not_links("a link has a field of another type"))
+    }
+
+    fn check_is_of(&self, partition: &Partition) -> Result<()> {
+        if self.statement_id == partition.statement_id() && self.row_offset == partition.row_offset {
+            return Ok(());
+        }
+        let text = format!("the broker gave links to other rows than those of {}", partition.place());
+        Err(Error::new(ErrorKind::InvalidArgument, text).with_statement_id(partition.statement_id()))
+    }
+}
+
+impl fmt::Debug for PartitionLinks {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "PartitionLinks({} secret links)", self.links.len())
+    }
+}
+
+fn not_links(why: &str) -> Error {
+    Error::new(ErrorKind::InvalidArgument, format!("these bytes are not the links of a partition: {why}"))
+}
+
+/// Links that came along: there are no others.
+pub(super) fn given(links: PartitionLinks) -> LinkSource {
+    let used = AtomicBool::new(false);
+    LinkSource::Other(Arc::new(move || {
+        let answer = if used.swap(true, Ordering::AcqRel) {
+            let text =
+                "the links that came with the partition have expired; have new ones made, or read it with a sign-in";
+            Err(Error::new(ErrorKind::LinkExpired, text))
+        } else {
+            links.answer()
+        };
+        async move { answer }.boxed()
+    }))
+}
+
+/// Links that `broker` gives, as often as they are needed.
+pub(super) fn from_broker(broker: Arc<dyn LinkBroker>, partition: Partition) -> LinkSource {
+    LinkSource::Other(Arc::new(move || {
+        let (asked, partition) = (broker.links(&partition), partition.clone());
+        async move {
+            let links = asked.await?;
+            links.check_is_of(&partition)?;
+            links.answer()
+        }
+        .boxed()
+    }))
+}

@@ -1,0 +1,358 @@
+//! Cutting a result into partitions while its chain of links is walked.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_buffer::Buffer;
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{ArrowError, SchemaRef};
+
+use super::links::{LinkText, PartitionLinks};
+use super::{Forms, Partition, PartitionConfig, Rows, Whole, presented};
+use crate::error::{Error, ErrorKind, Result};
+use crate::execution::ServerStatement;
+use crate::results::link::ChunkLink;
+use crate::results::links::LinkStream;
+use crate::results::{ChunkHint, Compression, announces_rows, inline_rows};
+use crate::schema::Column;
+use crate::sea::wire::{Manifest, ResultData};
+
+/// What a chunk of unknown size is taken for: results are cut near 20 MiB.
+const UNKNOWN_CHUNK_BYTES: i64 = 20 << 20;
+/// Chunks that a partition lists, for its reader to ask for several links at once and to plan its memory.
+const MAX_LISTED_CHUNKS: usize = 64;
+/// Largest result that travels in its partition. Those that come with the answer itself have 25 MiB at most.
+const MAX_INLINE_BYTES: usize = 64 << 20;
+
+/// The partitions of a result in the order of its rows, cut while the chain of links is walked: nothing is downloaded, and of
+/// the links only the next few are held.
+///
+/// Holds the statement: as long as neither this nor another handle is dropped or closed, partitions can be read, up to
+/// the hour that servers keep results.
+#[derive(Debug)]
+pub struct PartitionStream {
+    /// Kept open for the readers.
+    statement: Arc<ServerStatement>,
+    config: PartitionConfig,
+    whole: Arc<Whole>,
+    hints: Arc<[ChunkHint]>,
+    total_row_count: Option<i64>,
+    truncated: bool,
+    state: State,
+    begun: Option<Begun>,
+    /// Partitions and rows handed out.
+    partitions: u64,
+    rows: i64,
+}
+
+#[derive(Debug)]
+enum State {
+    Walking(Box<LinkStream>),
+    /// The chain has come to its end.
+    Walked,
+    Inline(Box<Partition>),
+    Failed(Error),
+    Ended,
+}
+
+/// A partition that may grow.
+#[derive(Debug)]
+struct Begun {
+    chunk_index: i64,
+    last_chunk_index: i64,
+    row_offset: i64,
+    row_count: i64,
+    bytes: i64,
+    /// Each chunk has told its size.
+    is_size_known: bool,
+    chunks: Vec<ChunkHint>,
+    links: Vec<LinkText>,
+    /// Of the links, one was old already.
+    is_stale: bool,
+}
+
+impl PartitionStream {
+    pub(crate) async fn open(
+        statement: Arc<ServerStatement>,
+        manifest: Manifest,
+        first: ResultData,
+        config: PartitionConfig,
+    ) -> Result<Self> {
+        let statement_id = statement.statement_id().to_owned();
+        let opened = Self::open_manifest(statement, manifest, first, config).await;
+        opened.map_err(|error| error.with_statement_id(&statement_id))
+    }
+
+    async fn open_manifest(
+        statement: Arc<ServerStatement>,
+        manifest: Manifest,
+        first: ResultData,
+        config: PartitionConfig,
+    ) -> Result<Self> {
+        let refused = |text: &str| Err(Error::new(ErrorKind::InvalidArgument, text));
+        if manifest.is_volume_operation {
+            return refused("the statement asks for the transfer of a file, which has no rows to cut");
+        }
+        let has_rows = announces_rows(&manifest, &first);
+        let is_inline = first.attachment.is_some() || first.data_array.is_some() || !has_rows;
+        let is_arrow = manifest.format.as_deref().is_none_or(|format| format == "ARROW_STREAM");
+        if !is_inline && !is_arrow {
+            let text = format!("the result files are in format `{}`", manifest.format.unwrap_or_default());
+            return Err(Error::new(ErrorKind::Protocol, text));
+        }
+        let columns: Vec<Column> = manifest.schema.columns.into_iter().map(Column::from).collect();
+        let client = Arc::clone(statement.client());
+        let session = client.config();
+        let (time_zone, forms) = (client.zone().get(), Forms::of(&session.results));
+        let mut whole = Whole {
+            statement_id: statement.statement_id().to_owned(),
+            host: session.host.clone(),
+            warehouse_id: session.warehouse_id.clone(),
+            organization_id: session.organization_id.clone(),
+            sign_in: config.sign_in.clone(),
+            schema: presented(&columns, &time_zone, forms)?,
+            columns,
+            time_zone,
+            compression: Compression::from_manifest(manifest.result_compression.as_deref())?,
+            forms,
+        };
+        let mut hints: Arc<[ChunkHint]> = Arc::default();
+        let (whole, state) = if is_inline {
+            let (wire, batches) = if has_rows {
+                inline_rows(&statement, first, whole.compression, &whole.columns).await?
+            } else {
+                (crate::schema::from_manifest(&whole.columns, &whole.time_zone)?, Vec::new())
+            };
+            whole.compression = Compression::None;
+            let whole = Arc::new(whole);
+            let partition = inline_partition(&whole, config.ordered, &wire, &batches)?;
+            (whole, State::Inline(Box::new(partition)))
+        } else {
+            hints = ChunkHint::from_manifest(manifest.chunks);
+            let (id, hints, counters) = (statement.statement_id(), Arc::clone(&hints), Arc::default());
+            let links = LinkStream::new(Arc::clone(&client), id, first, hints, counters)?;
+            (Arc::new(whole), State::Walking(Box::new(links)))
+        };
+        Ok(Self {
+            statement,
+            config,
+            whole,
+            hints,
+            total_row_count: manifest.total_row_count,
+            truncated: manifest.truncated,
+            state,
+            begun: None,
+            partitions: 0,
+            rows: 0,
+        })
+    }
+
+    /// Returns the server's id of the statement.
+    pub fn statement_id(&self) -> &str {
+        &self.whole.statement_id
+    }
+
+    /// Returns the Arrow schema of the rows; see [`Partition::schema`].
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.whole.schema)
+    }
+
+    /// Returns the columns as the manifest describes them.
+    pub fn columns(&self) -> &[Column] {
+        &self.whole.columns
+    }
+
+    /// Returns the number of rows the server announced.
+    pub fn total_row_count(&self) -> Option<i64> {
+        self.total_row_count
+    }
+
+    /// Tells whether a row or byte limit cut the result.
+    pub fn truncated(&self) -> bool {
+        self.truncated
+    }
+
+    /// Returns the rows of the partitions handed out so far.
+    pub fn rows(&self) -> i64 {
+        self.rows
+    }
+
+    /// Returns the next partition, or `None` after the last, when the sum of their rows was held against the manifest. There
+    /// is at least one: an empty result has one without rows. Cancel-safe; an error is final.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DataLoss`] where rows are missing or surplus, and those of the connection.
+    pub async fn next(&mut self) -> Result<Option<Partition>> {
+        let next = match &self.state {
+            State::Failed(error) => return Err(error.clone()),
+            State::Ended => return Ok(None),
+            State::Walking(_) | State::Walked | State::Inline(_) => self.cut().await,
+        };
+        match next {
+            Ok(Some(partition)) => {
+                self.partitions += 1;
+                self.rows = self.rows.saturating_add(partition.row_count);
+                Ok(Some(partition))
+            }
+            Ok(None) => {
+                self.state = State::Ended;
+                Ok(None)
+            }
+            Err(error) => {
+                let error = error.with_statement_id(&self.whole.statement_id);
+                self.state = State::Failed(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    async fn cut(&mut self) -> Result<Option<Partition>> {
+        loop {
+            match &mut self.state {
+                State::Walking(links) => match links.next().await? {
+                    Some(link) => {
+                        let full = self.begun.as_ref().is_some_and(|begun| self.ends_before(begun, &link));
+                        let done = if full { self.begun.take() } else { None };
+                        self.add(&link);
+                        if let Some(done) = done {
+                            return self.partition(done).await.map(Some);
+                        }
+                    }
+                    None => self.state = State::Walked,
+                },
+                State::Walked => match self.begun.take() {
+                    Some(last) => return self.partition(last).await.map(Some),
+                    None => break,
+                },
+                State::Inline(partition) => {
+                    let partition = (**partition).clone();
+                    self.state = State::Walked;
+                    return Ok(Some(partition));
+                }
+                State::Failed(_) | State::Ended => return Ok(None),
+            }
+        }
+        self.check_total()?;
+        if self.partitions > 0 {
+            return Ok(None);
+        }
+        let wire = crate::schema::from_manifest(&self.whole.columns, &self.whole.time_zone)?;
+        inline_partition(&self.whole, self.config.ordered, &wire, &[]).map(Some)
+    }
+
+    /// Tells whether `link` is for the next partition. Files that share an index stay together: a server may take no other
+    /// row of a chunk than its first.
+    fn ends_before(&self, begun: &Begun, link: &ChunkLink) -> bool {
+        let with_link = begun.bytes.saturating_add(self.size(link).unwrap_or(UNKNOWN_CHUNK_BYTES));
+        link.rows() > 0
+            && link.chunk_index != begun.last_chunk_index
+            && u64::try_from(with_link).is_ok_and(|bytes| bytes > self.config.target_bytes.get())
+    }
+
+    /// Uncompressed size, else the link's own.
+    fn size(&self, link: &ChunkLink) -> Option<i64> {
+        let hinted = self.hint(link).and_then(|hint| i64::try_from(hint.byte_count?).ok());
+        hinted.or(link.byte_count).filter(|bytes| *bytes >= 0)
+    }
+
+    fn hint(&self, link: &ChunkLink) -> Option<&ChunkHint> {
+        let place = (link.row_offset, link.chunk_index);
+        let position = self.hints.binary_search_by_key(&place, |hint| (hint.row_offset, hint.chunk_index)).ok()?;
+        self.hints.get(position)
+    }
+
+    fn add(&mut self, link: &ChunkLink) {
+        if link.rows() == 0 && self.begun.is_none() {
+            return;
+        }
+        let (size, byte_count) = (self.size(link), self.hint(link).and_then(|hint| hint.byte_count));
+        let begun = self.begun.get_or_insert_with(|| Begun {
+            chunk_index: link.chunk_index,
+            last_chunk_index: link.chunk_index,
+            row_offset: link.row_offset,
+            row_count: 0,
+            bytes: 0,
+            is_size_known: true,
+            chunks: Vec::new(),
+            links: Vec::new(),
+            is_stale: false,
+        });
+        begun.last_chunk_index = link.chunk_index;
+        begun.row_count = begun.row_count.saturating_add(link.rows());
+        begun.bytes = begun.bytes.saturating_add(size.unwrap_or(UNKNOWN_CHUNK_BYTES));
+        begun.is_size_known &= size.is_some();
+        if begun.chunks.len() < MAX_LISTED_CHUNKS {
+            let (chunk_index, row_offset) = (link.chunk_index, link.row_offset);
+            begun.chunks.push(ChunkHint { chunk_index, row_offset, row_count: link.row_count, byte_count });
+        }
+        if self.config.with_links {
+            begun.is_stale |= link.is_stale();
+            begun.links.push(LinkText::from(link));
+        }
+    }
+
+    async fn partition(&self, begun: Begun) -> Result<Partition> {
+        let mut partition = Partition {
+            whole: Arc::clone(&self.whole),
+            sequence: self.config.ordered.then_some(self.partitions),
+            chunk_index: begun.chunk_index,
+            row_offset: begun.row_offset,
+            row_count: begun.row_count,
+            byte_count: begun.is_size_known.then_some(begun.bytes),
+            rows: Rows::Chunks(begun.chunks.into()),
+            links: None,
+        };
+        if self.config.with_links {
+            // Whoever takes the partitions may take his time.
+            let links = if begun.is_stale {
+                PartitionLinks::ask(self.statement.client(), &partition).await?
+            } else {
+                PartitionLinks::new(&partition, begun.links)
+            };
+            partition.links = Some(links);
+        }
+        Ok(partition)
+    }
+
+    fn check_total(&self) -> Result<()> {
+        match self.total_row_count {
+            Some(total) if !self.truncated && total != self.rows => Err(Error::new(
+                ErrorKind::DataLoss,
+                format!("the partitions have {} rows and the manifest announces {total}", self.rows),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Makes the one partition of a result that is here already.
+fn inline_partition(whole: &Arc<Whole>, ordered: bool, wire: &SchemaRef, batches: &[RecordBatch]) -> Result<Partition> {
+    let content = ipc(wire, batches).map_err(|error| {
+        Error::new(ErrorKind::Internal, "the rows of a small result could not be written down").with_source(error)
+    })?;
+    if content.len() > MAX_INLINE_BYTES {
+        let text = format!(
+            "the result came with the answer itself and has {} bytes; at most {MAX_INLINE_BYTES} travel in a partition",
+            content.len()
+        );
+        return Err(Error::new(ErrorKind::InvalidArgument, text));
+    }
+    Ok(Partition {
+        whole: Arc::clone(whole),
+        sequence: ordered.then_some(0),
+        chunk_index: 0,
+        row_offset: 0,
+        row_count: batches.iter().map(|batch| i64::try_from(batch.num_rows()).unwrap_or(i64::MAX)).sum(),
+        byte_count: i64::try_from(content.len()).ok(),
+        rows: Rows::Inline(Buffer::from_vec(content)),
+        links: None,
+    })
+}
+
+fn ipc(wire: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
+    let mut writer = StreamWriter::try_new(Vec::new(), wire)?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    writer.into_inner()
+}
