@@ -166,10 +166,10 @@ async fn add_columns(
             wanted.push(catalog.name.clone());
         }
     }
-    let [schema, table, column] = [filter.schema, filter.table, filter.column].map(|text| text.map(str::to_owned));
+    let [schema, table] = [filter.schema, filter.table].map(|text| text.map(str::to_owned));
     let asked = wanted.into_iter().map(|catalog| {
-        let (metadata, schema, table, column) = (metadata.clone(), schema.clone(), table.clone(), column.clone());
-        async move { metadata.columns(Some(&catalog), schema.as_deref(), table.as_deref(), column.as_deref()).await }
+        let (metadata, schema, table) = (metadata.clone(), schema.clone(), table.clone());
+        async move { metadata.columns(Some(&catalog), schema.as_deref(), table.as_deref(), None).await }
     });
     for listing in together(asked).await? {
         for batch in listing.batches() {
@@ -185,6 +185,17 @@ async fn add_columns(
                     table.columns.get_or_insert_default().push(rows.column(row));
                 }
             }
+        }
+    }
+    for table in tables.into_values() {
+        let columns = table.columns.get_or_insert_default();
+        // Some answers count columns from 0 and some from 1; ADBC does from 1. All of a table are asked for to tell.
+        let first = columns.iter().filter_map(|column| column.position).min().unwrap_or(1);
+        for column in columns.iter_mut() {
+            column.position = column.position.map(|position| position - first + 1);
+        }
+        if let Some(pattern) = filter.column {
+            columns.retain(|column| is_like(pattern, &column.name));
         }
     }
     Ok(())

@@ -29,6 +29,7 @@ pub(crate) enum Key {
     ClientId,
     ClientSecret,
     Scope,
+    TokenUrl,
     Catalog,
     Schema,
     QueryTimeout,
@@ -37,6 +38,7 @@ pub(crate) enum Key {
     RetryCount,
     Downloads,
     MemoryMegabytes,
+    MemoryBytes,
     CloudFetch,
     Compression,
     SslMode,
@@ -67,7 +69,7 @@ impl Key {
 }
 
 /// Every name, and what it is about; the first name of a key is the one in messages.
-const NAMES: [(&str, Key); 84] = [
+const NAMES: [(&str, Key); 86] = [
     ("uri", Key::Uri),
     ("username", Key::Username),
     ("password", Key::Password),
@@ -93,6 +95,7 @@ const NAMES: [(&str, Key); 84] = [
     ("adbc.databricks.oauth.client_secret", Key::ClientSecret),
     ("clientSecret", Key::ClientSecret),
     ("adbc.databricks.oauth.scope", Key::Scope),
+    ("databricks.oauth.token_url", Key::TokenUrl),
     ("adbc.connection.catalog", Key::Catalog),
     ("databricks.catalog", Key::Catalog),
     ("catalog", Key::Catalog),
@@ -110,6 +113,7 @@ const NAMES: [(&str, Key); 84] = [
     ("databricks.cloudfetch.num_download_workers", Key::Downloads),
     ("maxDownloadThreads", Key::Downloads),
     ("adbc.databricks.cloudfetch.memory_buffer_size_mb", Key::MemoryMegabytes),
+    ("databricks.results.memory_budget_bytes", Key::MemoryBytes),
     ("adbc.databricks.cloudfetch.enabled", Key::CloudFetch),
     ("databricks.cloudfetch.enabled", Key::CloudFetch),
     ("useCloudFetch", Key::CloudFetch),
@@ -328,6 +332,9 @@ impl Settings {
             let megabytes = positive("adbc.databricks.cloudfetch.memory_buffer_size_mb", size)?;
             config.results.memory_budget = megabytes.saturating_mul(1 << 20);
         }
+        if let Some(size) = get(Key::MemoryBytes) {
+            config.results.memory_budget = positive("databricks.results.memory_budget_bytes", size)?;
+        }
         if let Some(value) = get(Key::CloudFetch) {
             let is_on = truth("adbc.databricks.cloudfetch.enabled", value)?;
             config.results.cloud_fetch = if is_on { CloudFetch::On } else { CloudFetch::Off };
@@ -386,7 +393,7 @@ impl Settings {
                     client_id: client_id.to_owned(),
                     client_secret: Secret::new(client_secret),
                     scopes,
-                    token_url: None,
+                    token_url: get(Key::TokenUrl).map(str::to_owned),
                 })))
             }
             (true, ..) => Err(missing("`databricks.oauth.client_id` and `databricks.oauth.client_secret`")),
