@@ -15,10 +15,10 @@ from conftest import place
 import seakernel
 import seakernel.adbc
 
+from seakernel.local import LocalWarehouse
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from seakernel.local import LocalWarehouse
 
 LATE = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
@@ -85,25 +85,27 @@ def test_the_helper_refuses_what_the_driver_does_not_have(warehouse: LocalWareho
         seakernel.adbc.connect(*arguments, auth={"type": "oauth-m2m", "client_id": "x"})  # type: ignore[typeddict-item]
 
 
-def test_a_service_principal_signs_in(warehouse: LocalWarehouse) -> None:
-    client = warehouse.identity["client"] if isinstance(warehouse.identity, dict) else None
-    options = {**place(warehouse), "adbc.databricks.oauth.grant_type": "client_credentials"}
-    del options["databricks.access_token"]
-    if client is None:
-        client = {"client_id": warehouse.identity.client_id, "client_secret": warehouse.identity.client_secret}
-    options["adbc.databricks.oauth.client_id"] = client["client_id"]
-    options["adbc.databricks.oauth.client_secret"] = client["client_secret"]
-    with (
-        dbapi.connect(seakernel.adbc.driver_path(), db_kwargs=options, autocommit=True) as connection,
-        connection.cursor() as cursor,
-    ):
-        assert cursor.execute("SELECT 1").fetchall() == [(1,)]
+def test_a_service_principal_signs_in() -> None:
+    with LocalWarehouse(oauth={"client_id": "app", "client_secret": "canary-client-secret"}) as warehouse:
+        auth = {"type": "oauth-m2m", "client_id": "app", "client_secret": "canary-client-secret"}
+        with (
+            seakernel.adbc.connect(warehouse.server_hostname, warehouse.http_path, auth=auth) as connection,  # type: ignore[arg-type]
+            connection.cursor() as cursor,
+        ):
+            assert cursor.execute("SELECT 1").fetchall() == [(1,)]
+            with pytest.raises(dbapi.Error, match="secret"):
+                connection.adbc_database.get_option("adbc.databricks.oauth.client_secret")
+        options = {**place(warehouse), "clientID": "app", "clientSecret": "canary-wrong", "authType": "OAuthM2M"}
+        del options["databricks.access_token"]
+        with pytest.raises(dbapi.Error) as raised:
+            dbapi.connect(seakernel.adbc.driver_path(), db_kwargs=options, autocommit=True)
+        assert raised.value.status_code == adbc_driver_manager.AdbcStatusCode.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize(
     ("changed", "error", "status", "text"),
     [
-        ({"databricks.access_token": "wrong"}, dbapi.OperationalError, "UNAUTHENTICATED", "401"),
+        ({"databricks.access_token": "wrong"}, dbapi.ProgrammingError, "UNAUTHORIZED", "403"),
         ({"databricks.http_path": "/sql/1.0/warehouses/none"}, dbapi.ProgrammingError, "NOT_FOUND", "none"),
         ({"databricks.http_path": "/nowhere"}, dbapi.ProgrammingError, "INVALID_ARGUMENT", "http_path"),
         ({"nonsense": "x"}, dbapi.NotSupportedError, "NOT_IMPLEMENTED", "`nonsense`"),
@@ -175,7 +177,7 @@ def test_sessions_are_closed(chunked: LocalWarehouse, opened: Callable[..., dbap
 
 
 @pytest.mark.parametrize("order", ["forwards", "backwards"])
-def test_a_stream_outlives_what_made_it(chunked: LocalWarehouse, order: str) -> None:
+def test_a_stream_outlives_what_made_it(chunked: LocalWarehouse, order: str, eventually: Callable[..., Any]) -> None:
     database = _lib.AdbcDatabase(driver=seakernel.adbc.driver_path(), **place(chunked))
     connection = _lib.AdbcConnection(database)
     statement = _lib.AdbcStatement(connection)
@@ -185,7 +187,7 @@ def test_a_stream_outlives_what_made_it(chunked: LocalWarehouse, order: str) -> 
     handle, _ = statement.execute_query()
     reader = pa.RecordBatchReader._import_from_c(handle.address)
     first = reader.read_next_batch()
-    # The manager's own objects refuse to go before their children, so the statement goes first here, and rows last.
+    before = [request["operation"] for request in chunked.requests()].count("close_session")
     statement.close()
     if order == "forwards":
         connection.close()
@@ -195,6 +197,10 @@ def test_a_stream_outlives_what_made_it(chunked: LocalWarehouse, order: str) -> 
     if order == "backwards":
         connection.close()
         database.close()
+    reader.close()
+    assert eventually(
+        lambda: [request["operation"] for request in chunked.requests()].count("close_session") == before + 1
+    )
 
 
 def test_handles_that_are_dropped_close_what_they_hold(chunked: LocalWarehouse, eventually: Callable[..., Any]) -> None:

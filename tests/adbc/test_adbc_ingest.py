@@ -53,12 +53,12 @@ def test_a_stream_is_sent_in_batches(adbc_cursor: dbapi.Cursor, warehouse: Local
 
 
 def test_places(adbc_cursor: dbapi.Cursor) -> None:
-    adbc_cursor.execute("CREATE SCHEMA `adbc place`")
+    adbc_cursor.execute("CREATE SCHEMA adbc_place")
     try:
-        assert adbc_cursor.adbc_ingest("a b", ROWS, "create", catalog_name="main", db_schema_name="adbc place") == 3
-        assert len(content(adbc_cursor, "main.`adbc place`.`a b`")) == 3
+        assert adbc_cursor.adbc_ingest("adbc_there", ROWS, "create", catalog_name="main", db_schema_name="adbc_place") == 3
+        assert len(content(adbc_cursor, "main.adbc_place.adbc_there")) == 3
     finally:
-        adbc_cursor.execute("DROP SCHEMA `adbc place` CASCADE")
+        adbc_cursor.execute("DROP SCHEMA adbc_place CASCADE")
     with pytest.raises(dbapi.NotSupportedError, match="temporary"):
         adbc_cursor.adbc_ingest("t", ROWS, "create", temporary=True)
 

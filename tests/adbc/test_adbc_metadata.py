@@ -45,8 +45,8 @@ def test_every_info_code(adbc: dbapi.Connection) -> None:
     assert info["driver_adbc_version"] == 1_001_000
     assert (info[3], info[4], info[5], info[6]) == (True, False, None, None)  # SQL; no Substrait, and no versions of it
     assert info["vendor_arrow_version"] is None
-    reader = pa.RecordBatchReader._import_from_c(adbc.adbc_connection.get_info([0, 9999]).address)
-    assert reader.read_all()["info_name"].to_pylist() == [0]
+    handle = adbc.adbc_connection.get_info([0, 9999])
+    assert pa.RecordBatchReader._import_from_c(handle.address).read_all()["info_name"].to_pylist() == [0]
 
 
 def test_objects_at_every_depth(adbc: dbapi.Connection, keyed: None) -> None:

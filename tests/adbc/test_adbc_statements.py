@@ -247,8 +247,8 @@ def test_cancel_ends_execute(warehouse: LocalWarehouse, opened: Callable[..., db
         def cancelled() -> bool:
             try:
                 cursor.adbc_cancel()
-            except dbapi.ProgrammingError:  # it has not begun
-                return False
+            except dbapi.ProgrammingError as error:  # it has not begun, or is over
+                assert "nothing is being executed" in str(error)  # noqa: PT017
             return not thread.is_alive()
 
         assert eventually(cancelled)
@@ -277,9 +277,9 @@ def test_cancel_ends_reading(opened: Callable[..., dbapi.Connection], chunked: L
             def cancelled() -> bool:
                 try:
                     cursor.adbc_cancel()
-                except dbapi.ProgrammingError:
-                    return not thread.is_alive()
-                return False
+                except dbapi.ProgrammingError as error:
+                    assert "nothing is being executed" in str(error)  # noqa: PT017
+                return not thread.is_alive()
 
             assert eventually(cancelled)
             thread.join()
@@ -344,8 +344,10 @@ def test_what_the_driver_does_not_do(adbc_cursor: dbapi.Cursor) -> None:
             statement.set_options(**{name: "true"})
     with pytest.raises(dbapi.NotSupportedError, match="`nonsense`"):
         statement.set_options(nonsense="x")
+    adbc_cursor.execute("CREATE VOLUME main.default.adbc_files")
     with pytest.raises(dbapi.NotSupportedError, match="transfer of files"):
-        adbc_cursor.execute("LIST '/Volumes/main/default/x'" if False else "GET '/Volumes/main/default/v/x' TO '/tmp/x'")  # noqa: SIM210
+        adbc_cursor.execute("PUT '/etc/hostname' INTO '/Volumes/main/default/adbc_files/x'")
+    adbc_cursor.execute("DROP VOLUME main.default.adbc_files")
 
 
 def test_the_statement_id_can_be_read(adbc_cursor: dbapi.Cursor, warehouse: LocalWarehouse) -> None:

@@ -266,6 +266,6 @@ impl adbc_core::Connection for Connection {
         let execution = self.current.begin(home);
         let stream = execution.wait(async { partition.results_in(session).await.map_err(|cause| from_kernel(&cause)) });
         let stream = Owned::new(home, stream.inspect_err(|_| execution.end())?);
-        Ok(Box::new(Reader::new(execution, stream, None)?))
+        Ok(Box::new(Reader::new(Arc::clone(&self.session), execution, stream, None)?))
     }
 }

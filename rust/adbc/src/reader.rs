@@ -11,6 +11,7 @@ use arrow_schema::{ArrowError, SchemaRef};
 use seakernel::ResultStream;
 
 use crate::cancellation::Execution;
+use crate::connection::OpenSession;
 use crate::error::{self, error};
 use crate::runtime::Owned;
 use crate::statement::Repeated;
@@ -55,8 +56,9 @@ impl RecordBatchReader for Batches {
 
 /// The rows of a statement, fetched while they are read, or of several that differ in their parameters.
 ///
-/// It needs neither the statement nor the connection: both may be released before it.
+/// It needs neither the statement nor the connection: both may be released before it, which leaves the session open.
 pub(crate) struct Reader {
+    _session: Arc<OpenSession>,
     schema: SchemaRef,
     execution: Arc<Execution>,
     /// `None` at the end and after an error.
@@ -67,13 +69,14 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(
+        session: Arc<OpenSession>,
         execution: Arc<Execution>,
         stream: Owned<ResultStream>,
         repeated: Option<Repeated>,
     ) -> Result<Self> {
         let schema = stream.get().map(ResultStream::schema);
         let schema = schema.ok_or_else(|| error(Status::Internal, "the result is gone"))?;
-        Ok(Self { schema, execution, stream: Some(stream), repeated })
+        Ok(Self { _session: session, schema, execution, stream: Some(stream), repeated })
     }
 
     fn read(&mut self) -> Result<Option<RecordBatch>> {

@@ -363,7 +363,8 @@ impl adbc_core::Statement for Statement {
                 }
             };
             this.note(&stream);
-            Ok(Box::new(Reader::new(Arc::clone(execution), stream, repeated)?) as BoxedReader)
+            Ok(Box::new(Reader::new(Arc::clone(&this.session), Arc::clone(execution), stream, repeated)?)
+                as BoxedReader)
         })
     }
 
@@ -441,6 +442,10 @@ impl adbc_core::Statement for Statement {
     }
 
     fn set_sql_query(&mut self, query: impl AsRef<str>) -> Result<()> {
+        if self.sql.is_some() || self.target.table.is_some() {
+            // Rows that were bound for something else, such as a schema that was asked for.
+            self.bound = None;
+        }
         self.sql = Some(query.as_ref().to_owned());
         self.target.table = None;
         Ok(())
