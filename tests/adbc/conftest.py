@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from adbc_driver_manager import dbapi
+from adbc_place import place
 
 import seakernel.adbc
 
@@ -13,16 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from seakernel.local import LocalWarehouse
-
-Opener = "Callable[..., dbapi.Connection]"
-
-
-def place(warehouse: LocalWarehouse) -> dict[str, str]:
-    return {
-        "databricks.server_hostname": warehouse.server_hostname,
-        "databricks.http_path": warehouse.http_path,
-        "databricks.access_token": warehouse.access_token,
-    }
 
 
 @pytest.fixture

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import adbc_driver_manager
 import pytest
 from adbc_driver_manager import _lib, dbapi
+from adbc_place import place
 from child_processes import in_child
-from conftest import place
 
 import seakernel
 import seakernel.adbc
-
 from seakernel.local import LocalWarehouse
 
 if TYPE_CHECKING:
@@ -54,7 +53,12 @@ def test_the_helper_takes_the_options_of_connect(warehouse: LocalWarehouse) -> N
             schema="tpch",
             session_configuration={"TIMEZONE": "Europe/Zurich"},
             user_agent_entry="adbc test",
-            results={"max_concurrent_downloads": 2, "memory_budget_bytes": 1 << 24, "compression": True, "cloud_fetch": "on"},
+            results={
+                "max_concurrent_downloads": 2,
+                "memory_budget_bytes": 1 << 24,
+                "compression": True,
+                "cloud_fetch": "on",
+            },
             retry={"max_attempts": 3},
             tls={"verify_certificates": True, "verify_hostnames": True},
             proxy=False,
@@ -109,7 +113,12 @@ def test_a_service_principal_signs_in() -> None:
         ({"databricks.http_path": "/sql/1.0/warehouses/none"}, dbapi.ProgrammingError, "NOT_FOUND", "none"),
         ({"databricks.http_path": "/nowhere"}, dbapi.ProgrammingError, "INVALID_ARGUMENT", "http_path"),
         ({"nonsense": "x"}, dbapi.NotSupportedError, "NOT_IMPLEMENTED", "`nonsense`"),
-        ({"databricks.query.max_rows": "many"}, dbapi.ProgrammingError, "INVALID_ARGUMENT", "databricks.query.max_rows"),
+        (
+            {"databricks.query.max_rows": "many"},
+            dbapi.ProgrammingError,
+            "INVALID_ARGUMENT",
+            "databricks.query.max_rows",
+        ),
         ({"uri": "nonsense"}, dbapi.ProgrammingError, "INVALID_ARGUMENT", "databricks://token:<token>@"),
     ],
 )
@@ -214,7 +223,9 @@ cursor.close()
 connection.close()
 """
     before = [request["operation"] for request in chunked.requests()].count("close_session")
-    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
     assert (done.stdout, done.stderr, done.returncode) == ("(0,)\n", "", 0)
     assert eventually(
         lambda: [request["operation"] for request in chunked.requests()].count("close_session") == before + 1

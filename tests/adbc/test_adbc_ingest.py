@@ -55,7 +55,9 @@ def test_a_stream_is_sent_in_batches(adbc_cursor: dbapi.Cursor, warehouse: Local
 def test_places(adbc_cursor: dbapi.Cursor) -> None:
     adbc_cursor.execute("CREATE SCHEMA adbc_place")
     try:
-        assert adbc_cursor.adbc_ingest("adbc_there", ROWS, "create", catalog_name="main", db_schema_name="adbc_place") == 3
+        assert (
+            adbc_cursor.adbc_ingest("adbc_there", ROWS, "create", catalog_name="main", db_schema_name="adbc_place") == 3
+        )
         assert len(content(adbc_cursor, "main.adbc_place.adbc_there")) == 3
     finally:
         adbc_cursor.execute("DROP SCHEMA adbc_place CASCADE")
@@ -109,5 +111,5 @@ def test_what_cannot_be_ingested(adbc_cursor: dbapi.Cursor) -> None:
     statement.set_options(**{"adbc.ingest.target_table": "adbc_nothing"})
     with pytest.raises(dbapi.ProgrammingError, match="no rows are bound"):
         statement.execute_update()
-    with pytest.raises(dbapi.ProgrammingError, match="adbc.ingest.mode"):
+    with pytest.raises(dbapi.ProgrammingError, match=r"adbc\.ingest\.mode"):
         statement.set_options(**{"adbc.ingest.mode": "nonsense"})

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def keyed(adbc_cursor: dbapi.Cursor) -> Iterator[None]:
-    adbc_cursor.execute("CREATE TABLE adbc_parent (id INT NOT NULL, Name STRING COMMENT 'who', CONSTRAINT parent_pk PRIMARY KEY (id))")
+    adbc_cursor.execute(
+        "CREATE TABLE adbc_parent (id INT NOT NULL, Name STRING COMMENT 'who', CONSTRAINT parent_pk PRIMARY KEY (id))"
+    )
     adbc_cursor.execute(
         "CREATE TABLE adbc_child (id INT, parent INT, CONSTRAINT child_fk FOREIGN KEY (parent) REFERENCES adbc_parent (id))"
     )

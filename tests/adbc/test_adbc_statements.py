@@ -79,7 +79,12 @@ VALUES: list[tuple[pa.DataType, Any, str, Any]] = [
     (pa.binary(2), b"ab", "binary", b"ab"),
     (pa.date32(), date(2024, 2, 29), "date", date(2024, 2, 29)),
     (pa.date64(), date(1969, 12, 31), "date", date(1969, 12, 31)),
-    (pa.timestamp("s", "UTC"), datetime(2024, 1, 1, tzinfo=timezone.utc), "timestamp", datetime(2024, 1, 1, tzinfo=timezone.utc)),
+    (
+        pa.timestamp("s", "UTC"),
+        datetime(2024, 1, 1, tzinfo=timezone.utc),
+        "timestamp",
+        datetime(2024, 1, 1, tzinfo=timezone.utc),
+    ),
     (
         pa.timestamp("us", "Asia/Tokyo"),
         datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=timezone.utc),
@@ -88,7 +93,12 @@ VALUES: list[tuple[pa.DataType, Any, str, Any]] = [
     ),
     (pa.timestamp("ms"), datetime(2024, 1, 1, 1, 2, 3, 4000), "timestamp_ntz", datetime(2024, 1, 1, 1, 2, 3, 4000)),  # noqa: DTZ001
     (pa.timestamp("ns"), datetime(2024, 1, 1, 1, 2, 3, 4), "timestamp_ntz", datetime(2024, 1, 1, 1, 2, 3, 4)),  # noqa: DTZ001
-    (pa.duration("us"), timedelta(days=-1, microseconds=1), "interval day to second", timedelta(days=-1, microseconds=1)),
+    (
+        pa.duration("us"),
+        timedelta(days=-1, microseconds=1),
+        "interval day to second",
+        timedelta(days=-1, microseconds=1),
+    ),
     (pa.dictionary(pa.int8(), pa.string()), "word", "string", "word"),
 ]
 
@@ -98,7 +108,9 @@ def test_parameters_have_the_types_of_their_columns(
     adbc_cursor: dbapi.Cursor, data_type: pa.DataType, value: Any, sql_type: str, expected: Any
 ) -> None:
     rows = pa.table({"x": pa.array([value, None], data_type)})
-    got = adbc_cursor.execute("SELECT typeof(?) AS t, ? AS v", pa.table({"t": rows["x"], "v": rows["x"]})).fetch_arrow_table()
+    got = adbc_cursor.execute(
+        "SELECT typeof(?) AS t, ? AS v", pa.table({"t": rows["x"], "v": rows["x"]})
+    ).fetch_arrow_table()
     assert got["t"].to_pylist() == [sql_type] * 2
     assert got["v"].to_pylist() == [expected, None]
 
@@ -231,7 +243,9 @@ def test_a_time_limit(adbc_cursor: dbapi.Cursor) -> None:
     assert (raised.value.status_code, raised.value.sqlstate) == (adbc_driver_manager.AdbcStatusCode.TIMEOUT, "HYT00")
 
 
-def test_cancel_ends_execute(warehouse: LocalWarehouse, opened: Callable[..., dbapi.Connection], eventually: Any) -> None:
+def test_cancel_ends_execute(
+    warehouse: LocalWarehouse, opened: Callable[..., dbapi.Connection], eventually: Any
+) -> None:
     with opened(warehouse).cursor() as cursor:
         before = [entry["operation"] for entry in warehouse.requests()].count("cancel")
         raised: list[dbapi.Error] = []
