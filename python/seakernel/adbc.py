@@ -50,6 +50,7 @@ def driver_path() -> str:
         ...     connection.adbc_get_table_types()
         ['SYSTEM TABLE', 'TABLE', 'VIEW', 'METRIC_VIEW']
     """
+    _seakernel._guard_exit()  # noqa: SLF001 - the same package
     return str(_seakernel.__file__)
 
 

@@ -34,12 +34,12 @@ def test_every_entry_point_opens(warehouse: LocalWarehouse, entrypoint: str | No
 
 def test_a_uri_is_enough(warehouse: LocalWarehouse) -> None:
     host = warehouse.server_hostname.removeprefix("http://")
-    uri = f"http://token:{warehouse.access_token}@{host}{warehouse.http_path}?catalog=samples&schema=tpch&timezone=Asia/Tokyo"
+    uri = f"databricks://token:{warehouse.access_token}@{host}{warehouse.http_path}?catalog=samples&schema=tpch&timezone=Asia/Tokyo"
     with dbapi.connect(seakernel.adbc.driver_path(), uri, autocommit=True) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT current_catalog(), current_schema(), current_timezone()")
         assert cursor.fetchall() == [("samples", "tpch", "Asia/Tokyo")]
         shown = connection.adbc_database.get_option("uri")
-        assert shown.startswith(f"http://{host}{warehouse.http_path}?catalog=samples")
+        assert shown.startswith(f"databricks://{host}{warehouse.http_path}?catalog=samples")
         assert warehouse.access_token not in shown
 
 
@@ -230,6 +230,20 @@ connection.close()
     assert eventually(
         lambda: [request["operation"] for request in chunked.requests()].count("close_session") == before + 1
     )
+
+
+def test_an_exit_with_everything_open_is_quiet(chunked: LocalWarehouse) -> None:
+    script = f"""
+import logging, os, sys, seakernel.adbc
+logging.basicConfig(level=logging.DEBUG, filename=os.devnull)
+connection = seakernel.adbc.connect(*{[chunked.server_hostname, chunked.http_path, chunked.access_token]!r})
+cursor = connection.cursor()
+cursor.execute("SELECT id FROM range(50000)")
+print(cursor.fetchone())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=100)
+    assert (done.stdout, done.returncode) == ("(0,)\n", 0)
+    assert "Traceback" not in done.stderr
 
 
 @LATE

@@ -9,7 +9,7 @@ use std::time::Duration;
 use adbc_core::error::{Error, Result, Status};
 use adbc_core::options::OptionValue;
 use seakernel::{CloudFetch, Credentials, Proxy, ProxyConfig, Secret, SessionConfig, SignIn, SignInMethod, SignIns};
-use url::Url;
+use url::{Host, Url};
 
 use crate::error::{error, from_kernel, not_implemented};
 
@@ -283,8 +283,15 @@ impl Settings {
                 settings.values.insert(Key::AccessToken, decoded(token)?);
             }
         }
-        if is_plain {
-            settings.values.insert(Key::TlsEnabled, "false".to_owned());
+        // What listens on this machine at a port of its own is a local warehouse or a proxy.
+        let is_local = match url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        if is_plain || (scheme == "databricks" && is_local && url.port().is_some()) {
+            settings.values.entry(Key::TlsEnabled).or_insert_with(|| "false".to_owned());
         }
         Ok(settings)
     }
@@ -677,6 +684,25 @@ mod tests {
             let error = Settings::default().set("uri", uri.into()).err();
             assert!(error.is_none_or(|error| !error.message.contains("canary")), "{uri}");
         }
+    }
+
+    #[test]
+    fn this_machine_speaks_plain_http_unless_told_otherwise() {
+        for (uri, expected) in [
+            ("databricks://token:t@127.0.0.1:8080/p", Some("false")),
+            ("databricks://token:t@[::1]:8080/p", Some("false")),
+            ("databricks://token:t@localhost:8080/p?databricks.http.tls.enabled=true", Some("true")),
+            ("databricks://token:t@localhost/p", None),
+            ("https://token:t@localhost:8080/p", None),
+            ("databricks://token:t@dbc-1.cloud.databricks.com:8443/p", None),
+            ("http://token:t@dbc-1.cloud.databricks.com/p", Some("false")),
+        ] {
+            let settings = Settings::of_uri(uri).unwrap();
+            assert_eq!(settings.values.get(&Key::TlsEnabled).map(String::as_str), expected, "{uri}");
+        }
+        let settings = settings(&[("uri", "http://token:t@dbc-1.cloud.databricks.com/sql/1.0/warehouses/a")]);
+        let error = settings.session_config(&SignIns::default()).unwrap_err();
+        assert!(error.message.contains("unencrypted"), "{}", error.message);
     }
 
     #[test]

@@ -53,6 +53,7 @@ fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<volumes::PyVolumeOperation>()?;
     // Not with `add_function`, which would export it.
     module.setattr("_alive_tasks", wrap_pyfunction!(runtime::_alive_tasks, module)?)?;
+    module.setattr("_guard_exit", wrap_pyfunction!(runtime::_guard_exit, module)?)?;
     module.add_function(wrap_pyfunction!(config::environment_proxy, module)?)?;
     module.add_function(wrap_pyfunction!(params::has_named_markers, module)?)?;
     module.add_function(wrap_pyfunction!(params::typed_parameters, module)?)?;
