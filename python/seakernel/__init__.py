@@ -29,6 +29,9 @@ from seakernel._seakernel import (
     ExecutedStatement,
     Metadata,
     Parameter,
+    Partition,
+    PartitionLinks,
+    PartitionStream,
     ResultStream,
     Session,
     Statement,
@@ -53,6 +56,7 @@ from seakernel.exceptions import (
     Warning,  # noqa: A004 - PEP 249 gives the name
 )
 from seakernel.explanation import AuthExplanation, AuthStep, explain_auth
+from seakernel.partitions import LinkServer, LinkServerAddress, PartitionLease, PartitionResult
 from seakernel.progress import Progress
 from seakernel.row import Row
 from seakernel.types import (
@@ -106,10 +110,17 @@ __all__ = [
     "IntegrityError",
     "InterfaceError",
     "InternalError",
+    "LinkServer",
+    "LinkServerAddress",
     "Metadata",
     "NotSupportedError",
     "OperationalError",
     "Parameter",
+    "Partition",
+    "PartitionLease",
+    "PartitionLinks",
+    "PartitionResult",
+    "PartitionStream",
     "ProgrammingError",
     "Progress",
     "ProxyOptions",

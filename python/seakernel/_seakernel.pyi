@@ -7,6 +7,8 @@ from typing import Any, BinaryIO, Final, Literal, TypeAlias, TypeVar, final
 import pyarrow as pa
 from typing_extensions import Self
 
+from seakernel.dbapi import Connection
+from seakernel.partitions import Broker, PartitionResult
 from seakernel.row import Row
 from seakernel.types import Auth, ProxyOption, RequestOptions, ResultOptions, RetryOptions, StatementState, TlsOptions
 
@@ -19,6 +21,9 @@ __all__ = [
     "Metadata",
     "MultiRowInsert",
     "Parameter",
+    "Partition",
+    "PartitionLinks",
+    "PartitionStream",
     "ResultStream",
     "Session",
     "Statement",
@@ -403,6 +408,361 @@ class ArrowTable:
         """Returns the Arrow schema. Every field is nullable."""
 
 @final
+class Partition:
+    """A run of consecutive rows of a result, which any process and machine reads by itself.
+
+    Made by `Cursor.partitions`. It holds the ids of statement and warehouse, the rows it stands for and their columns:
+    no token and no link, unless `links=True` asked for these; what came of a small result with the server's answer
+    travels in it as rows. It can be pickled, compared and hashed, and what was written by an older release of this package
+    is read by a newer one.
+
+    A server keeps a result for an hour after the statement has succeeded, and shows it to those who may see the
+    statement: sign in as the user that has run it.
+
+    Example:
+        >>> import pickle
+        >>> partition = next(cursor.partitions("SELECT id FROM range(3)"))
+        >>> received = pickle.loads(pickle.dumps(partition))
+        >>> received.read(access_token=warehouse.access_token).fetchall()
+        [Row(id=0), Row(id=1), Row(id=2)]
+    """
+
+    def __new__(cls, data: bytes) -> Self:
+        """Reads what `to_bytes` of this or an older release has written.
+
+        Raises:
+            ProgrammingError: it is something else, or of a newer release.
+        """
+
+    def to_bytes(self) -> bytes:
+        """Writes the partition down, for `Partition(data)` of this and later releases; what is pickled is just this.
+
+        Example:
+            >>> partition = next(cursor.partitions("SELECT id FROM range(3)"))
+            >>> seakernel.Partition(partition.to_bytes()) == partition
+            True
+        """
+
+    @property
+    def statement_id(self) -> str:
+        """The server's id of the statement.
+
+        Example:
+            >>> parts = cursor.partitions("SELECT id FROM range(3)")
+            >>> next(parts).statement_id == parts.statement_id
+            True
+        """
+
+    @property
+    def server_hostname(self) -> str:
+        """The workspace, as `connect` takes it.
+
+        Example:
+            >>> next(cursor.partitions("SELECT 1")).server_hostname == warehouse.server_hostname
+            True
+        """
+
+    @property
+    def http_path(self) -> str:
+        """Path of the warehouse, as `connect` takes it.
+
+        Example:
+            >>> next(cursor.partitions("SELECT 1")).http_path == warehouse.http_path
+            True
+        """
+
+    @property
+    def sign_in(self) -> str | None:
+        """The profile by which to sign in, None where a reader's own environment says how.
+
+        Example:
+            >>> next(cursor.partitions("SELECT 1", profile="etl")).sign_in
+            'etl'
+        """
+
+    @property
+    def sequence(self) -> int | None:
+        """The place among the partitions, from 0 in the order of the rows, where `ordered=True` asked for it.
+
+        Example:
+            >>> [partition.sequence for partition in cursor.partitions("SELECT 1", ordered=True)]
+            [0]
+        """
+
+    @property
+    def chunk_index(self) -> int:
+        """Index of its first chunk.
+
+        Example:
+            >>> next(cursor.partitions("SELECT 1")).chunk_index
+            0
+        """
+
+    @property
+    def row_offset(self) -> int:
+        """Place of its first row in the result.
+
+        Example:
+            >>> next(cursor.partitions("SELECT 1")).row_offset
+            0
+        """
+
+    @property
+    def row_count(self) -> int:
+        """Number of its rows.
+
+        Example:
+            >>> next(cursor.partitions("SELECT id FROM range(3)")).row_count
+            3
+        """
+
+    @property
+    def byte_count(self) -> int | None:
+        """Its size as the server tells it, uncompressed where that is told, None where it is not.
+
+        Example:
+            >>> next(cursor.partitions("SELECT id FROM range(3)")).byte_count > 24
+            True
+        """
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns. The object exports its Arrow schema, too, as in `pyarrow.schema(partition)`.
+
+        Example:
+            >>> next(cursor.partitions("SELECT 1 AS one")).columns
+            (Column(name='one', type_text='INT'),)
+        """
+
+    @property
+    def has_links(self) -> bool:
+        """Whether presigned links are in it: then it is as secret as its rows.
+
+        Example:
+            >>> next(cursor.partitions("SELECT 1")).has_links
+            False
+        """
+
+    @property
+    def needs_no_sign_in(self) -> bool:
+        """Whether it can be read without a sign-in, because its rows or its links are in it.
+
+        Example:
+            >>> next(cursor.partitions("SELECT 1")).needs_no_sign_in  # a small result came with the answer
+            True
+        """
+
+    def read(
+        self, connection: Connection | None = None, *, broker: Broker | None = None, **options: Any
+    ) -> PartitionResult:
+        """Opens the rows, all of them and no others; needs no session on the server.
+
+        Without arguments the reader signs in as `connect` does where it runs: by the profile that the driver has named, or
+        else by its own environment. A partition says which workspace gets that sign-in: read those of whom you trust.
+
+        Args:
+            connection: Whose sign-in and connections to use, for several partitions; the others are then not given.
+            broker: A callable that gets this partition and returns fresh `PartitionLinks`, or their bytes, such as
+                `LinkServer.address`. It is called when the rows are opened and when links have expired, within two minutes;
+                no sign-in is needed then.
+            options: Those of `connect` that a sign-in and a download have, such as `access_token`, `auth`, `profile`,
+                `results`, `retry`, `tls` and `proxy`.
+
+        Raises:
+            ProgrammingError: the statement was closed, the result is older than an hour or of another user (kind
+                `NotFound`), or the sign-in is for another host or warehouse.
+            OperationalError: links that travelled along are about to expire or have expired (kind `LinkExpired`), or the
+                connection failed.
+            DataLossError: when rows are read and some are missing, surplus or damaged.
+
+        Example:
+            >>> partition = next(cursor.partitions("SELECT id FROM range(3)"))
+            >>> partition.read(access_token=warehouse.access_token).arrow().num_rows
+            3
+        """
+
+    def results(
+        self,
+        session: Session | None = None,
+        broker: Broker | None = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> ResultStream:
+        """Opens the rows in a session, or with the arguments of one; `read` completes these first.
+
+        Example:
+            >>> partition = next(cursor.partitions("SELECT id FROM range(3)"))
+            >>> partition.results(session).rows()
+            [Row(id=0), Row(id=1), Row(id=2)]
+        """
+
+    def results_async(
+        self,
+        session: Session | None = None,
+        broker: Broker | None = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> Future[ResultStream]:
+        """As `results`, for asyncio.
+
+        Example:
+            >>> partition = next(cursor.partitions("SELECT id FROM range(3)"))
+            >>> (await partition.results_async(session)).rows()
+            [Row(id=0), Row(id=1), Row(id=2)]
+        """
+
+    def __arrow_c_schema__(self) -> object: ...
+    def __reduce__(self) -> tuple[type[Partition], tuple[bytes]]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class PartitionLinks:
+    """Presigned links to the rows of one partition. A secret: who has them reads the rows, for 15 minutes at most.
+
+    Made by `PartitionLease.links`.
+
+    Example:
+        >>> parts = cursor.partitions("SELECT id FROM range(3)")
+        >>> parts.links(next(parts))
+        PartitionLinks(0 secret links)
+    """
+
+    def __new__(cls, data: bytes) -> Self:
+        """Reads what `to_bytes` has written.
+
+        Raises:
+            ProgrammingError: it is something else, or of a newer release.
+        """
+
+    def to_bytes(self) -> bytes:
+        """Writes the links down, secrets included.
+
+        Example:
+            >>> parts = cursor.partitions("SELECT id FROM range(3)")
+            >>> links = parts.links(next(parts))
+            >>> seakernel.PartitionLinks(links.to_bytes()) == links
+            True
+        """
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the first of them expires, by the local clock; None where the server names no end.
+
+        Example:
+            >>> parts = cursor.partitions("SELECT id FROM range(3)")
+            >>> print(parts.links(next(parts)).seconds_left)
+            None
+        """
+
+    def __reduce__(self) -> tuple[type[PartitionLinks], tuple[bytes]]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class PartitionStream:
+    """The partitions of a result, cut while the chain of its links is walked; `PartitionLease` keeps the accounts.
+
+    Made by `Statement.partitions`, `ExecutedStatement.partitions` and `ResultStream.partitions`.
+
+    Example:
+        >>> stream = session.statement("SELECT id FROM range(3)").partitions()
+        >>> stream.next_partition().row_count, stream.next_partition()
+        (3, None)
+    """
+
+    @property
+    def statement_id(self) -> str:
+        """The server's id of the statement.
+
+        Example:
+            >>> statement = session.statement("SELECT 1 AS one")
+            >>> statement.partitions().statement_id == statement.statement_id
+            True
+        """
+
+    @property
+    def total_row_count(self) -> int | None:
+        """Rows of the whole result as announced by the server, None where it did not say.
+
+        Example:
+            >>> session.statement("SELECT id FROM range(3)").partitions().total_row_count
+            3
+        """
+
+    @property
+    def truncated(self) -> bool:
+        """Whether a row or byte limit cut the result.
+
+        Example:
+            >>> session.statement("SELECT id FROM range(3)").partitions().truncated
+            False
+        """
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the result.
+
+        Example:
+            >>> session.statement("SELECT 1 AS one").partitions().columns
+            (Column(name='one', type_text='INT'),)
+        """
+
+    def next_partition(self) -> Partition | None:
+        """Returns the next partition; None after the last, when the sum of their rows was held against the manifest.
+
+        Example:
+            >>> session.statement("SELECT id FROM range(3)").partitions().next_partition().row_count
+            3
+        """
+
+    def next_partition_async(self) -> Future[Partition | None]:
+        """As `next_partition`, for asyncio.
+
+        Example:
+            >>> (await session.statement("SELECT id FROM range(3)").partitions().next_partition_async()).row_count
+            3
+        """
+
+    def links(self, partition: Partition) -> PartitionLinks:
+        """Asks the workspace for fresh links to the rows of `partition`.
+
+        Example:
+            >>> stream = session.statement("SELECT id FROM range(3)").partitions()
+            >>> stream.links(stream.next_partition())
+            PartitionLinks(0 secret links)
+        """
+
+    def links_async(self, partition: Partition) -> Future[PartitionLinks]:
+        """As `links`, for asyncio.
+
+        Example:
+            >>> stream = session.statement("SELECT id FROM range(3)").partitions()
+            >>> await stream.links_async(stream.next_partition())
+            PartitionLinks(0 secret links)
+        """
+
+    def keep(self) -> None:
+        """Has the statement outlive this object, its session and the process; nobody closes it then.
+
+        Example:
+            >>> session.statement("SELECT id FROM range(3)").partitions().keep()
+        """
+
+    def close(self) -> None:
+        """Closes the statement on the server, so that no partition can be opened any more.
+
+        Example:
+            >>> session.statement("SELECT id FROM range(3)").partitions().close()
+        """
+
+    def close_async(self) -> Future[None] | None:
+        """As `close`, for asyncio; None where nothing is left to do.
+
+        Example:
+            >>> await session.statement("SELECT id FROM range(3)").partitions().close_async()
+        """
+
+    def __arrow_c_schema__(self) -> object: ...
+
+@final
 class ResultStream:
     """The rows of one statement, in server order, read once from the first to the last.
 
@@ -666,6 +1026,24 @@ class ResultStream:
     def __arrow_c_schema__(self) -> object:
         """Returns the Arrow schema. Every field is nullable."""
 
+    def partitions(
+        self,
+        target_bytes: int = 134217728,
+        ordered: bool = False,
+        links: bool = False,
+        sign_in: str | None = None,
+        lease_s: float | None = None,
+    ) -> PartitionStream:
+        """Cuts the whole result into partitions instead of reading it here; arguments as for `Cursor.partitions`.
+
+        Raises:
+            InterfaceError: rows were read.
+
+        Example:
+            >>> session.execute("SELECT id FROM range(3)").partitions().total_row_count
+            3
+        """
+
     def cancel(self) -> None:
         """Ends a call that waits in another thread, and the result; both then raise `OperationalError`.
 
@@ -819,6 +1197,21 @@ class Statement:
             [Row(n=1000000)]
         """
 
+    def partitions(
+        self,
+        target_bytes: int = 134217728,
+        ordered: bool = False,
+        links: bool = False,
+        sign_in: str | None = None,
+        lease_s: float | None = None,
+    ) -> PartitionStream:
+        """Runs the statement and cuts its result into partitions; arguments as for `Cursor.partitions`.
+
+        Example:
+            >>> session.statement("SELECT id FROM range(3)").partitions(ordered=True).next_partition().sequence
+            0
+        """
+
     def cancel(self) -> None:
         """Asks the server to cancel, from any thread; `execute` raises when the server has ended the statement.
 
@@ -852,6 +1245,21 @@ class Statement:
             >>> result = await executed.results_async()
             >>> result.rows()
             [Row(n=1000000)]
+        """
+
+    def partitions_async(
+        self,
+        target_bytes: int = 134217728,
+        ordered: bool = False,
+        links: bool = False,
+        sign_in: str | None = None,
+        lease_s: float | None = None,
+    ) -> Future[PartitionStream]:
+        """As `partitions`, for asyncio.
+
+        Example:
+            >>> (await session.statement("SELECT id FROM range(3)").partitions_async()).total_row_count
+            3
         """
 
     def cancel_async(self) -> Future[None]:
@@ -1044,6 +1452,21 @@ class ExecutedStatement:
             ([Row(id=0)], [Row(id=0), Row(id=1), Row(id=2)])
         """
 
+    def partitions(
+        self,
+        target_bytes: int = 134217728,
+        ordered: bool = False,
+        links: bool = False,
+        sign_in: str | None = None,
+        lease_s: float | None = None,
+    ) -> PartitionStream:
+        """Waits for success and cuts the result into partitions; arguments as for `Cursor.partitions`.
+
+        Example:
+            >>> session.statement("SELECT id FROM range(3)").submit().partitions().total_row_count
+            3
+        """
+
     def reader(self) -> ExecutedStatement:
         """Returns another object for the same statement, read-only and independent, for instance for another thread.
 
@@ -1125,6 +1548,21 @@ class ExecutedStatement:
             >>> result = await executed.results_async()
             >>> result.rows()
             [Row(id=0), Row(id=1), Row(id=2)]
+        """
+
+    def partitions_async(
+        self,
+        target_bytes: int = 134217728,
+        ordered: bool = False,
+        links: bool = False,
+        sign_in: str | None = None,
+        lease_s: float | None = None,
+    ) -> Future[PartitionStream]:
+        """As `partitions`, for asyncio.
+
+        Example:
+            >>> (await session.statement("SELECT id FROM range(3)").submit().partitions_async()).total_row_count
+            3
         """
 
     def cancel_async(self) -> Future[None]:

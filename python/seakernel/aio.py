@@ -29,7 +29,7 @@ from __future__ import annotations
 import types
 from typing import TYPE_CHECKING, Any, Literal
 
-from seakernel import dbapi
+from seakernel import dbapi, partitions
 from seakernel._seakernel import Session
 from seakernel.exceptions import InterfaceError
 from seakernel.executemany import ParameterSets
@@ -45,7 +45,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Self
 
-    from seakernel._seakernel import ArrowTable, ExecutedStatement, ResultStream, Statement, Statistics
+    from seakernel._seakernel import (
+        ArrowTable,
+        Column,
+        ExecutedStatement,
+        Partition,
+        PartitionLinks,
+        ResultStream,
+        Statement,
+        Statistics,
+    )
     from seakernel.row import Row
     from seakernel.types import (
         ArrowStreamExportable,
@@ -60,7 +69,7 @@ if TYPE_CHECKING:
         TlsOptions,
     )
 
-__all__ = ["Batches", "Connecting", "Connection", "Cursor", "SubmittedStatement", "connect"]
+__all__ = ["Batches", "Connecting", "Connection", "Cursor", "PartitionLease", "SubmittedStatement", "connect"]
 
 
 def connect(
@@ -393,6 +402,26 @@ class SubmittedStatement:
         cursor._cursor._take_result(await self._executed.results_async())  # noqa: SLF001
         return cursor
 
+    async def partitions(
+        self,
+        *,
+        target_bytes: int = 128 << 20,
+        ordered: bool = False,
+        links: bool = False,
+        profile: str | None = None,
+        lease_s: float | None = None,
+    ) -> PartitionLease:
+        """Cuts the result into partitions, as `seakernel.SubmittedStatement.partitions` does; downloads nothing.
+
+        Example:
+            >>> statement = await connection.submit("SELECT id FROM range(1000)")
+            >>> [partition.row_count async for partition in await statement.partitions()]
+            [1000]
+        """
+        profile = self._connection._connection._profile if profile is None else profile  # noqa: SLF001
+        stream = await self._executed.partitions_async(target_bytes, ordered, links, profile, lease_s)
+        return PartitionLease(partitions.PartitionLease(stream))
+
     async def cancel(self) -> None:
         """Asks the server to cancel; waiting for the statement raises when the server has ended it.
 
@@ -640,6 +669,58 @@ class Cursor:
         finally:
             self._executing = None
 
+    async def partitions(
+        self,
+        operation: str,
+        parameters: Parameters | None = None,
+        *,
+        target_bytes: int = 128 << 20,
+        ordered: bool = False,
+        links: bool = False,
+        profile: str | None = None,
+        lease_s: float | None = None,
+        row_limit: int | None = None,
+        timeout: float | None = None,
+        query_tags: Mapping[str, str | None] | None = None,
+    ) -> PartitionLease:
+        """Runs a statement and cuts its result into partitions, as `seakernel.Cursor.partitions` does; downloads nothing.
+
+        Example:
+            >>> async with await cursor.partitions("SELECT id FROM range(1000)") as parts:
+            ...     [partition.row_count async for partition in parts]
+            [1000]
+        """
+        self._check_idle()
+        cursor, connection = self._cursor, self._connection._connection  # noqa: SLF001 - one module, one protocol
+        cursor._cancelled = False  # noqa: SLF001
+        profile = connection._profile if profile is None else profile  # noqa: SLF001
+        statement, sent = connection._prepared(operation, parameters, row_limit, query_tags, timeout)  # noqa: SLF001
+        self._executing = statement
+        try:
+            with cursor._sending(statement, sent):  # noqa: SLF001
+                await _release(cursor)
+                stream = await statement.partitions_async(target_bytes, ordered, links, profile, lease_s)
+        finally:
+            self._executing = None
+        return PartitionLease(partitions.PartitionLease(stream))
+
+    async def read(self, partition: Partition) -> Self:
+        """Opens the rows of a partition as the result of this cursor, with the connection's sign-in; sends no statement.
+
+        Example:
+            >>> parts = await cursor.partitions("SELECT id FROM range(3)")
+            >>> async for partition in parts:
+            ...     reader = await connection.cursor().read(partition)  # also elsewhere
+            ...     await reader.fetchall()
+            [Row(id=0), Row(id=1), Row(id=2)]
+        """
+        self._check_idle()
+        cursor = self._cursor
+        session = cursor._open_session()  # noqa: SLF001
+        await _release(cursor)
+        cursor._take_result(await partition.results_async(session))  # noqa: SLF001
+        return self
+
     async def cancel(self) -> None:
         """Ends what another task is waiting for on this cursor, and the current result; without either, nothing.
 
@@ -860,6 +941,147 @@ class Batches:
         if batch is None:
             raise StopAsyncIteration
         return batch
+
+
+class PartitionLease:
+    """The partitions of a result, and the right to have them read; `seakernel.PartitionLease` for asyncio.
+
+    Made by `Cursor.partitions`. For `async for`, which walks the chain of the result's links, and `async with`.
+
+    Example:
+        >>> async with await cursor.partitions("SELECT id FROM range(1000)") as parts:
+        ...     async for partition in parts:
+        ...         reader = await connection.cursor().read(partition)
+        ...         parts.acknowledge(partition, (await reader.arrow()).num_rows)
+        >>> parts.acknowledged_rows
+        1000
+    """
+
+    def __init__(self, lease: partitions.PartitionLease) -> None:
+        # Keeps the accounts. Never called where it would wait.
+        self._lease = lease
+
+    @property
+    def statement_id(self) -> str:
+        """The server's id of the statement.
+
+        Example:
+            >>> parts = await cursor.partitions("SELECT id FROM range(10)")
+            >>> (await anext(parts)).statement_id == parts.statement_id
+            True
+        """
+        return self._lease.statement_id
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the result. The object exports its Arrow schema, too.
+
+        Example:
+            >>> [column.name for column in (await cursor.partitions("SELECT 1 AS one")).columns]
+            ['one']
+        """
+        return self._lease.columns
+
+    @property
+    def total_row_count(self) -> int | None:
+        """Rows of the whole result as announced by the server, None where it did not say.
+
+        Example:
+            >>> (await cursor.partitions("SELECT id FROM range(10)")).total_row_count
+            10
+        """
+        return self._lease.total_row_count
+
+    @property
+    def acknowledged_rows(self) -> int:
+        """Rows of the partitions that were acknowledged.
+
+        Example:
+            >>> (await cursor.partitions("SELECT id FROM range(10)")).acknowledged_rows
+            0
+        """
+        return self._lease.acknowledged_rows
+
+    def acknowledge(self, partition: Partition, rows: int) -> None:
+        """Notes that all rows of a partition were read, as `seakernel.PartitionLease.acknowledge` does.
+
+        Example:
+            >>> parts = await cursor.partitions("SELECT id FROM range(10)")
+            >>> parts.acknowledge(await anext(parts), 10)
+        """
+        self._lease.acknowledge(partition, rows)
+
+    async def links(self, partition: Partition) -> PartitionLinks:
+        """Asks the workspace for fresh links to the rows of a partition, as `seakernel.PartitionLease.links` does.
+
+        Example:
+            >>> parts = await cursor.partitions("SELECT id FROM range(10)")
+            >>> await parts.links(await anext(parts))
+            PartitionLinks(0 secret links)
+        """
+        self._lease._check_own(partition)  # noqa: SLF001 - one protocol
+        return await self._lease._stream.links_async(partition)  # noqa: SLF001
+
+    async def finish(self) -> None:
+        """Ends the lease, and raises unless every row was acknowledged, as `seakernel.PartitionLease.finish` does.
+
+        Example:
+            >>> parts = await cursor.partitions("SELECT id FROM range(10)")
+            >>> async for partition in parts:
+            ...     parts.acknowledge(partition, 10)
+            >>> await parts.finish()
+        """
+        await self.close()
+        self._lease._check_complete()  # noqa: SLF001
+
+    def detach(self) -> None:
+        """Has the statement outlive the process, as `seakernel.PartitionLease.detach` does.
+
+        Example:
+            >>> parts = await cursor.partitions("SELECT id FROM range(10)")
+            >>> parts.detach()
+        """
+        self._lease.detach()
+
+    async def close(self) -> None:
+        """Ends the lease without a check. Safe to call twice; after `detach` it does nothing.
+
+        Example:
+            >>> parts = await cursor.partitions("SELECT id FROM range(10)")
+            >>> await parts.close()
+        """
+        if not self._lease._closed:  # noqa: SLF001
+            self._lease._closed = True  # noqa: SLF001
+            await _ended(self._lease._stream.close_async())  # noqa: SLF001
+
+    def __arrow_c_schema__(self) -> object:
+        return self._lease.__arrow_c_schema__()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Partition:
+        partition = self._lease._handed_out(await self._lease._stream.next_partition_async())  # noqa: SLF001
+        if partition is None:
+            raise StopAsyncIteration
+        return partition
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exception_type is None and self._lease._acknowledged:  # noqa: SLF001
+            await self.finish()
+        else:
+            await self.close()
+
+    def __repr__(self) -> str:
+        return repr(self._lease).replace("<", "<aio.", 1)
 
 
 @types.coroutine

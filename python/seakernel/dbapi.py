@@ -14,6 +14,7 @@ from seakernel.exceptions import InterfaceError, NotSupportedError, OperationalE
 from seakernel.executemany import ParameterSets
 from seakernel.hints import sql_excerpt
 from seakernel.options import forget_locals, session_arguments
+from seakernel.partitions import PartitionLease
 from seakernel.preview import Preview
 from seakernel.progress import Observer
 from seakernel.results import ArrowReads
@@ -159,7 +160,7 @@ def connect(
         forget_locals(error)
         del arguments, server_hostname, access_token, auth, requests, tls, proxy, connector_options
         raise
-    return Connection(session, allowed_local_paths=allowed_local_paths, progress=progress)
+    return Connection(session, allowed_local_paths=allowed_local_paths, progress=progress, profile=profile)
 
 
 class Connection:
@@ -195,8 +196,10 @@ class Connection:
         *,
         allowed_local_paths: Sequence[str] | None = None,
         progress: ProgressOption = None,
+        profile: str | None = None,
     ) -> None:
         self._session: Session | None = session
+        self._profile = profile
         self._allowed_local_paths = allowed_local_paths
         self._progress: ProgressOption = progress
         self._session_id = session.session_id  # of the session it had last
@@ -538,6 +541,39 @@ class SubmittedStatement:
         cursor._take_result(self._executed.results())  # noqa: SLF001 - one module, one protocol
         return cursor
 
+    def partitions(
+        self,
+        *,
+        target_bytes: int = 128 << 20,
+        ordered: bool = False,
+        links: bool = False,
+        profile: str | None = None,
+        lease_s: float | None = None,
+    ) -> PartitionLease:
+        """Waits until the statement has succeeded and cuts its result into partitions; downloads nothing.
+
+        As `Cursor.partitions` does, but the statement outlives the process that cuts it: only `PartitionLease.close` and
+        `finish`, `lease_s` and `close` of this object end it.
+
+        Args:
+            target_bytes: Bytes of a partition, uncompressed where the server tells so, else as downloaded. Chunks of the
+                result, of about 20 MiB, are not cut: a partition has one at least.
+            ordered: Numbers the partitions, from 0 in the order of the rows, as `Partition.sequence`.
+            links: Has the presigned links travel in the partitions, which can then be read without a sign-in for as long
+                as the links live, 15 minutes at most. Such a partition is as secret as its rows.
+            profile: Profile of `~/.databrickscfg` by which readers sign in, where they do not say otherwise. By default
+                that of the connection, if it was opened with one; else whatever a reader's own environment says.
+            lease_s: Longest time in which partitions can be opened, in seconds. Default 3600, which is how long a server
+                keeps a result.
+
+        Example:
+            >>> statement = connection.submit("SELECT id FROM range(1000)")
+            >>> [partition.row_count for partition in statement.partitions()]
+            [1000]
+        """
+        profile = self._connection._profile if profile is None else profile  # noqa: SLF001 - one module, one protocol
+        return PartitionLease(self._executed.partitions(target_bytes, ordered, links, profile, lease_s))
+
     def cancel(self) -> None:
         """Asks the server to cancel; waiting for the statement raises when the server has ended it.
 
@@ -854,6 +890,72 @@ class Cursor(ArrowReads):
             raise
         self._rowcount = sets.rowcount
         return self
+
+    def partitions(
+        self,
+        operation: str | None = None,
+        parameters: Parameters | None = None,
+        *,
+        target_bytes: int = 128 << 20,
+        ordered: bool = False,
+        links: bool = False,
+        profile: str | None = None,
+        lease_s: float | None = None,
+        row_limit: int | None = None,
+        timeout: float | None = None,
+        query_tags: Mapping[str, str | None] | None = None,
+    ) -> PartitionLease:
+        """Cuts a result into partitions that other processes and machines read by themselves; for what one cannot hold.
+
+        A `Partition` is small, can be pickled, and holds no token and no link: its reader signs in by itself, or gets
+        links from a broker. The rows of a small result that came with the server's answer travel in it.
+
+        Args:
+            operation: SQL text to run first, as for `execute`; nothing of its result is downloaded. Without it the
+                result that this cursor has is cut, of which no row may have been read.
+            parameters: Values for its markers, as for `execute`.
+            target_bytes: Bytes of a partition, uncompressed where the server tells so, else as downloaded. Chunks of the
+                result, of about 20 MiB, are not cut: a partition has one at least.
+            ordered: Numbers the partitions, from 0 in the order of the rows, as `Partition.sequence`.
+            links: Has the presigned links travel in the partitions, which can then be read without a sign-in for as long
+                as the links live, 15 minutes at most. Such a partition is as secret as its rows.
+            profile: Profile of `~/.databrickscfg` by which readers sign in, where they do not say otherwise. By default
+                that of the connection, if it was opened with one; else whatever a reader's own environment says.
+            lease_s: Longest time in which partitions can be opened, in seconds. Default 3600, which is how long a server
+                keeps a result.
+            row_limit: As in `execute`.
+            timeout: As in `execute`.
+            query_tags: As in `execute`.
+
+        Returns:
+            The partitions, at least one, and the lease that keeps the statement for their readers.
+
+        Raises:
+            InterfaceError: rows of the cursor's result were read before.
+            Error: as `execute`, where the statement failed.
+
+        Example:
+            >>> parts = cursor.partitions("SELECT id FROM range(1000)", ordered=True)
+            >>> [(partition.sequence, partition.row_count) for partition in parts]
+            [(0, 1000)]
+        """
+        profile = self._connection._profile if profile is None else profile  # noqa: SLF001 - one module, one protocol
+        cut = (target_bytes, ordered, links, profile, lease_s)
+        if operation is None:
+            if parameters is not None or row_limit is not None or timeout is not None or query_tags is not None:
+                raise ProgrammingError(
+                    "`parameters`, `row_limit`, `timeout` and `query_tags` are for an `operation`",
+                    kind="InvalidArgument",
+                )
+            parts = self._open_result().partitions(*cut)
+            self._forget_result()
+            return PartitionLease(parts)
+        self._open_session()
+        self._cancelled = False
+        self._clear()
+        statement, sent = self._connection._prepared(operation, parameters, row_limit, query_tags, timeout)  # noqa: SLF001
+        with self._sending(statement, sent):
+            return PartitionLease(statement.partitions(*cut))
 
     def cancel(self) -> None:
         """Ends what another thread is waiting for on this cursor, and the current result; without either, nothing.

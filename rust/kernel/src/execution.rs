@@ -230,7 +230,7 @@ impl ServerStatement {
     }
 
     /// Has the statement outlive this handle, and its session where that is ours.
-    fn keep(&self) {
+    pub(crate) fn keep(&self) {
         let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
         *hold = match *hold {
             Hold::Owned if !self.closed.load(Ordering::Acquire) => {
@@ -255,7 +255,7 @@ impl ServerStatement {
         self.closed.store(true, Ordering::Release);
     }
 
-    async fn close(&self) -> Result<()> {
+    pub(crate) async fn close(&self) -> Result<()> {
         let hold = {
             let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
             // The session is released once, also when the server has closed the statement by itself.

@@ -15,6 +15,7 @@ mod logging;
 mod metadata;
 mod observer;
 mod params;
+mod partitions;
 mod results;
 #[expect(unsafe_code, reason = "instances of a subclass of `tuple`")]
 mod row_class;
@@ -43,6 +44,9 @@ fn _seakernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<metadata::PyMetadata>()?;
     module.add_class::<params::PyMultiRowInsert>()?;
     module.add_class::<params::PyParameter>()?;
+    module.add_class::<partitions::PyPartition>()?;
+    module.add_class::<partitions::PyPartitionLinks>()?;
+    module.add_class::<partitions::PyPartitionStream>()?;
     module.add_class::<results::PyArrowTable>()?;
     module.add_class::<results::PyColumn>()?;
     module.add_class::<results::PyResultStream>()?;

@@ -16,11 +16,12 @@ use pyo3::exceptions::PyException;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyCapsule, PyList, PyTuple};
-use seakernel::{Column, ResultStream, Statistics, StatisticsReader};
+use seakernel::{Column, PartitionConfig, ResultStream, Statistics, StatisticsReader};
 use tokio::sync::{MutexGuard, watch};
 
 use crate::capsule::{self, LiveReader};
 use crate::observer::{Event, Fetched, Watch};
+use crate::partitions::{PyPartitionStream, partition_config};
 use crate::rows::RowConverter;
 use crate::runtime::{Home, Owned};
 use crate::{error, visit};
@@ -361,6 +362,18 @@ impl PyResultStream {
     fn fetched(&self) -> Fetched {
         // Where a limit cut the result, the total may be that of the uncut one.
         (self.statistics(), self.total_row_count.filter(|_| !self.truncated))
+    }
+
+    /// Cuts the result into partitions instead of reading it.
+    fn cut(&self, py: Python<'_>, cut: PartitionConfig) -> PyResult<PyPartitionStream> {
+        self.check_source(py, &*self.lock(py)?)?;
+        if self.statistics.read().rows > 0 {
+            let message = "rows of the result were read here already; cut it into partitions before that";
+            return Err(error::raise(py, "InterfaceError", "Closed", message));
+        }
+        let stream = self.take_live(py)?;
+        let stream = self.home.call(py, stream.partitions(cut))?;
+        PyPartitionStream::new(py, &self.home, stream)
     }
 
     /// Gives the kernel's own stream away, of which nothing was read.
@@ -728,6 +741,19 @@ impl State {
 
 #[pymethods]
 impl PyResultStream {
+    #[pyo3(signature = (target_bytes=134_217_728, ordered=false, links=false, sign_in=None, lease_s=None))]
+    fn partitions(
+        &self,
+        py: Python<'_>,
+        target_bytes: u64,
+        ordered: bool,
+        links: bool,
+        sign_in: Option<String>,
+        lease_s: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<PyPartitionStream> {
+        self.cut(py, partition_config(py, target_bytes, ordered, links, sign_in, lease_s.as_ref())?)
+    }
+
     #[getter]
     fn columns(&self, py: Python<'_>) -> Py<PyTuple> {
         self.columns.clone_ref(py)

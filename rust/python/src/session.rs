@@ -12,6 +12,7 @@ use seakernel::{ExecutedStatement, SessionConfig, Statement, StatementCanceller,
 use crate::future::GRACE;
 use crate::metadata::PyMetadata;
 use crate::observer::{Event, Watch};
+use crate::partitions::{PyPartitionStream, partition_config};
 use crate::results::{Opened, PyResultStream};
 use crate::runtime::{self, Home, Owned};
 use crate::volumes::PyVolumeOperation;
@@ -241,6 +242,11 @@ impl PySession {
         Self { session: Owned::new(home, session), home: home.clone() }
     }
 
+    /// Returns the session with its home, for what is done in it elsewhere.
+    pub(crate) fn shared(&self, py: Python<'_>) -> PyResult<(Home, Arc<seakernel::Session>)> {
+        Ok((self.home.clone(), Arc::clone(self.here(py)?)))
+    }
+
     fn here(&self, py: Python<'_>) -> PyResult<&Arc<seakernel::Session>> {
         self.home.check(py)?;
         self.session.get().ok_or_else(|| closed(py, "session is closed"))
@@ -287,6 +293,40 @@ impl PyStatement {
         let statement = self.take(py)?;
         let executed = self.home.call(py, statement.submit())?;
         Ok(PyExecutedStatement::new(&self.home, executed))
+    }
+
+    #[pyo3(signature = (target_bytes=134_217_728, ordered=false, links=false, sign_in=None, lease_s=None))]
+    fn partitions(
+        &self,
+        py: Python<'_>,
+        target_bytes: u64,
+        ordered: bool,
+        links: bool,
+        sign_in: Option<String>,
+        lease_s: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<PyPartitionStream> {
+        let cut = partition_config(py, target_bytes, ordered, links, sign_in, lease_s.as_ref())?;
+        let statement = self.take(py)?;
+        let stream = self.home.call(py, async move { statement.execute().await?.partitions(cut).await })?;
+        PyPartitionStream::new(py, &self.home, stream)
+    }
+
+    #[pyo3(signature = (target_bytes=134_217_728, ordered=false, links=false, sign_in=None, lease_s=None))]
+    fn partitions_async<'py>(
+        &self,
+        py: Python<'py>,
+        target_bytes: u64,
+        ordered: bool,
+        links: bool,
+        sign_in: Option<String>,
+        lease_s: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let cut = partition_config(py, target_bytes, ordered, links, sign_in, lease_s.as_ref())?;
+        let (home, statement) = (self.home.clone(), self.take(py)?);
+        let cutting = async move { statement.execute().await?.partitions(cut).await };
+        self.home.future(py, Duration::ZERO, cutting, move |py, stream| {
+            PyPartitionStream::new(py, &home, stream)?.into_py_any(py)
+        })
     }
 
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
@@ -386,6 +426,38 @@ impl PyExecutedStatement {
     fn results(&self, py: Python<'_>) -> PyResult<PyResultStream> {
         let stream = self.home.call(py, self.here(py)?.results())?;
         PyResultStream::new(py, &self.home, stream, None)
+    }
+
+    #[pyo3(signature = (target_bytes=134_217_728, ordered=false, links=false, sign_in=None, lease_s=None))]
+    fn partitions(
+        &self,
+        py: Python<'_>,
+        target_bytes: u64,
+        ordered: bool,
+        links: bool,
+        sign_in: Option<String>,
+        lease_s: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<PyPartitionStream> {
+        let cut = partition_config(py, target_bytes, ordered, links, sign_in, lease_s.as_ref())?;
+        let stream = self.home.call(py, self.here(py)?.partitions(cut))?;
+        PyPartitionStream::new(py, &self.home, stream)
+    }
+
+    #[pyo3(signature = (target_bytes=134_217_728, ordered=false, links=false, sign_in=None, lease_s=None))]
+    fn partitions_async<'py>(
+        &self,
+        py: Python<'py>,
+        target_bytes: u64,
+        ordered: bool,
+        links: bool,
+        sign_in: Option<String>,
+        lease_s: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let cut = partition_config(py, target_bytes, ordered, links, sign_in, lease_s.as_ref())?;
+        let (home, executed) = (self.home.clone(), Arc::clone(self.here(py)?));
+        self.home.future(py, Duration::ZERO, async move { executed.partitions(cut).await }, move |py, stream| {
+            PyPartitionStream::new(py, &home, stream)?.into_py_any(py)
+        })
     }
 
     fn reader(&self, py: Python<'_>) -> PyResult<Self> {
@@ -510,6 +582,42 @@ fn session_config(
         session_config.read_timeout = config::seconds("read_timeout_s", &limit)?;
     }
     Ok(session_config)
+}
+
+/// Reads the arguments of a session from a dict that has no others.
+pub(crate) fn config_of(
+    home: &Home,
+    event_loop: Option<Py<PyAny>>,
+    arguments: &Bound<'_, PyDict>,
+) -> PyResult<SessionConfig> {
+    fn given<'py, T>(arguments: &Bound<'py, PyDict>, name: &str) -> PyResult<Option<T>>
+    where
+        T: for<'a> FromPyObject<'a, 'py>,
+    {
+        match arguments.get_item(name)?.filter(|value| !value.is_none()) {
+            Some(value) => value.extract().map(Some).map_err(Into::into),
+            None => Ok(None),
+        }
+    }
+    session_config(
+        home,
+        event_loop,
+        &given::<String>(arguments, "server_hostname")?.unwrap_or_default(),
+        &given::<String>(arguments, "http_path")?.unwrap_or_default(),
+        given::<String>(arguments, "access_token")?.as_deref(),
+        given(arguments, "auth")?,
+        given(arguments, "catalog")?,
+        given(arguments, "schema")?,
+        given(arguments, "session_configuration")?,
+        given(arguments, "user_agent_entry")?,
+        given(arguments, "results")?,
+        given(arguments, "retry")?,
+        given(arguments, "requests")?,
+        given(arguments, "tls")?,
+        given(arguments, "proxy")?,
+        given(arguments, "connect_timeout_s")?,
+        given(arguments, "read_timeout_s")?,
+    )
 }
 
 fn closed(py: Python<'_>, message: &str) -> PyErr {

@@ -139,7 +139,7 @@ impl Asked {
         let raised = |raised: PyErr| Failure::from(Raised::new(py, &self.name, raised.into_value(py)));
         let (answer, exception): (Bound<'_, PyAny>, Bound<'_, PyAny>) = arguments.extract().map_err(raised)?;
         if !exception.is_none() {
-            return Err(Raised { name: self.name.clone(), ..Raised::of(&exception) }.into());
+            return Err(Raised::of(&self.name, &exception).into());
         }
         match grant(&answer).map_err(raised)? {
             Ok(grant) => Ok(grant),
@@ -156,13 +156,13 @@ pub(crate) struct Raised {
 }
 
 impl Raised {
-    fn new(py: Python<'_>, name: &str, exception: Py<pyo3::exceptions::PyBaseException>) -> Self {
-        Self { name: name.to_owned(), ..Self::of(exception.bind(py).as_any()) }
+    pub(crate) fn new(py: Python<'_>, name: &str, exception: Py<pyo3::exceptions::PyBaseException>) -> Self {
+        Self::of(name, exception.bind(py).as_any())
     }
 
-    fn of(exception: &Bound<'_, PyAny>) -> Self {
+    pub(crate) fn of(name: &str, exception: &Bound<'_, PyAny>) -> Self {
         let class = exception.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
-        Self { name: String::new(), class, exception: exception.clone().unbind() }
+        Self { name: name.to_owned(), class, exception: exception.clone().unbind() }
     }
 
     /// Makes the exception the cause of `failure`.

@@ -1,5 +1,6 @@
 //! Presigned links to the rows of a partition, for readers who have no sign-in.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +30,13 @@ const MAX_BYTES: usize = 128 << 20;
 pub trait LinkBroker: Send + Sync {
     /// Returns links to all rows of `partition`, as [`Partition::links`] does where the sign-in is. Called when the rows are
     /// opened, and again when links have expired.
-    fn links(&self, partition: &Partition) -> BoxFuture<'static, Result<PartitionLinks>>;
+    ///
+    /// An error that is a [`crate::Error`] is handed on, any other becomes [`ErrorKind::Unavailable`]; its text must hold no
+    /// secret.
+    fn links(
+        &self,
+        partition: &Partition,
+    ) -> BoxFuture<'static, Result<PartitionLinks, Box<dyn StdError + Send + Sync>>>;
 }
 
 /// Links to all rows of one partition: whoever has them can read these rows, until they expire.
@@ -223,7 +230,10 @@ pub(super) fn from_broker(broker: Arc<dyn LinkBroker>, partition: Partition) -> 
     LinkSource::Other(Arc::new(move || {
         let (asked, partition) = (broker.links(&partition), partition.clone());
         async move {
-            let links = asked.await?;
+            let links = asked.await.map_err(|error| match error.downcast::<Error>() {
+                Ok(error) => *error,
+                Err(error) => Error::new(ErrorKind::Unavailable, "the broker of links has failed").with_source(error),
+            })?;
             links.check_is_of(&partition)?;
             links.answer()
         }

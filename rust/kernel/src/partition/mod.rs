@@ -11,6 +11,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_buffer::Buffer;
 use arrow_schema::SchemaRef;
@@ -44,12 +45,16 @@ pub struct PartitionConfig {
     pub with_links: bool,
     /// What the reader's sign-in is called, such as the name of a profile; never a secret. Kept as it is.
     pub sign_in: Option<String>,
+    /// How long the statement is held for the readers, from when the stream is opened. Then it is closed on the server, and
+    /// partitions that were not opened yet cannot be. Default an hour, which is how long servers keep results; asking
+    /// about a statement does not extend that.
+    pub lease: Duration,
 }
 
 impl Default for PartitionConfig {
     fn default() -> Self {
         let target_bytes = NonZeroU64::MIN.saturating_add((128 << 20) - 1);
-        Self { target_bytes, ordered: false, with_links: false, sign_in: None }
+        Self { target_bytes, ordered: false, with_links: false, sign_in: None, lease: Duration::from_secs(3600) }
     }
 }
 

@@ -1,11 +1,14 @@
 //! Cutting a result into partitions while its chain of links is walked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, SchemaRef};
+use tokio::time;
+use tracing::{info, warn};
 
 use super::links::{LinkText, PartitionLinks};
 use super::{Forms, Partition, PartitionConfig, Rows, Whole, presented};
@@ -13,7 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::execution::ServerStatement;
 use crate::results::link::ChunkLink;
 use crate::results::links::LinkStream;
-use crate::results::{ChunkHint, Compression, announces_rows, inline_rows};
+use crate::results::task::Task;
+use crate::results::{ChunkHint, Compression, InlineRows, ResultStream, announces_rows, inline_rows};
 use crate::schema::Column;
 use crate::sea::wire::{Manifest, ResultData};
 
@@ -27,12 +31,15 @@ const MAX_INLINE_BYTES: usize = 64 << 20;
 /// The partitions of a result in the order of its rows, cut while the chain of links is walked: nothing is downloaded, and of
 /// the links only the next few are held.
 ///
-/// Holds the statement: as long as neither this nor another handle is dropped or closed, partitions can be read, up to
-/// the hour that servers keep results.
+/// Holds the statement, so that the partitions can be read: until this and the other handles are dropped, until
+/// [`PartitionStream::close`], or until [`PartitionConfig::lease`] is over. It closes the statement then, unless that is
+/// another's or kept.
 #[derive(Debug)]
 pub struct PartitionStream {
     /// Kept open for the readers.
     statement: Arc<ServerStatement>,
+    /// Closes it in the end.
+    lease: Task<()>,
     config: PartitionConfig,
     whole: Arc<Whole>,
     hints: Arc<[ChunkHint]>,
@@ -71,6 +78,35 @@ struct Begun {
     is_stale: bool,
 }
 
+impl ResultStream {
+    /// Cuts the whole result into partitions, to be read by others, instead of reading it here. What was downloaded ahead
+    /// is dropped, unless it is a small result that came with the answer itself, whose rows travel in the partition.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] where rows were read, and those of [`crate::ExecutedStatement::partitions`].
+    pub async fn partitions(self, config: PartitionConfig) -> Result<PartitionStream> {
+        if self.is_volume_operation() {
+            return Err(no_rows().with_statement_id(self.statement_id()));
+        }
+        let (statement, rows) = self.unread().await?;
+        if let Some(rows) = rows {
+            return PartitionStream::of_rows(statement, rows, config);
+        }
+        // What the first answer said was used for reading.
+        let response = statement.client().status(statement.statement_id()).await?;
+        let Some(manifest) = response.manifest else {
+            let text = "the statement was closed before its result could be cut";
+            return Err(Error::new(ErrorKind::Closed, text).with_statement_id(statement.statement_id()));
+        };
+        PartitionStream::open(statement, manifest, response.result.unwrap_or_default(), config).await
+    }
+}
+
+fn no_rows() -> Error {
+    let text = "the statement asks for the transfer of a file, which has no rows to cut";
+    Error::new(ErrorKind::InvalidArgument, text)
+}
+
 impl PartitionStream {
     pub(crate) async fn open(
         statement: Arc<ServerStatement>,
@@ -89,9 +125,8 @@ impl PartitionStream {
         first: ResultData,
         config: PartitionConfig,
     ) -> Result<Self> {
-        let refused = |text: &str| Err(Error::new(ErrorKind::InvalidArgument, text));
         if manifest.is_volume_operation {
-            return refused("the statement asks for the transfer of a file, which has no rows to cut");
+            return Err(no_rows());
         }
         let has_rows = announces_rows(&manifest, &first);
         let is_inline = first.attachment.is_some() || first.data_array.is_some() || !has_rows;
@@ -102,20 +137,8 @@ impl PartitionStream {
         }
         let columns: Vec<Column> = manifest.schema.columns.into_iter().map(Column::from).collect();
         let client = Arc::clone(statement.client());
-        let session = client.config();
-        let (time_zone, forms) = (client.zone().get(), Forms::of(&session.results));
-        let mut whole = Whole {
-            statement_id: statement.statement_id().to_owned(),
-            host: session.host.clone(),
-            warehouse_id: session.warehouse_id.clone(),
-            organization_id: session.organization_id.clone(),
-            sign_in: config.sign_in.clone(),
-            schema: presented(&columns, &time_zone, forms)?,
-            columns,
-            time_zone,
-            compression: Compression::from_manifest(manifest.result_compression.as_deref())?,
-            forms,
-        };
+        let compression = Compression::from_manifest(manifest.result_compression.as_deref())?;
+        let mut whole = whole(&statement, columns, compression, config.sign_in.clone())?;
         let mut hints: Arc<[ChunkHint]> = Arc::default();
         let (whole, state) = if is_inline {
             let (wire, batches) = if has_rows {
@@ -133,14 +156,35 @@ impl PartitionStream {
             let links = LinkStream::new(Arc::clone(&client), id, first, hints, counters)?;
             (Arc::new(whole), State::Walking(Box::new(links)))
         };
+        let lease = Task::spawn(end_of_lease(Arc::clone(&statement), config.lease));
         Ok(Self {
             statement,
+            lease,
             config,
             whole,
             hints,
             total_row_count: manifest.total_row_count,
             truncated: manifest.truncated,
             state,
+            begun: None,
+            partitions: 0,
+            rows: 0,
+        })
+    }
+
+    /// Cuts a result that is here already, whole.
+    fn of_rows(statement: Arc<ServerStatement>, rows: InlineRows, config: PartitionConfig) -> Result<Self> {
+        let whole = Arc::new(whole(&statement, rows.columns, Compression::None, config.sign_in.clone())?);
+        let partition = inline_partition(&whole, config.ordered, &rows.wire, &rows.batches)?;
+        Ok(Self {
+            lease: Task::spawn(end_of_lease(Arc::clone(&statement), config.lease)),
+            statement,
+            config,
+            whole,
+            hints: Arc::default(),
+            total_row_count: Some(partition.row_count),
+            truncated: rows.truncated,
+            state: State::Inline(Box::new(partition)),
             begun: None,
             partitions: 0,
             rows: 0,
@@ -199,11 +243,46 @@ impl PartitionStream {
                 Ok(None)
             }
             Err(error) => {
+                let error = if self.lease.is_finished() {
+                    error.within_kind(ErrorKind::Closed, format!("the lease of {:?} is over", self.config.lease))
+                } else {
+                    error
+                };
                 let error = error.with_statement_id(&self.whole.statement_id);
                 self.state = State::Failed(error.clone());
                 Err(error)
             }
         }
+    }
+
+    /// Asks the workspace for fresh links to the rows of `partition`: what a [`super::LinkBroker`] hands out.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a partition of another statement, and those of the connection.
+    pub fn links(&self, partition: &Partition) -> impl Future<Output = Result<PartitionLinks>> + Send + 'static {
+        let (own, partition) = (Arc::clone(&self.whole), partition.clone());
+        let client = Arc::clone(self.statement.client());
+        async move {
+            let is_own = own.statement_id == partition.statement_id() && own.host == partition.whole.host;
+            if !is_own {
+                let text = format!("{} is of another statement than `{}`", partition.place(), own.statement_id);
+                return Err(Error::new(ErrorKind::InvalidArgument, text).with_statement_id(partition.statement_id()));
+            }
+            PartitionLinks::ask(&client, &partition).await
+        }
+    }
+
+    /// Has the statement outlive this stream, its session and this process, as [`crate::ExecutedStatement::keep`] does: nobody
+    /// closes it then, and the server gives up its result by itself.
+    pub fn keep(&mut self) {
+        self.lease = Task::spawn(std::future::pending());
+        self.statement.keep();
+    }
+
+    /// Ends the lease: closes the statement on the server, so that no partition can be opened any more. Safe to call twice.
+    pub fn close(&self) -> impl Future<Output = Result<()>> + Send + 'static {
+        let statement = Arc::clone(&self.statement);
+        async move { statement.close().await }
     }
 
     async fn cut(&mut self) -> Result<Option<Partition>> {
@@ -322,6 +401,39 @@ impl PartitionStream {
             )),
             _ => Ok(()),
         }
+    }
+}
+
+/// What the partitions of a result of `statement` have in common.
+fn whole(
+    statement: &ServerStatement,
+    columns: Vec<Column>,
+    compression: Compression,
+    sign_in: Option<String>,
+) -> Result<Whole> {
+    let client = statement.client();
+    let session = client.config();
+    let (time_zone, forms) = (client.zone().get(), Forms::of(&session.results));
+    Ok(Whole {
+        statement_id: statement.statement_id().to_owned(),
+        host: session.host.clone(),
+        warehouse_id: session.warehouse_id.clone(),
+        organization_id: session.organization_id.clone(),
+        sign_in,
+        schema: presented(&columns, &time_zone, forms)?,
+        columns,
+        time_zone,
+        compression,
+        forms,
+    })
+}
+
+async fn end_of_lease(statement: Arc<ServerStatement>, lease: Duration) {
+    time::sleep(lease).await;
+    let statement_id = statement.statement_id();
+    info!(statement_id, "the lease of the partitions is over");
+    if let Err(error) = statement.close().await {
+        warn!(statement_id, cause = %error, "statement not closed");
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) mod links;
 mod memory;
 mod presentation;
 mod render;
-mod task;
+pub(crate) mod task;
 mod text;
 
 use std::collections::VecDeque;
@@ -497,6 +497,30 @@ impl ResultStream {
         next
     }
 
+    /// Gives the statement back, of which nothing was read, and the rows of a small result that came with the answer itself.
+    /// What was downloaded ahead is dropped.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] where rows were read.
+    pub(crate) async fn unread(mut self) -> Result<(Arc<ServerStatement>, Option<InlineRows>)> {
+        let unread = self.counters.rows.get() == 0 && self.counters.chunks.get() == 0;
+        let statement = self.statement.take().filter(|_| unread && matches!(self.state, State::Reading));
+        let Some(statement) = statement else {
+            let text = "rows of the result were read here already";
+            return Err(Error::new(ErrorKind::Closed, text).with_statement_id(&self.statement_id));
+        };
+        if let Some(queue) = self.queue.take() {
+            queue.stop().await;
+            return Ok((statement, None));
+        }
+        let wire = match self.ready.front() {
+            Some(chunk) => Arc::clone(&chunk.schema),
+            None => schema::from_manifest(&self.columns, &statement.client().zone().get())?,
+        };
+        let batches = self.ready.drain(..).flat_map(|chunk| chunk.batches).collect();
+        Ok((statement, Some(InlineRows { columns: self.columns, truncated: self.truncated, wire, batches })))
+    }
+
     /// Aborts what is under way, waits until it has stopped, and lets go of the statement.
     /// Safe to call twice; later reads end at once.
     pub async fn close(&mut self) {
@@ -554,6 +578,15 @@ impl ResultStream {
             _ => Ok(()),
         }
     }
+}
+
+/// A small result that came with the answer itself, as on the wire.
+#[derive(Debug)]
+pub(crate) struct InlineRows {
+    pub(crate) columns: Vec<Column>,
+    pub(crate) truncated: bool,
+    pub(crate) wire: SchemaRef,
+    pub(crate) batches: Vec<RecordBatch>,
 }
 
 /// A part of a result, as it is read without the statement's own handle.

@@ -13,6 +13,11 @@ impl<T: Send + 'static> Task<T> {
         Self(tokio::spawn(work))
     }
 
+    /// Tells whether it has come to its end.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+
     /// Aborts the task and waits until it has stopped.
     pub(crate) async fn stop(mut self) {
         self.0.abort();

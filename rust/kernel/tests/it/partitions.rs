@@ -1,3 +1,4 @@
+use std::error::Error;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -276,13 +277,13 @@ struct Driver {
 }
 
 impl LinkBroker for Driver {
-    fn links(&self, partition: &Partition) -> BoxFuture<'static, Result<PartitionLinks>> {
+    fn links(&self, partition: &Partition) -> BoxFuture<'static, Result<PartitionLinks, Box<dyn Error + Send + Sync>>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let (session, partition) = (self.session.clone(), self.confused_with.clone().unwrap_or(partition.clone()));
         async move {
             let links = partition.links(&session).await?;
             canary::look_at(&links);
-            PartitionLinks::from_bytes(&links.to_bytes())
+            Ok(PartitionLinks::from_bytes(&links.to_bytes())?)
         }
         .boxed()
     }
