@@ -10,6 +10,8 @@ import pyarrow as pa
 import pytest
 from adbc_driver_manager import dbapi
 
+import seakernel
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -62,6 +64,20 @@ def test_parameters_and_small_results(adbc: dbapi.Connection, adbc_cursor: dbapi
         assert cursor.fetchall() == [(0, "tea"), (1, "tea"), (2, "tea")]
     with pytest.raises(dbapi.NotSupportedError, match="one row"):
         adbc_cursor.adbc_execute_partitions("SELECT ?", pa.table({"n": [1, 2]}))
+
+
+def test_the_bytes_are_those_of_partitions_in_python(
+    chunked: LocalWarehouse, opened: Callable[..., dbapi.Connection]
+) -> None:
+    statement = "SELECT id FROM range(5000)"
+    with opened(chunked).cursor() as cursor:
+        (first, *_), _ = cursor.adbc_execute_partitions(statement)
+        partition = seakernel.Partition(first)
+        assert partition.to_bytes() == first
+        assert partition.read(access_token=chunked.access_token).fetchall() == [(number,) for number in range(5000)]
+        with chunked.connect() as connection, connection.cursor() as ours, ours.partitions(statement) as parts:
+            cursor.adbc_read_partition(next(parts).to_bytes())
+            assert cursor.fetchall() == [(number,) for number in range(5000)]
 
 
 def test_what_is_no_partition(adbc_cursor: dbapi.Cursor) -> None:
