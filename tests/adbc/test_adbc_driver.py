@@ -10,7 +10,7 @@ import adbc_driver_manager
 import pytest
 from adbc_driver_manager import _lib, dbapi
 from adbc_place import place
-from child_processes import in_child
+from child_processes import in_child, interrupted
 
 import seakernel
 import seakernel.adbc
@@ -264,3 +264,20 @@ def test_a_fork_has_its_own(chunked: LocalWarehouse, opened: Callable[..., dbapi
     in_child(check)
     assert len(cursor.fetchall()) == 5000
     cursor.close()
+
+
+def test_an_interrupt_ends_execute(warehouse: LocalWarehouse) -> None:
+    script = """
+import seakernel.adbc
+with seakernel.adbc.connect(host, path, token) as connection, connection.cursor() as cursor:
+    cursor.execute("SELECT 1").fetchall()
+    ready()
+    try:
+        cursor.execute("SELECT sum(sqrt(a.id + b.id)) FROM range(10000000) a CROSS JOIN range(10000000) b")
+    except connection.OperationalError as error:
+        report(error.status_code.name)
+    print(cursor.execute("SELECT 2").fetchone()[0])
+"""
+    _, values = interrupted(warehouse, script)
+    # The manager asks the driver to cancel, and raises what the driver then returns.
+    assert values == ["CANCELLED", "2"]
