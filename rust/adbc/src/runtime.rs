@@ -131,3 +131,33 @@ impl<T> Drop for Owned<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_and_later_calls_go_on() {
+        let home = Home::current().unwrap();
+        let error = home.wait::<()>(async { panic!("boom") }).unwrap_err();
+        assert_eq!((error.status, error.message.as_str()), (Status::Internal, "a defect of the driver: boom"));
+        assert_eq!(home.wait(async { Ok(7) }).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_host_may_call_from_within_its_own_runtime() {
+        let home = Home::current().unwrap();
+        let own = Builder::new_current_thread().build().unwrap();
+        assert_eq!(own.block_on(async { home.wait(async { Ok(7) }) }).unwrap(), 7);
+        assert!(own.block_on(async { home.wait::<()>(async { panic!("boom") }) }).is_err());
+    }
+
+    #[test]
+    fn a_handle_of_another_process_is_refused() {
+        let here = Home::current().unwrap();
+        let elsewhere = Home { pid: here.pid.wrapping_add(1), ..here.clone() };
+        let error = elsewhere.wait(async { Ok(()) }).unwrap_err();
+        assert_eq!(error.status, Status::InvalidState);
+        assert!(error.message.contains("fork"), "{}", error.message);
+    }
+}
