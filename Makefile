@@ -26,9 +26,21 @@ test: test-rust test-python ## run every test: Rust, Python, official clients
 test-rust: ## run the Rust tests
 	cargo test --workspace --exclude seakernel-benches
 
-test-python: $(VENV)/wheel .venv-mitmproxy/done chromium ## run the Python tests against the installed wheel
+test-python: $(VENV)/wheel .venv-mitmproxy/done chromium adbc ## run the Python tests against the installed wheel
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --forked tests/fork
+
+.PHONY: adbc
+adbc: target/release/libseakernel_adbc.so ## build the ADBC driver for hosts that are not Python
+
+target/release/libseakernel_adbc.so: $(RUST_SOURCES)
+	cargo build --release -p seakernel-adbc
+	touch $@
+
+.PHONY: bench-adbc
+bench-adbc: $(VENV)/wheel ## ADBC beside databricks-sql-connector and our own cursor; BENCH=--save keeps the figures
+	$(BIN)/python -m pip install --quiet --group bench
+	$(BIN)/python benches/peers/adbc.py $(BENCH)
 
 .PHONY: chromium
 chromium: ## install Chromium and its driver by apt where they are missing, for the tests that sign in with a browser

@@ -73,6 +73,35 @@ class Seakernel:
         self.connection.close()
 
 
+class Adbc:
+    """Our driver, loaded by adbc_driver_manager."""
+
+    def __init__(self, place: Place) -> None:
+        import seakernel.adbc
+
+        self.connection = seakernel.adbc.connect(place.host, place.http_path, place.access_token)
+        self.cursor = self.reader = None
+
+    def execute(self, statement: str) -> None:
+        self.cursor = self.connection.cursor()
+        self.cursor.execute(statement)
+
+    def whole(self) -> pa.Table:
+        return self.cursor.fetch_arrow_table()
+
+    def next_batch(self) -> Batch | None:
+        if self.reader is None:
+            self.reader = iter(self.cursor.fetch_record_batch())
+        return next(self.reader, None)
+
+    def release(self) -> None:
+        self.cursor.close()
+        self.cursor = self.reader = None
+
+    def close(self) -> None:
+        self.connection.close()
+
+
 class DatabricksSqlKernel:
     def __init__(self, place: Place) -> None:
         import databricks_sql_kernel
@@ -272,6 +301,7 @@ def filled(table: pa.Table) -> pa.Table | None:
 CLIENTS: dict[str, Callable[[Place], Client]] = {
     "seakernel": Seakernel,
     "seakernel-64MiB": lambda place: Seakernel(place, results={"memory_budget_bytes": 64 << 20}),
+    "seakernel-adbc": Adbc,
     "databricks-sql-kernel": DatabricksSqlKernel,
     "arrowbricks": Arrowbricks,
     "connector-kernel": Connector.kernel,

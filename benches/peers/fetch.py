@@ -34,6 +34,8 @@ RESULTS = Path(__file__).parents[1] / "results"
 SIZES = [1, 10_000, 100_000, 500_000, 1_000_000, 10_000_000]
 # One row stands for `SELECT 1`. Such short statements are run several times in a process.
 REPEATS = {1: 10, 10_000: 10}
+# Compared in a script of their own.
+ELSEWHERE = {"seakernel-adbc"}
 # Below, a result is one file or two, and the number of links an answer makes little difference.
 SEVERAL_FILES = 1_000_000
 TIMEOUT_S = 120
@@ -82,7 +84,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--settings", **listed(list(warehouse.SETTINGS)))
     parser.add_argument("--links", **listed([8, 1]))
     parser.add_argument("--sizes", **listed(SIZES))
-    parser.add_argument("--clients", **listed(list(CLIENTS)))
+    parser.add_argument("--clients", **listed([name for name in CLIENTS if name not in ELSEWHERE]))
     parser.add_argument("--measures", **listed(list(measure.MEASURES)))
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument(

@@ -2103,5 +2103,8 @@ class LocalServer:
     def stop(self) -> None:
         """Stops listening and ends running statements. Safe to call twice."""
 
+def _guard_exit() -> None:
+    """Has the exit of the interpreter wait for log handlers in the I/O threads of the ADBC driver, too."""
+
 def _alive_tasks() -> int:
     """Returns how many tasks the I/O threads have, waiting ones included; tests look for forgotten ones."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(seakernel.__file__).parent
 # The stand-in for databricks-sql-kernel is described by the original.
-MODULES = ["seakernel", "seakernel.aio", "seakernel.compat", "seakernel.local"]
+MODULES = ["seakernel", "seakernel.adbc", "seakernel.aio", "seakernel.compat", "seakernel.local"]
 # PEP 249, or their class, says of them what there is to say.
 CONSTANTS = (str, int, float, seakernel.TypeObject)
 

@@ -317,6 +317,24 @@ pub fn with_json_markers(sql: &str, json: &[JsonParameter]) -> Result<String> {
     Ok(rewritten)
 }
 
+/// Returns the markers of `sql` in their order: the name of each `:name` or `%(name)s`, once, or `None` for each `?` or `%s`.
+///
+/// What may be something else, such as the colon of a path into JSON, is left out.
+pub fn marker_names(sql: &str) -> Vec<Option<String>> {
+    let mut names: Vec<Option<String>> = Vec::new();
+    for (token, _) in Tokens::new(sql) {
+        let name = match token {
+            Token::Question { is_certain: true } | Token::Format => None,
+            Token::Colon { name, is_certain: true } | Token::NamedFormat(name) => Some(name.to_owned()),
+            _ => continue,
+        };
+        if name.is_none() || !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
 /// Tells whether the markers of `sql` are `:name` or `%(name)s`.
 pub fn has_named_markers(sql: &str) -> bool {
     let named = Found::new(sql).named();
@@ -469,6 +487,16 @@ fn invalid(message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn markers_are_listed_in_their_order() {
+        let names = |sql| marker_names(sql).into_iter().map(|name| name.unwrap_or("?".to_owned())).collect::<Vec<_>>();
+        assert_eq!(names("SELECT ?, '?', ? -- ?"), ["?", "?"]);
+        assert_eq!(names("SELECT :a, :b, a:b, ':c' WHERE x = :a"), ["a", "b"]);
+        assert_eq!(names("SELECT %s, %s"), ["?", "?"]);
+        assert_eq!(names("SELECT %(a)s, %(a)s"), ["a"]);
+        assert!(names("SELECT 1").is_empty());
+    }
 
     fn named(sql: &str, names: &[&str]) -> std::result::Result<String, String> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();

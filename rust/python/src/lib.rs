@@ -30,6 +30,9 @@ mod visit;
 mod volumes;
 
 use pyo3::prelude::*;
+// The entry points of the driver are symbols of this library; nothing here calls them.
+#[cfg(feature = "adbc")]
+use seakernel_adbc as _;
 
 #[cfg(target_os = "linux")]
 #[global_allocator]
@@ -57,6 +60,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<volumes::PyVolumeOperation>()?;
     // Not with `add_function`, which would export it.
     module.setattr("_alive_tasks", wrap_pyfunction!(runtime::_alive_tasks, module)?)?;
+    module.setattr("_guard_exit", wrap_pyfunction!(runtime::_guard_exit, module)?)?;
     module.add_function(wrap_pyfunction!(config::environment_proxy, module)?)?;
     module.add_function(wrap_pyfunction!(hand_off::copy_batch, module)?)?;
     module.add_function(wrap_pyfunction!(hand_off::layout_head, module)?)?;

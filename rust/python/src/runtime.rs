@@ -267,6 +267,12 @@ pub(crate) fn _alive_tasks() -> usize {
     locked().as_ref().map_or(0, |process_runtime| process_runtime.runtime.metrics().num_alive_tasks())
 }
 
+/// Has the exit wait for log handlers, whichever threads they run in: those of the ADBC driver are not started from here.
+#[pyfunction]
+pub(crate) fn _guard_exit(py: Python<'_>) -> PyResult<()> {
+    Home::current(py).map(drop)
+}
+
 /// Closes what is open, briefly, and stops the runtime; registered with `atexit`.
 #[pyfunction]
 fn shutdown(py: Python<'_>) {

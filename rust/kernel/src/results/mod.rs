@@ -40,6 +40,7 @@ use fetch::{Chunk, ChunkQueue, Fetch};
 pub(crate) use link::PresignedUrl;
 use links::{LinkSource, LinkStream, Renewer, Run};
 pub(crate) use presentation::Presentation;
+pub use render::json_texts;
 
 /// Largest inline result that is gathered. The platform's own limit is 25 MiB.
 const MAX_INLINE_BYTES: usize = 1 << 30;

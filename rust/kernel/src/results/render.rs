@@ -24,6 +24,8 @@ use arrow_schema::{DataType, IntervalUnit, TimeUnit};
 use base64::display::Base64Display;
 use base64::prelude::BASE64_STANDARD;
 
+use crate::error::{Error, ErrorKind};
+
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 const NANOS_PER_DAY: i128 = 86_400 * NANOS_PER_SECOND;
 
@@ -93,6 +95,14 @@ pub(crate) fn intervals(array: &dyn Array, limit: usize) -> Result<ArrayRef, Rea
 pub(crate) fn json(array: &dyn Array, limit: usize) -> Result<ArrayRef, Reason> {
     let values = Values::of(array)?;
     texts(array, limit, |row, texts| values.write_json(row, texts))
+}
+
+/// Renders nested values as the JSON that `from_json` reads back, for parameters; NULL stays NULL.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`] for Arrow types that no value of the server has, and for more than 1 GiB of text.
+pub fn json_texts(array: &dyn Array) -> crate::error::Result<ArrayRef> {
+    json(array, 1 << 30).map_err(|why| Error::new(ErrorKind::InvalidArgument, why))
 }
 
 /// Returns as many null texts.
