@@ -67,7 +67,7 @@ pub use params::Parameter;
 pub use partition::{LinkBroker, Partition, PartitionConfig, PartitionLinks, PartitionStream};
 pub use proxy::{Proxy, ProxyConfig};
 pub use results::{ResultStream, Statistics, StatisticsReader};
-pub use results::{decode, json_texts};
+pub use results::json_texts;
 pub use schema::Column;
 pub use seakernel_decode as decode;
 pub use session::{Session, WeakSession};
