@@ -46,7 +46,6 @@ pub(crate) fn session_codec(session: &Bound<'_, PyAny>) -> PyResult<FFI_LogicalE
 
 fn called<'py>(object: &Bound<'py, PyAny>, method: &str) -> PyResult<Bound<'py, PyCapsule>> {
     let returned = object.call_method0(method)?;
-    Ok(returned
-        .cast_into::<PyCapsule>()
-        .map_err(|_| PyTypeError::new_err(format!("`{method}` returned no capsule")))?)
+    let capsule = returned.cast_into::<PyCapsule>();
+    capsule.map_err(|_| PyTypeError::new_err(format!("`{method}` returned no capsule")))
 }

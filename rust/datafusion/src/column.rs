@@ -17,7 +17,7 @@ pub(crate) enum Kind {
     /// Whole numbers and decimals.
     Exact,
     Float,
-    /// STRING of the collation UTF8_BINARY: bytes compare.
+    /// STRING of the collation `UTF8_BINARY`: bytes compare.
     Text,
     Binary,
     Date,
@@ -63,8 +63,10 @@ impl Kind {
             ("DATE", DataType::Date32) => Self::Date,
             ("TIMESTAMP", DataType::Timestamp(TimeUnit::Microsecond, Some(_))) => Self::Timestamp,
             ("TIMESTAMP_NTZ", DataType::Timestamp(TimeUnit::Microsecond, None)) => Self::TimestampNtz,
-            ("ARRAY", DataType::List(_)) | ("MAP", DataType::Map(..)) | ("STRUCT", DataType::Struct(_)) => Self::Opaque,
-            ("INTERVAL", DataType::Interval(_) | DataType::Duration(_)) => Self::Opaque,
+            ("ARRAY", DataType::List(_))
+            | ("MAP", DataType::Map(..))
+            | ("STRUCT", DataType::Struct(_))
+            | ("INTERVAL", DataType::Interval(_) | DataType::Duration(_)) => Self::Opaque,
             _ => Self::Foreign,
         }
     }

@@ -4,6 +4,8 @@
 //! (not exact: DataFusion filters again). What can fail in one and not in the other is left out: casts and arithmetic
 //! raise in ANSI mode.
 
+use std::fmt::Write;
+
 use datafusion_common::ScalarValue;
 use datafusion_expr::expr::{Between, InList, Like};
 use datafusion_expr::{BinaryExpr, Expr, Operator};
@@ -19,8 +21,8 @@ pub(crate) struct Rendered {
 }
 
 impl Rendered {
-    fn exact(sql: String) -> Option<Self> {
-        Some(Self { sql, exact: true })
+    fn exact(sql: String) -> Self {
+        Self { sql, exact: true }
     }
 }
 
@@ -35,17 +37,17 @@ pub(crate) fn render(filter: &Expr, columns: &[Column]) -> Option<Rendered> {
         }
         Expr::Column(_) => {
             let column = column(filter, columns)?;
-            (column.kind == Kind::Boolean).then(|| Rendered::exact(column.sql()))?
+            (column.kind == Kind::Boolean).then(|| Rendered::exact(column.sql()))
         }
-        Expr::Not(inner) => Rendered::exact(format!("(NOT {})", exactly(inner, columns)?)),
+        Expr::Not(inner) => Some(Rendered::exact(format!("(NOT {})", exactly(inner, columns)?))),
         Expr::IsNull(inner) => tested(inner, "IS NULL", columns),
         Expr::IsNotNull(inner) => tested(inner, "IS NOT NULL", columns),
-        Expr::IsUnknown(inner) => Rendered::exact(format!("({} IS NULL)", exactly(inner, columns)?)),
-        Expr::IsNotUnknown(inner) => Rendered::exact(format!("({} IS NOT NULL)", exactly(inner, columns)?)),
-        Expr::IsTrue(inner) => Rendered::exact(format!("({} IS TRUE)", exactly(inner, columns)?)),
-        Expr::IsNotTrue(inner) => Rendered::exact(format!("({} IS NOT TRUE)", exactly(inner, columns)?)),
-        Expr::IsFalse(inner) => Rendered::exact(format!("({} IS FALSE)", exactly(inner, columns)?)),
-        Expr::IsNotFalse(inner) => Rendered::exact(format!("({} IS NOT FALSE)", exactly(inner, columns)?)),
+        Expr::IsUnknown(inner) => Some(Rendered::exact(format!("({} IS NULL)", exactly(inner, columns)?))),
+        Expr::IsNotUnknown(inner) => Some(Rendered::exact(format!("({} IS NOT NULL)", exactly(inner, columns)?))),
+        Expr::IsTrue(inner) => Some(Rendered::exact(format!("({} IS TRUE)", exactly(inner, columns)?))),
+        Expr::IsNotTrue(inner) => Some(Rendered::exact(format!("({} IS NOT TRUE)", exactly(inner, columns)?))),
+        Expr::IsFalse(inner) => Some(Rendered::exact(format!("({} IS FALSE)", exactly(inner, columns)?))),
+        Expr::IsNotFalse(inner) => Some(Rendered::exact(format!("({} IS NOT FALSE)", exactly(inner, columns)?))),
         Expr::Between(between) => between_two(between, columns),
         Expr::InList(list) => in_list(list, columns),
         Expr::Like(like) => matches_pattern(like, columns),
@@ -75,7 +77,7 @@ fn tested(inner: &Expr, test: &str, columns: &[Column]) -> Option<Rendered> {
         Some(_) => return None,
         None => exactly(inner, columns)?,
     };
-    Rendered::exact(format!("({tested} {test})"))
+    Some(Rendered::exact(format!("({tested} {test})")))
 }
 
 /// One side of a comparison.
@@ -102,7 +104,10 @@ fn comparison(left: &Operand<'_>, op: Operator, right: &Operand<'_>) -> Option<R
         (Operand::Literal(value), Operand::Column(column)) => with_value(column, op.swap()?, value),
         (Operand::Column(left), Operand::Column(right)) => {
             let alike = left.kind == right.kind && left.data_type == right.data_type && compares(left.kind, op);
-            (alike && left.kind != Kind::Float).then(|| Rendered::exact(compared(&left.sql(), op, &right.sql())?))?
+            if !alike || left.kind == Kind::Float {
+                return None;
+            }
+            compared(&left.sql(), op, &right.sql()).map(Rendered::exact)
         }
         (Operand::Literal(_), Operand::Literal(_)) => None,
     }
@@ -144,7 +149,7 @@ fn with_value(column: &Column, op: Operator, value: &ScalarValue) -> Option<Rend
         let ordered = matches!(op, Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
         return ordered.then(|| Rendered { sql: format!("({sql} OR isnan({}))", column.sql()), exact: false });
     }
-    Rendered::exact(sql)
+    Some(Rendered::exact(sql))
 }
 
 fn between_two(between: &Between, columns: &[Column]) -> Option<Rendered> {
@@ -156,7 +161,7 @@ fn between_two(between: &Between, columns: &[Column]) -> Option<Rendered> {
     let within = joined(Some(low), Operator::And, Some(high))?;
     match (between.negated, within.exact) {
         (false, _) => Some(within),
-        (true, true) => Rendered::exact(format!("(NOT {})", within.sql)),
+        (true, true) => Some(Rendered::exact(format!("(NOT {})", within.sql))),
         (true, false) => None,
     }
 }
@@ -175,7 +180,7 @@ fn in_list(list: &InList, columns: &[Column]) -> Option<Rendered> {
         })
         .collect();
     let negated = if list.negated { "NOT " } else { "" };
-    Rendered::exact(format!("({} {negated}IN ({}))", column.sql(), values?.join(", ")))
+    Some(Rendered::exact(format!("({} {negated}IN ({}))", column.sql(), values?.join(", "))))
 }
 
 fn matches_pattern(like: &Like, columns: &[Column]) -> Option<Rendered> {
@@ -187,7 +192,7 @@ fn matches_pattern(like: &Like, columns: &[Column]) -> Option<Rendered> {
         return None;
     }
     let negated = if like.negated { "NOT " } else { "" };
-    Rendered::exact(format!("({} {negated}LIKE {})", column.sql(), text(pattern)?))
+    Some(Rendered::exact(format!("({} {negated}LIKE {})", column.sql(), text(pattern)?)))
 }
 
 /// Returns a value of the column's own type in SQL; `None` for NULL, and for what SQL has no exact text of.
@@ -220,9 +225,7 @@ fn literal(column: &Column, value: &ScalarValue) -> Option<String> {
         ScalarValue::Float64(Some(value)) if value.is_finite() && *value != 0.0 => {
             Some(format!("CAST('{value:e}' AS DOUBLE)"))
         }
-        ScalarValue::Binary(Some(bytes)) => {
-            Some(format!("X'{}'", bytes.iter().map(|byte| format!("{byte:02X}")).collect::<String>()))
-        }
+        ScalarValue::Binary(Some(bytes)) => Some(format!("X'{}'", hexadecimal(bytes))),
         ScalarValue::Date32(Some(days)) => {
             let date = moment(i64::from(*days).checked_mul(86_400_000_000)?)?.date();
             Some(format!("DATE'{}'", date_text(date)))
@@ -241,6 +244,13 @@ fn text(value: &str) -> Option<String> {
     // Whether every parser between here and the table keeps a NUL is not known.
     let readable = !value.contains('\0');
     readable.then(|| format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'")))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02X}"); // to a String it cannot fail
+        digits
+    })
 }
 
 fn decimal(unscaled: i128, scale: i8) -> Option<String> {

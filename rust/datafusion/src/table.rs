@@ -54,7 +54,8 @@ impl WarehouseTable {
             behind += &rendered.sql;
         }
         if let Some(limit) = limit {
-            behind += &format!(" LIMIT {limit}");
+            behind += " LIMIT ";
+            behind += &limit.to_string();
         }
         let sql = match (counted, limit) {
             (false, _) => format!("SELECT {} {behind}", names.join(", ")),
