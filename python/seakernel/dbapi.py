@@ -433,8 +433,8 @@ class Connection:
         module = _datafusion("query")
         if parameters is not None:
             operation = with_native_markers(operation, parameters)
-        # The line ends a comment that the query may end with.
-        return module.Table(self._open_session(), f"({operation.rstrip().rstrip(';')}\n)", parameters)
+        end = "\n" if "--" in operation else ""  # of a comment that the query may end with
+        return module.Table(self._open_session(), f"({operation.rstrip().rstrip(';')}{end})", parameters)
 
     def catalog(self, name: str | None = None) -> Catalog:
         """Returns a catalog for DataFusion, which looks tables up as queries name them. Sends nothing.
