@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING
 
 import datafusion
-import pyarrow as pa
 import pytest
 
 from seakernel.local import LocalWarehouse
@@ -58,20 +57,3 @@ def both(edges: Connection) -> datafusion.SessionContext:
         rows = cursor.execute("SELECT * FROM main.default.edges").arrow()
     context.register_record_batches("local", [rows.to_batches()])
     return context
-
-
-def plan(context: datafusion.SessionContext, query: str) -> str:
-    """The physical plan as EXPLAIN shows it."""
-    plans = dict(zip(*context.sql(f"EXPLAIN {query}").to_pydict().values(), strict=True))
-    return plans["physical_plan"]
-
-
-def sent(context: datafusion.SessionContext, query: str) -> str:
-    """The one statement that a query sends."""
-    (line,) = (line for line in plan(context, query).splitlines() if "WarehouseScan" in line)
-    return line.partition("WarehouseScan: sql=")[2].removesuffix(", number_of_children=0")
-
-
-def table(context: datafusion.SessionContext, query: str) -> pa.Table:
-    """The answer to a query."""
-    return context.sql(query).to_arrow_table()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pytest
-from conftest import plan, sent, table
+from plans import plan, sent, table
 
 if TYPE_CHECKING:
     import datafusion
+    import pyarrow as pa
 
 FROM = "FROM `main`.`default`.`edges`"
 MOMENT = "arrow_cast('1973-11-01T00:00:01.123456Z', 'Timestamp(Microsecond, Some(\"UTC\"))')"
@@ -122,7 +122,20 @@ LITERALS = {
     "x": ["1.5", "-1.5", "0", "-0.0", "1e300", "0.1", "'NaN'", "'Infinity'", "'-Infinity'"],
     "y": ["1.5", "-1.5", "0", "-0.0", "0.1", "'NaN'", "'-Infinity'"],
     "z": ["1", "-1.5", "0.0", "-0.0", "0.1", "'NaN'", "'Infinity'"],
-    "text": ["''", "'a'", "'A'", "'a%b'", "'it''s'", r"'back\slash'", "'\n'", "'Zürich'", "'zürich'", "'😀'", "' a'", "'b'"],
+    "text": [
+        "''",
+        "'a'",
+        "'A'",
+        "'a%b'",
+        "'it''s'",
+        r"'back\slash'",
+        "'\n'",
+        "'Zürich'",
+        "'zürich'",
+        "'😀'",
+        "' a'",
+        "'b'",
+    ],
     "loud": ["''", "'A'", "'a'", "'ZÜRICH'", "'A '"],
     "bytes": ["X''", "X'61'", "X'41'", "X'F09F9880'"],
     "day": ["'1970-01-01'", "'1945-05-12'", "'2093-03-22'", "'0001-01-01'", "'9999-12-31'"],
@@ -130,7 +143,20 @@ LITERALS = {
     "moment": ["'1970-01-01T00:00:01.123456Z'", "'1973-11-01T02:00:01.123456+02:00'", "'1724-09-09T00:00:01.123456Z'"],
     "clock": ["'1970-01-01T00:00:00.123456'", "'1973-11-01T00:00:00.123455'", "'2213-05-26T00:00:00'"],
 }
-PATTERNS = ["'a%'", "'%b'", "'_'", "'a_b'", "'%\n%'", "'%ü%'", "''", "'%'", "'%%a%'", r"'back\\slash'", r"'a\%b'", "'__'"]
+PATTERNS = [
+    "'a%'",
+    "'%b'",
+    "'_'",
+    "'a_b'",
+    "'%\n%'",
+    "'%ü%'",
+    "''",
+    "'%'",
+    "'%%a%'",
+    r"'back\\slash'",
+    r"'a\%b'",
+    "'__'",
+]
 ALIKE = [("tiny", "small"), ("whole", "big"), ("text", "loud"), ("day", "other_day"), ("x", "z"), ("price", "quotient")]
 COMPARISONS = ["=", "<>", "<", "<=", ">", ">=", "IS DISTINCT FROM", "IS NOT DISTINCT FROM"]
 
@@ -158,7 +184,9 @@ def predicate(choose: random.Random, depth: int) -> str:
     if kind < 0.55:
         return f"{column} {choose.choice(['', 'NOT '])}BETWEEN {choose.choice(literals)} AND {choose.choice(literals)}"
     if kind < 0.6:
-        return choose.choice(["flag", "NOT flag", "flag = true", "flag IS NOT FALSE", "flag IS UNKNOWN", "flag <> false"])
+        return choose.choice(
+            ["flag", "NOT flag", "flag = true", "flag IS NOT FALSE", "flag IS UNKNOWN", "flag <> false"]
+        )
     if kind < 0.65:
         return choose.choice(["whole % 3 = 1", "length(text) > 1", "CAST(text AS VARCHAR) = 'a'", "price * 2 > 5"])
     sides = [column, choose.choice(literals)]

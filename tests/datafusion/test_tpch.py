@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import datafusion
 import duckdb
 import pytest
-from conftest import plan
+from plans import plan
 
 from seakernel.local import LocalWarehouse
 from seakernel.local.samples import SampleData
