@@ -86,6 +86,7 @@ fuzz: ## run each fuzz target for SECONDS (60); a finding is kept in rust/fuzz/a
 deny: ## install cargo-deny and check licences, sources and duplicates
 	command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --version $(CARGO_DENY_VERSION)
 	cargo deny check bans licenses sources
+	cargo deny --manifest-path rust/datafusion/Cargo.toml --config deny.toml check bans licenses sources
 
 .PHONY: soak
 soak: $(VENV)/wheel ## run 10,000 queries over 64 threads, and 50 interrupts of each kind of call

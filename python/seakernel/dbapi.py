@@ -408,7 +408,8 @@ class Connection:
         """
         from seakernel.ingest import quoted_name
 
-        return _datafusion("table").Table(self._open_session(), quoted_name(name))
+        table: Table = _datafusion("table").Table(self._open_session(), quoted_name(name))
+        return table
 
     def query(self, operation: str, parameters: Parameters | None = None) -> Table:
         """Returns a query for DataFusion as a table, as `table` does; the query is run by each scan of it.
@@ -434,7 +435,8 @@ class Connection:
         if parameters is not None:
             operation = with_native_markers(operation, parameters)
         end = "\n" if "--" in operation else ""  # of a comment that the query may end with
-        return module.Table(self._open_session(), f"({operation.rstrip().rstrip(';')}{end})", parameters)
+        table: Table = module.Table(self._open_session(), f"({operation.rstrip().rstrip(';')}{end})", parameters)
+        return table
 
     def catalog(self, name: str | None = None) -> Catalog:
         """Returns a catalog for DataFusion, which looks tables up as queries name them. Sends nothing.
@@ -453,7 +455,8 @@ class Connection:
             >>> context.sql("SELECT n_name FROM samples.tpch.nation WHERE n_nationkey = 7").to_pydict()
             {'n_name': ['GERMANY']}
         """
-        return _datafusion("catalog").Catalog(self._open_session(), name)
+        catalog: Catalog = _datafusion("catalog").Catalog(self._open_session(), name)
+        return catalog
 
     def commit(self) -> None:
         """Does nothing: every statement is committed by itself.

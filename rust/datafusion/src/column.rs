@@ -15,7 +15,7 @@ pub(crate) struct Column {
 pub(crate) enum Kind {
     Boolean,
     /// Whole numbers and decimals.
-    Exact,
+    Number,
     Float,
     /// STRING of the collation `UTF8_BINARY`: bytes compare.
     Text,
@@ -56,7 +56,7 @@ impl Kind {
             | ("SMALLINT" | "SHORT", DataType::Int16)
             | ("INT" | "INTEGER", DataType::Int32)
             | ("BIGINT" | "LONG", DataType::Int64)
-            | ("DECIMAL", DataType::Decimal128(..)) => Self::Exact,
+            | ("DECIMAL", DataType::Decimal128(..)) => Self::Number,
             ("FLOAT" | "REAL", DataType::Float32) | ("DOUBLE", DataType::Float64) => Self::Float,
             ("STRING", DataType::Utf8) if text == "STRING" => Self::Text,
             ("BINARY", DataType::Binary) => Self::Binary,

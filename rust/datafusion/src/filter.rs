@@ -119,7 +119,9 @@ fn compares(kind: Kind, op: Operator) -> bool {
         matches!(op, Operator::Eq | Operator::NotEq | Operator::IsDistinctFrom | Operator::IsNotDistinctFrom);
     let order = matches!(op, Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
     match kind {
-        Kind::Exact | Kind::Float | Kind::Text | Kind::Date | Kind::Timestamp | Kind::TimestampNtz => equality || order,
+        Kind::Number | Kind::Float | Kind::Text | Kind::Date | Kind::Timestamp | Kind::TimestampNtz => {
+            equality || order
+        }
         Kind::Boolean | Kind::Binary => equality,
         Kind::Opaque | Kind::Foreign => false,
     }

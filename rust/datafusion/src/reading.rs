@@ -20,6 +20,8 @@ use pyo3::prelude::*;
 use crate::capsule;
 use crate::remote::{Source, exiting, external, failure};
 
+/// Most batches that wait for their readers; each keeps the memory of the file it came in.
+const MOST_AHEAD: usize = 8;
 /// Rows of a batch without columns.
 const EMPTY_ROWS: usize = 65_536;
 
@@ -55,9 +57,9 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Starts the thread; at most `ahead` batches wait for their readers.
-    pub(crate) fn start(request: Request, ahead: usize) -> Result<Arc<Self>, DataFusionError> {
-        let (sender, batches) = async_channel::bounded(ahead.max(1));
+    /// Starts the thread that reads for so many readers.
+    pub(crate) fn start(request: Request, readers: usize) -> Result<Arc<Self>, DataFusionError> {
+        let (sender, batches) = async_channel::bounded(readers.clamp(1, MOST_AHEAD));
         let control = Arc::new(Control::default());
         let theirs = Arc::clone(&control);
         // The interpreter knows nothing of this thread, so it does not wait for it when it exits.
