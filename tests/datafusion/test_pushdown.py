@@ -209,3 +209,11 @@ def test_random_filters_select_the_same_rows_there_and_here(both: datafusion.Ses
     # Else this test would prove little.
     assert pushed >= 5
     assert selective >= 10
+
+
+def test_a_filter_that_is_too_long_for_the_warehouse_stays_here(both: datafusion.SessionContext) -> None:
+    for terms, is_sent in ((50, True), (1000, False)):
+        condition = " OR ".join(f"(whole > {number} AND id < {number + 2})" for number in range(terms))
+        query = f"SELECT count(*) AS n FROM remote WHERE {condition}"
+        assert ("WHERE" in sent(both, query)) == is_sent
+        assert table(both, query).equals(table(both, query.replace("remote", "local")))

@@ -13,6 +13,10 @@ use time::{Date, Duration, Month, PrimitiveDateTime, Time};
 
 use crate::column::{Column, Kind};
 
+/// Longest text of a filter, and most parentheses in it: the warehouse refuses statements that are too complex to parse.
+const MOST_BYTES: usize = 65_536;
+const MOST_PARENTHESES: usize = 400;
+
 /// A filter in SQL; what is not exact keeps more rows.
 #[derive(Debug)]
 pub(crate) struct Rendered {
@@ -28,9 +32,16 @@ impl Rendered {
 
 /// Renders a filter over `columns`; `None` where the warehouse cannot tell which rows it keeps.
 pub(crate) fn render(filter: &Expr, columns: &[Column]) -> Option<Rendered> {
+    let rendered = condition(filter, columns)?;
+    let parentheses = rendered.sql.bytes().filter(|byte| *byte == b'(').count();
+    (rendered.sql.len() <= MOST_BYTES && parentheses <= MOST_PARENTHESES).then_some(rendered)
+}
+
+fn condition(filter: &Expr, columns: &[Column]) -> Option<Rendered> {
     match filter {
-        Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
-            joined(render(left, columns), *op, render(right, columns))
+        Expr::BinaryExpr(BinaryExpr { op: op @ (Operator::And | Operator::Or), .. }) => {
+            let sides = sides(filter, *op).into_iter().map(|side| condition(side, columns));
+            joined(*op, sides.collect())
         }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             comparison(&operand(left, columns)?, *op, &operand(right, columns)?)
@@ -56,19 +67,37 @@ pub(crate) fn render(filter: &Expr, columns: &[Column]) -> Option<Rendered> {
 }
 
 fn exactly(filter: &Expr, columns: &[Column]) -> Option<String> {
-    let rendered = render(filter, columns)?;
+    let rendered = condition(filter, columns)?;
     rendered.exact.then_some(rendered.sql)
 }
 
-/// One side of an AND says enough to keep more rows; an OR needs both.
-fn joined(left: Option<Rendered>, op: Operator, right: Option<Rendered>) -> Option<Rendered> {
-    match (left, right) {
-        (Some(left), Some(right)) => {
-            Some(Rendered { sql: format!("({} {op} {})", left.sql, right.sql), exact: left.exact && right.exact })
+/// Returns what a chain of one operator joins, in order; as a tree it can be deeper than a parser allows.
+fn sides(filter: &Expr, op: Operator) -> Vec<&Expr> {
+    let (mut found, mut open) = (Vec::new(), vec![filter]);
+    while let Some(next) = open.pop() {
+        match next {
+            Expr::BinaryExpr(BinaryExpr { left, op: joins, right }) if *joins == op => open.extend([&**right, &**left]),
+            _ => found.push(next),
         }
-        (Some(one), None) | (None, Some(one)) if op == Operator::And => Some(Rendered { exact: false, ..one }),
-        _ => None,
     }
+    found
+}
+
+/// Some sides of an AND say enough to keep more rows; an OR needs all.
+fn joined(op: Operator, sides: Vec<Option<Rendered>>) -> Option<Rendered> {
+    let count = sides.len();
+    let rendered: Vec<Rendered> = sides.into_iter().flatten().collect();
+    let complete = rendered.len() == count;
+    if rendered.is_empty() || (op == Operator::Or && !complete) {
+        return None;
+    }
+    let exact = complete && rendered.iter().all(|side| side.exact);
+    let texts: Vec<String> = rendered.into_iter().map(|side| side.sql).collect();
+    let sql = match texts.as_slice() {
+        [one] => one.clone(),
+        several => format!("({})", several.join(&format!(" {op} "))),
+    };
+    Some(Rendered { sql, exact })
 }
 
 fn tested(inner: &Expr, test: &str, columns: &[Column]) -> Option<Rendered> {
@@ -160,7 +189,7 @@ fn between_two(between: &Between, columns: &[Column]) -> Option<Rendered> {
         return None;
     };
     let (low, high) = (with_value(column, Operator::GtEq, low)?, with_value(column, Operator::LtEq, high)?);
-    let within = joined(Some(low), Operator::And, Some(high))?;
+    let within = joined(Operator::And, vec![Some(low), Some(high)])?;
     match (between.negated, within.exact) {
         (false, _) => Some(within),
         (true, true) => Some(Rendered::exact(format!("(NOT {})", within.sql))),
