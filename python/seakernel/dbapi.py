@@ -23,9 +23,10 @@ from seakernel.volumes import Volume, allowed_paths, transfer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
     import pyarrow as pa
+    from seakernel_datafusion import Catalog, Table
     from typing_extensions import Self
 
     from seakernel._seakernel import (
@@ -388,6 +389,77 @@ class Connection:
         from seakernel.ingest import ingest
 
         return ingest(self, table, data, mode=mode, volume=volume)
+
+    def table(self, name: str) -> Table:
+        """Returns a table or view for DataFusion, which sends the warehouse what it needs of it. Asks for its columns.
+
+        Needs `seakernel-datafusion`: `pip install 'seakernel[datafusion]'`.
+
+        Args:
+            name: Name of the table, `catalog.schema.table`, parts with special characters in backticks.
+
+        Raises:
+            ProgrammingError: there is no such table.
+            ModuleNotFoundError: `seakernel-datafusion` is not installed.
+
+        Example:
+            >>> import datafusion
+            >>> context = datafusion.SessionContext()
+            >>> context.register_table("lineitem", connection.table("samples.tpch.lineitem"))
+            >>> context.sql("SELECT count(*) AS items FROM lineitem WHERE l_shipdate < '1992-02-01'").to_pydict()
+            {'items': [968]}
+        """
+        from seakernel.ingest import quoted_name
+
+        table: Table = _datafusion("table").Table(self._open_session(), quoted_name(name))
+        return table
+
+    def query(self, operation: str, parameters: Parameters | None = None) -> Table:
+        """Returns a query for DataFusion as a table, as `table` does; the query is run by each scan of it.
+
+        Args:
+            operation: A query, such as a SELECT, with markers as for `Cursor.execute`. Its columns have names of their own.
+                No order of its rows is kept.
+            parameters: Values for its markers.
+
+        Raises:
+            ProgrammingError: the query is wrong.
+            ValueError: two of its columns have the same name, but for the case of letters.
+            ModuleNotFoundError: `seakernel-datafusion` is not installed.
+
+        Example:
+            >>> import datafusion
+            >>> squares = connection.query("SELECT id, id * id AS square FROM range(?)", [100])
+            >>> context = datafusion.SessionContext()  # DataFusion wants it kept as long as the table
+            >>> context.read_table(squares).filter(datafusion.col("id") > 97).to_pydict()
+            {'id': [98, 99], 'square': [9604, 9801]}
+        """
+        module = _datafusion("query")
+        if parameters is not None:
+            operation = with_native_markers(operation, parameters)
+        end = "\n" if "--" in operation else ""  # of a comment that the query may end with
+        table: Table = module.Table(self._open_session(), f"({operation.rstrip().rstrip(';')}{end})", parameters)
+        return table
+
+    def catalog(self, name: str | None = None) -> Catalog:
+        """Returns a catalog for DataFusion, which looks tables up as queries name them. Sends nothing.
+
+        Args:
+            name: Name of the catalog. Without one, all catalogs are there as schemas named `catalog.schema`, for DataFusion's
+                names have three parts: registered as `dbx`, it has `dbx."samples.tpch".lineitem`.
+
+        Raises:
+            ModuleNotFoundError: `seakernel-datafusion` is not installed.
+
+        Example:
+            >>> import datafusion
+            >>> context = datafusion.SessionContext()
+            >>> context.register_catalog_provider("samples", connection.catalog("samples"))
+            >>> context.sql("SELECT n_name FROM samples.tpch.nation WHERE n_nationkey = 7").to_pydict()
+            {'n_name': ['GERMANY']}
+        """
+        catalog: Catalog = _datafusion("catalog").Catalog(self._open_session(), name)
+        return catalog
 
     def commit(self) -> None:
         """Does nothing: every statement is committed by itself.
@@ -1166,6 +1238,17 @@ class Cursor(ArrowReads):
         if self._result is None:
             return None
         return Preview.of(self._result, self._elapsed_s).html(f"Cursor statement_id={self.statement_id}")
+
+
+def _datafusion(method: str) -> Any:
+    try:
+        import seakernel_datafusion
+    except ModuleNotFoundError as error:
+        if error.name != "seakernel_datafusion":
+            raise
+        message = f"`{method}()` needs `seakernel-datafusion`: `pip install 'seakernel[datafusion]'`"
+        raise ModuleNotFoundError(message, name="seakernel_datafusion") from None
+    return seakernel_datafusion
 
 
 def _tags(query_tags: Mapping[str, str | None] | None) -> list[tuple[str, str | None]] | None:

@@ -51,7 +51,7 @@ def ingest(
     """Does what `Connection.ingest` says."""
     if mode not in ("append", "create", "replace"):
         raise ProgrammingError(f'`mode` is {mode!r}; expected "append", "create" or "replace"', kind="InvalidArgument")
-    name = _quoted_name(table)
+    name = quoted_name(table)
     check_path(volume, directory=True)
     batches = _reader(data)
     written = _written_schema(batches.schema)
@@ -364,7 +364,7 @@ def _load_statement(name: str, directory: str, schema: pa.Schema, mode: IngestMo
     return f"{create} {name} AS SELECT {items} FROM parquet.{_quoted(directory)}"
 
 
-def _quoted_name(table: str) -> str:
+def quoted_name(table: str) -> str:
     """The name of a table with each of its one to three parts in backticks, which the given name may have as well."""
     parts, place = [], 0
     while match := _NAME_PART.match(table, place):
