@@ -6,7 +6,8 @@ finds where they run: the profile that the driver has named, or else the worker'
 
 Example:
     >>> from seakernel.distributed import PartitionReader
-    >>> partition = next(cursor.partitions("SELECT id FROM range(3)"))
+    >>> parts = cursor.partitions("SELECT id FROM range(3)")
+    >>> partition = next(parts)
     >>> PartitionReader(row_number="row").table(partition).to_pydict()
     {'id': [0, 1, 2], 'row': [0, 1, 2]}
 """
@@ -72,7 +73,8 @@ class PartitionReader:
 
         Example:
             >>> from seakernel.distributed import PartitionReader
-            >>> PartitionReader().open(next(cursor.partitions("SELECT id FROM range(2)"))).fetchall()
+            >>> parts = cursor.partitions("SELECT id FROM range(2)")
+            >>> PartitionReader().open(next(parts)).fetchall()
             [Row(id=0), Row(id=1)]
         """
         return partition.read(**self.options())
@@ -112,8 +114,8 @@ class PartitionReader:
 
         Example:
             >>> from seakernel.distributed import PartitionReader
-            >>> partition = next(cursor.partitions("SELECT id FROM range(3)"))
-            >>> [batch.num_rows for batch in PartitionReader().batches(partition)]
+            >>> parts = cursor.partitions("SELECT id FROM range(3)")
+            >>> [batch.num_rows for batch in PartitionReader().batches(next(parts))]
             [3]
         """
         import pyarrow
@@ -131,7 +133,8 @@ class PartitionReader:
 
         Example:
             >>> from seakernel.distributed import PartitionReader
-            >>> PartitionReader().table(next(cursor.partitions("SELECT id FROM range(3)"))).num_rows
+            >>> parts = cursor.partitions("SELECT id FROM range(3)")
+            >>> PartitionReader().table(next(parts)).num_rows
             3
         """
         import pyarrow

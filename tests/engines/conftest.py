@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Rows of the largest result; 10,000,000 takes minutes.
 ROWS = int(os.environ.get("ENGINES_ROWS", "60000"))
-CHUNKS = 6
+CHUNKS = max(6, ROWS // 500_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,7 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import engine_workers
+import pyarrow as pa
 import pytest
+from engine_rows import sql, whole
 
 import seakernel
 from seakernel.distributed import PartitionReader, leased
@@ -138,3 +140,20 @@ def test_spark_gives_its_readers_the_servers_hour(engines_warehouse: LocalWareho
     assert live(engines_warehouse, received[0].value.statement_id)
     for _ in range(2):
         assert sum(batch.num_rows for part in received for batch in reader.read(part)) == 10
+
+
+def test_rows_are_as_the_workers_of_spark_demand_them(engines_warehouse: LocalWarehouse) -> None:
+    from pyspark.sql.types import StructType, _parse_datatype_json_string
+    from pyspark.sql.worker.plan_data_source_read import records_to_arrow_batches
+
+    from seakernel.spark import SeakernelDataSource
+
+    source = SeakernelDataSource({"query": sql(100), "row_number": "row"})
+    # From the process that asks for it to the one that plans, as Spark sends it.
+    schema = _parse_datatype_json_string(source.schema().json())
+    assert type(schema) is StructType
+    reader = source.reader(schema)
+    (partition,) = reader.partitions()
+    read = pa.Table.from_batches(records_to_arrow_batches(reader.read(partition), 10_000, schema, source))
+    expected = whole(engines_warehouse, sql(100))
+    assert read.drop_columns("row").cast(expected.schema).equals(expected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import inspect
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -53,6 +54,10 @@ def test_examples_run(name: str, engines_warehouse: LocalWarehouse, request: pyt
 
 
 @pytest.mark.timeout(300)
-def test_the_blocks_of_the_page_run(tmp_path: Path, graves: Path) -> None:
+def test_the_blocks_of_the_page_run(tmp_path: Path, graves: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A session of Spark that runs here tells its place to all processes that come after it.
+    for name in list(os.environ):
+        if name.startswith(("SPARK_", "PYSPARK_")):
+            monkeypatch.delenv(name)
     done = run(ROOT / "docs" / "distributed.md", tmp_path, [], timeout=280)
     assert done.returncode == 0, done.stderr

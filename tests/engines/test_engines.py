@@ -10,6 +10,7 @@ import engine_workers
 import pyarrow as pa
 import pytest
 from conftest import CHUNKS, ROWS
+from engine_rows import sql, whole
 
 from seakernel import distributed
 
@@ -21,16 +22,6 @@ if TYPE_CHECKING:
 
 ENGINES = ["ray", "dask", "sail", "daft"]
 every_engine = pytest.mark.parametrize("engine", ENGINES, indirect=True)
-
-
-def sql(rows: int) -> str:
-    return f"""
-        SELECT id, concat('row ', id) AS text, CAST(id AS DECIMAL(20, 2)) AS price, id % 2 = 0 AS even,
-            CASE WHEN id % 7 = 0 THEN NULL ELSE id / 3 END AS some, CAST(id % 100 AS TINYINT) AS small,
-            DATE'2020-01-01' AS day, TIMESTAMP'2020-01-01 12:00:00.123456' AS moment,
-            CASE WHEN id % 5 = 0 THEN NULL ELSE array(id, NULL, id + 1) END AS several,
-            named_struct('one', id, 'two', concat('text ', id)) AS pair
-        FROM range({rows})"""  # a query that ends without a line break
 
 
 def dataset(engine: str, text: str, sign_in: Any = None, **options: Any) -> Any:
@@ -68,12 +59,6 @@ def table(engine: str, data: Any, like: pa.Schema) -> pa.Table:
     read = read.sort_by("row")
     assert read["row"].to_pylist() == list(range(read.num_rows))
     return read.drop_columns("row").cast(like)
-
-
-def whole(warehouse: LocalWarehouse, text: str) -> pa.Table:
-    with warehouse.connect() as connection:
-        result = connection.cursor().execute(text).arrow()
-    return result.cast(pa.schema([field.remove_metadata() for field in result.schema]))
 
 
 def whole_bytes(table: pa.Table) -> bytes:
