@@ -49,8 +49,10 @@ def is_run_elsewhere(line: str) -> bool:
     return re.match(r"pip install '?seakernel(\[[\w,]+\])?'?$", line) is not None
 
 
-def run(page: Path, directory: Path, warnings: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
-    """Runs the blocks of a page in `directory`, with these options of the interpreter for warnings."""
+def run(
+    page: Path, directory: Path, warnings: Sequence[str], timeout: float, *, before: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Runs the blocks of a page in `directory`, with these options of the interpreter for warnings and `before` as code before them."""
     steps = []
     for language, code, printed in blocks(page):
         assert language in {"python", "sh"}, f"unknown language {language}"
@@ -60,7 +62,7 @@ def run(page: Path, directory: Path, warnings: Sequence[str], timeout: float) ->
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DATABRICKS_")}
     environment |= {"HOME": str(directory), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     return subprocess.run(
-        [sys.executable, *warnings, "-c", DRIVER],
+        [sys.executable, *warnings, "-c", before + DRIVER],
         check=False,
         input=json.dumps(steps),
         cwd=directory,

@@ -62,7 +62,9 @@ def ray_session(graves: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Slow machines need longer than half a minute to start it.
+        patch.setenv("RAY_gcs_server_port_wait_time_s", "300")
+        patch.setenv("RAY_raylet_start_wait_time_s", "300")
         import ray
 
         ray.init(

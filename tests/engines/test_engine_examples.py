@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from seakernel.local import LocalWarehouse
 
 MODULES = ["daft", "dask", "distributed", "ray", "spark"]
+# PySpark takes a main module without a file for its own doctests.
+A_FILE = "__file__ = 'page.py'\n"
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -59,5 +61,7 @@ def test_the_blocks_of_the_page_run(tmp_path: Path, graves: Path, monkeypatch: p
     for name in list(os.environ):
         if name.startswith(("SPARK_", "PYSPARK_")):
             monkeypatch.delenv(name)
-    done = run(ROOT / "docs" / "distributed.md", tmp_path, [], timeout=280)
+    monkeypatch.setenv("RAY_gcs_server_port_wait_time_s", "300")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    done = run(ROOT / "docs" / "distributed.md", tmp_path, [], timeout=280, before=A_FILE)
     assert done.returncode == 0, done.stderr
