@@ -142,7 +142,7 @@ class PartitionLease:
             >>> parts.acknowledge(next(parts), 9)
             Traceback (most recent call last):
                 ...
-            seakernel.exceptions.DataLossError: 9 rows were read of a partition with 10 (rows 0..10 of the result)
+            seakernel.exceptions.DataLossError: 9 rows were read of a partition with 10 (rows 0..10 of the result)...
         """
         self._check_own(partition)
         if rows != partition.row_count:
@@ -188,7 +188,7 @@ class PartitionLease:
             >>> parts.finish()
             Traceback (most recent call last):
                 ...
-            seakernel.exceptions.DataLossError: 1 partition was not acknowledged: rows 0..10 are missing
+            seakernel.exceptions.DataLossError: 1 partition was not acknowledged: rows 0..10 are missing...
         """
         self.close()
         self._check_complete()

@@ -26,7 +26,7 @@ use crate::visit::{self, Visit};
 use crate::{capsule, config, error, session};
 
 /// Longest time of one call of a broker.
-const BROKER_LIMIT: Duration = Duration::from_secs(120);
+const BROKER_LIMIT: Duration = Duration::from_mins(2);
 
 /// Reads the keywords of a cut.
 pub(crate) fn partition_config(
@@ -445,12 +445,10 @@ fn outcome(arguments: &Bound<'_, PyTuple>) -> Answer {
     if let Ok(links) = answer.cast::<PyPartitionLinks>() {
         return Ok(links.get().0.clone());
     }
-    match answer.extract::<&[u8]>() {
-        Ok(bytes) => PartitionLinks::from_bytes(bytes).map_err(Failure::from),
-        Err(_) => {
-            let class = answer.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
-            let text = format!("the broker returned a `{class}`; expected `PartitionLinks` or their bytes");
-            Err(Error::new(ErrorKind::InvalidArgument, text).into())
-        }
+    if let Ok(bytes) = answer.extract::<&[u8]>() {
+        return PartitionLinks::from_bytes(bytes).map_err(Failure::from);
     }
+    let class = answer.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+    let text = format!("the broker returned a `{class}`; expected `PartitionLinks` or their bytes");
+    Err(Error::new(ErrorKind::InvalidArgument, text).into())
 }

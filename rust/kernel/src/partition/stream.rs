@@ -230,7 +230,11 @@ impl PartitionStream {
         let next = match &self.state {
             State::Failed(error) => return Err(error.clone()),
             State::Ended => return Ok(None),
-            State::Walking(_) | State::Walked | State::Inline(_) => self.cut().await,
+            State::Inline(_) => self.cut().await,
+            State::Walking(_) | State::Walked => {
+                let cut = self.cut().await;
+                if self.lease.is_finished() { Err(self.lease_is_over(cut.err())) } else { cut }
+            }
         };
         match next {
             Ok(Some(partition)) => {
@@ -243,15 +247,18 @@ impl PartitionStream {
                 Ok(None)
             }
             Err(error) => {
-                let error = if self.lease.is_finished() {
-                    error.within_kind(ErrorKind::Closed, format!("the lease of {:?} is over", self.config.lease))
-                } else {
-                    error
-                };
                 let error = error.with_statement_id(&self.whole.statement_id);
                 self.state = State::Failed(error.clone());
                 Err(error)
             }
+        }
+    }
+
+    fn lease_is_over(&self, cause: Option<Error>) -> Error {
+        let text = format!("the lease of {:?} is over, and the statement closed", self.config.lease);
+        match cause {
+            Some(cause) => cause.within_kind(ErrorKind::Closed, text),
+            None => Error::new(ErrorKind::Closed, text),
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod network;
 mod plan;
+mod scale;
 mod server;
 
 use std::collections::BTreeMap;

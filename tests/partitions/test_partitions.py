@@ -1,0 +1,385 @@
+"""Partitions: what is in them, who may read them, and what a lease holds them to."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import multiprocessing.connection
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+from remote_warehouse import RemoteWarehouse
+
+import seakernel
+from seakernel import Partition, PartitionLinks, aio
+from seakernel.local import LocalWarehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from seakernel import Cursor
+
+HERE = Path(__file__).parent
+SQL = "SELECT id, concat('name ', id) AS name FROM range(10000)"
+MARKS = (b"local-access-token", b"local-signature-", b"X-Amz-", b"?")
+
+
+@pytest.fixture
+def own() -> Iterator[LocalWarehouse]:
+    with LocalWarehouse(chunk_rows=1000, batch_rows=300, inline_bytes=0) as own:
+        yield own
+
+
+@pytest.fixture
+def own_cursor(own: LocalWarehouse) -> Iterator[Cursor]:
+    with own.connect() as connection, connection.cursor() as cursor:
+        yield cursor
+
+
+def calls(warehouse: LocalWarehouse, operation: str) -> int:
+    return sum(request["operation"] == operation for request in warehouse.requests())
+
+
+def everything(*parts: pa.Table) -> list[int]:
+    return pa.concat_tables(parts)["id"].to_pylist()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("target_bytes", [1, 60_000, 1 << 30])
+def test_partitions_of_any_size_are_the_result_and_cutting_downloads_nothing(
+    own: LocalWarehouse, own_cursor: Cursor, target_bytes: int
+) -> None:
+    whole = own_cursor.execute(SQL).arrow()
+    downloads = calls(own, "download")
+    with own_cursor.partitions(SQL, target_bytes=target_bytes, ordered=True) as lease:
+        partitions = list(lease)
+        assert calls(own, "download") == downloads
+        assert [partition.sequence for partition in partitions] == list(range(len(partitions)))
+        parts = [partition.read(access_token=own.access_token).arrow() for partition in partitions]
+        for partition, part in zip(partitions, parts, strict=True):
+            assert pa.schema(partition).equals(part.schema, check_metadata=True)
+            lease.acknowledge(partition, part.num_rows)
+    assert pa.concat_tables(parts).equals(whole)
+    assert lease.acknowledged_rows == 10_000
+
+
+def test_a_pickled_partition_is_small_and_equal_and_holds_no_secret(own: LocalWarehouse, own_cursor: Cursor) -> None:
+    for partition in own_cursor.partitions(SQL, target_bytes=60_000):
+        data = pickle.dumps(partition)
+        assert len(data) < 1200
+        assert not any(mark in data for mark in MARKS)
+        assert own.access_token.encode() not in data
+        received = pickle.loads(data)
+        assert received == partition
+        assert hash(received) == hash(partition)
+        assert received.to_bytes() == partition.to_bytes()
+        assert received.server_hostname == own.server_hostname
+        assert not partition.needs_no_sign_in
+
+
+def test_links_travel_only_when_asked_for_and_do_not_show(own: LocalWarehouse, own_cursor: Cursor) -> None:
+    parts = own_cursor.partitions(SQL, links=True)
+    partition = next(parts)
+    assert b"local-signature-" in partition.to_bytes()
+    assert "secret links" in repr(partition)
+    assert not any(mark.decode() in repr((partition, parts)) for mark in MARKS)
+    api = calls(own, "chunk") + calls(own, "poll")
+    assert partition.read().arrow().num_rows == 10_000
+    assert calls(own, "chunk") + calls(own, "poll") == api
+    own.switches(link_lifetime_seconds=30)
+    with pytest.raises(seakernel.OperationalError, match=r"end in (30|29|2\d) s") as refused:
+        next(parts := own_cursor.partitions(SQL, links=True)).read()
+    assert refused.value.kind == "LinkExpired"
+
+
+def test_a_descriptor_of_version_1_is_read_and_written_alike() -> None:
+    data = (HERE / "partition_version_1.json").read_bytes()
+    partition = Partition(data)
+    assert (partition.statement_id, partition.sequence, partition.sign_in) == (
+        "01f0aaab-1c2d-1e3f-9a0b-0123456789ab", 3, "etl",
+    )  # fmt: skip
+    assert (partition.chunk_index, partition.row_offset, partition.row_count) == (21, 2_580_480, 245_760)
+    assert partition.http_path == "/sql/1.0/warehouses/a1b2c3d4e5f60718?o=42"
+    assert [column.name for column in partition.columns] == ["id", "amount", "at", "tags"]
+    assert pa.schema(partition).field("amount").type == pa.decimal128(18, 2)
+    assert json.loads(partition.to_bytes()) == json.loads(data)
+    assert pickle.loads((HERE / "partition_version_1.pickle").read_bytes()) == partition
+
+
+def test_rows_of_a_descriptor_of_version_1_are_read() -> None:
+    partition = Partition((HERE / "partition_version_1_inline.json").read_bytes())
+    assert partition.read().fetchall() == [(0, "a"), (1, None)]
+
+
+def test_a_later_version_says_so_and_further_fields_are_passed_over() -> None:
+    fields = json.loads((HERE / "partition_version_1.json").read_bytes())
+    again = Partition(json.dumps({"new": [1], **fields, "later": {"a": 1}}).encode())
+    assert json.loads(again.to_bytes()) == fields
+    with pytest.raises(seakernel.ProgrammingError, match=r"version 2.*reads up to 1.*update"):
+        Partition(json.dumps(fields | {"seakernel_partition": 2}).encode())
+    for data in (b"", b"\x80\x04", b"{}", b"[" * 100_000, json.dumps(fields | {"row_count": -1}).encode()):
+        with pytest.raises(seakernel.ProgrammingError, match="not a partition"):
+            Partition(data)
+
+
+def test_a_small_result_travels_in_its_partition(own_cursor: Cursor, cursor: Cursor) -> None:
+    partition = next(cursor.partitions("SELECT 1 AS one, 'x' AS text"))
+    assert partition.needs_no_sign_in
+    assert pickle.loads(pickle.dumps(partition)).read().fetchall() == [(1, "x")]
+    empty = list(own_cursor.partitions("SELECT id FROM range(10) WHERE id > 10"))
+    assert [partition.row_count for partition in empty] == [0]
+    assert empty[0].read().arrow().schema.names == ["id"]
+
+
+def test_the_result_that_a_cursor_has_is_cut_unless_rows_of_it_were_read(
+    own: LocalWarehouse, own_cursor: Cursor, cursor: Cursor
+) -> None:
+    own_cursor.execute(SQL)
+    parts = own_cursor.partitions(target_bytes=1)
+    assert [partition.row_count for partition in parts] == [1000] * 10
+    with pytest.raises(seakernel.ProgrammingError, match="nothing to fetch"):
+        own_cursor.fetchone()
+    assert next(cursor.execute("SELECT 7 AS seven").partitions()).read().fetchall() == [(7,)]
+    own_cursor.execute(SQL).fetchone()
+    with pytest.raises(seakernel.InterfaceError, match="read here already"):
+        own_cursor.partitions()
+    assert len(own_cursor.fetchall()) == 9999
+
+
+def test_readers_find_their_sign_in_where_they_are(
+    own: LocalWarehouse, own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABRICKS_TOKEN", own.access_token)
+    lease = own_cursor.partitions(SQL)
+    assert next(lease).read().arrow().num_rows == 10_000
+    monkeypatch.delenv("DATABRICKS_TOKEN")
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "profiles"))
+    profile = f"[etl]\nhost = {own.server_hostname}\ntoken = {own.access_token}\n"
+    (tmp_path / "profiles").write_text(profile)
+    partition = next(lease := own_cursor.partitions(SQL, profile="etl"))
+    assert partition.sign_in == "etl"
+    assert partition.read().arrow().num_rows == 10_000
+    (tmp_path / "profiles").write_text(profile.replace(own.server_hostname, "https://other.example"))
+    with pytest.raises(seakernel.ProgrammingError, match="another host"):
+        partition.read()
+
+
+def test_a_connection_of_another_host_is_refused_and_so_are_options_beside_one(
+    own: LocalWarehouse, own_cursor: Cursor, warehouse: LocalWarehouse
+) -> None:
+    partition = next(lease := own_cursor.partitions(SQL))
+    assert lease.outstanding == 1
+    with warehouse.connect() as elsewhere:
+        with pytest.raises(seakernel.ProgrammingError, match="is of host"):
+            partition.read(elsewhere)
+        with pytest.raises(seakernel.ProgrammingError, match="signs in by itself"):
+            partition.read(elsewhere, access_token="x")
+    with pytest.raises(seakernel.ProgrammingError, match="the statement has run"):
+        partition.read(catalog="main")
+    with pytest.raises(TypeError, match="memory"):
+        partition.read(access_token=own.access_token, memory=1)
+    with pytest.raises(seakernel.OperationalError):
+        partition.read(access_token="wrong")
+
+
+def test_a_lease_counts_what_was_read(own_cursor: Cursor) -> None:
+    lease = own_cursor.partitions(SQL, target_bytes=1)
+    first, second, *others = list(lease)
+    assert lease.outstanding == 10
+    lease.acknowledge(first, 1000)
+    lease.acknowledge(pickle.loads(pickle.dumps(first)), 1000)
+    assert (lease.outstanding, lease.acknowledged_rows) == (9, 1000)
+    with pytest.raises(seakernel.DataLossError, match="999 rows were read of a partition with 1000") as wrong:
+        lease.acknowledge(second, 999)
+    assert (wrong.value.statement_id, wrong.value.chunk_index) == (lease.statement_id, 1)
+    for partition in others:
+        lease.acknowledge(partition, 1000)
+    with pytest.raises(seakernel.DataLossError, match=r"1 partition was not acknowledged: rows 1000\.\.2000"):
+        lease.finish()
+    with pytest.raises(seakernel.ProgrammingError, match="of statement"):
+        lease.acknowledge(next(own_cursor.partitions(SQL)), 10_000)
+
+
+def test_a_with_that_acknowledges_must_do_so_to_the_end(own_cursor: Cursor) -> None:
+    with own_cursor.partitions(SQL, target_bytes=1) as unread:
+        next(unread)
+    with (
+        pytest.raises(seakernel.InterfaceError, match="not all partitions"),
+        own_cursor.partitions(SQL, target_bytes=1) as lease,
+    ):
+        lease.acknowledge(next(lease), 1000)
+
+
+def test_a_lease_ends_the_statement_and_partitions_say_why_they_cannot_be_read(
+    own: LocalWarehouse, own_cursor: Cursor, eventually: Callable[[Callable[[], Any]], Any]
+) -> None:
+    def ends() -> Iterator[Callable[[], object]]:
+        lease = own_cursor.partitions(SQL)
+        partition = next(lease)
+        yield lease.close
+        with pytest.raises(seakernel.ProgrammingError, match="the statement is closed") as gone:
+            partition.read(access_token=own.access_token)
+        assert (gone.value.kind, gone.value.statement_id) == ("NotFound", partition.statement_id)
+        dropped = [own_cursor.partitions(SQL)]
+        yield dropped.clear
+        short = own_cursor.partitions(SQL, target_bytes=1, lease_s=0.2)
+        assert next(short).row_count == 1000
+        yield lambda: None
+        with pytest.raises(seakernel.InterfaceError, match="lease of 200ms is over"):
+            list(short)
+
+    for closes, end in enumerate(ends(), start=1):
+        end()
+        gc.collect()
+        assert eventually(lambda closes=closes: calls(own, "close_statement") >= closes)
+
+
+def test_a_detached_statement_outlives_the_process_that_has_cut_it(own: LocalWarehouse) -> None:
+    driver = """
+import sys, seakernel
+host, path, token, how = sys.argv[1:]
+connection = seakernel.connect(host, path, token)
+sql = "SELECT id, concat('name ', id) AS name FROM range(10000)"
+parts = connection.submit(sql).partitions() if how == "submit" else connection.cursor().partitions(sql)
+data = next(parts).to_bytes()
+if how == "detach":
+    parts.detach()
+sys.stdout.buffer.write(data)
+"""
+    place = [own.server_hostname, own.http_path, own.access_token]
+    for how in ("submit", "detach", "leave"):
+        command = [sys.executable, "-c", driver, *place, how]
+        partition = Partition(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+        if how == "leave":
+            with pytest.raises(seakernel.ProgrammingError, match="the statement is closed"):
+                partition.read(access_token=own.access_token)
+        else:
+            assert partition.read(access_token=own.access_token).arrow().num_rows == 10_000
+
+
+@pytest.mark.parametrize("total", ["too_small", "too_large"])
+def test_a_total_that_is_not_that_of_the_partitions_raises(own: LocalWarehouse, own_cursor: Cursor, total: str) -> None:
+    own.switches(total_row_count=total)
+    with pytest.raises(seakernel.DataLossError, match="the manifest announces"):
+        list(own_cursor.partitions(SQL))
+
+
+def test_any_callable_is_a_broker_and_its_failure_is_the_cause(own: LocalWarehouse, own_cursor: Cursor) -> None:
+    parts = own_cursor.partitions(SQL, target_bytes=60_000)
+    asked: list[Partition] = []
+
+    def broker(partition: Partition) -> PartitionLinks:
+        asked.append(partition)
+        return parts.links(partition)
+
+    partitions = list(parts)
+    own.faults([{"on": "download", "times": 2, "do": "expire"}])
+    tables = [partition.read(broker=broker).arrow() for partition in partitions]
+    assert everything(*tables) == list(range(10_000))
+    assert len(asked) > len(partitions), "expired links are asked for again"
+    as_bytes = partitions[0].read(broker=lambda partition: parts.links(partition).to_bytes())
+    assert as_bytes.arrow().num_rows == partitions[0].row_count
+    for wrong, error, match in (
+        (lambda _: parts.links(partitions[1]), seakernel.ProgrammingError, "other rows"),
+        (lambda _: "link", seakernel.ProgrammingError, "returned a `str`"),
+        (lambda _: 1 / 0, seakernel.OperationalError, "broker"),
+    ):
+        with pytest.raises(error, match=match) as failed:
+            partitions[0].read(broker=wrong)  # type: ignore[arg-type]
+    assert isinstance(failed.value.__cause__, ZeroDivisionError)
+
+
+def test_a_link_server_needs_its_key_and_serves_its_own_statement(own: LocalWarehouse, own_cursor: Cursor) -> None:
+    parts, others = own_cursor.partitions(SQL), own_cursor.partitions(SQL)
+    partition, other = next(parts), next(others)
+    with seakernel.LinkServer(parts) as server:
+        address = pickle.loads(pickle.dumps(server.address))
+        tables: list[pa.Table] = []
+        readers = [
+            threading.Thread(target=lambda: tables.append(partition.read(broker=address).arrow())) for _ in range(4)
+        ]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        assert [table.num_rows for table in tables] == [10_000] * 4
+        assert address._key.hex() not in repr(address) + repr(server)
+        with pytest.raises(seakernel.OperationalError, match="broker"):
+            other.read(broker=address)
+        with (
+            pytest.raises(multiprocessing.AuthenticationError),
+            multiprocessing.connection.Client((address.host, address.port), authkey=b"guess"),
+        ):
+            pass
+        assert partition.read(broker=address).arrow().num_rows == 10_000
+    with pytest.raises(seakernel.OperationalError, match="broker"):
+        partition.read(broker=address)
+
+
+def test_links_show_nothing_and_are_read_back(own_cursor: Cursor) -> None:
+    parts = own_cursor.partitions(SQL)
+    links = parts.links(next(parts))
+    assert repr(links) == "PartitionLinks(10 secret links)"
+    assert pickle.loads(pickle.dumps(links)) == links
+    assert links.seconds_left is not None
+    assert 600 < links.seconds_left <= 900
+    with pytest.raises(seakernel.ProgrammingError, match="not the links"):
+        PartitionLinks(b"{}")
+
+
+def test_the_same_for_asyncio(own: LocalWarehouse) -> None:
+    async def main() -> list[int]:
+        place = (own.server_hostname, own.http_path, own.access_token)
+        async with aio.connect(*place) as connection, connection.cursor() as cursor:
+            rows: list[int] = []
+            async with await cursor.partitions(SQL, target_bytes=60_000, ordered=True) as parts:
+                async for partition in parts:
+                    table = await (await connection.cursor().read(partition)).arrow()
+                    parts.acknowledge(partition, table.num_rows)
+                    rows += table["id"].to_pylist()
+                    assert (await parts.links(partition)).seconds_left is not None
+            assert parts.acknowledged_rows == 10_000
+            statement = await connection.submit(SQL)
+            kept = [partition async for partition in await statement.partitions()]
+            assert [partition.row_count for partition in kept] == [10_000]
+            await statement.close()
+            lease = await cursor.partitions(SQL)
+            assert [partition.row_count async for partition in lease] == [10_000]
+            with pytest.raises(seakernel.DataLossError):
+                await lease.finish()
+            return rows
+
+    assert asyncio.run(main()) == list(range(10_000))
+
+
+def test_a_hundred_thousand_chunks_are_walked_within_64_mib() -> None:
+    remote = RemoteWarehouse(
+        chunk_rows=1, inline_bytes=0, switches={"hybrid_links_per_response": 64}, logged_requests=1
+    )
+    walk = """
+import resource, sys, seakernel
+def peak():
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
+connection = seakernel.connect(*sys.argv[1:])
+cursor = connection.cursor()
+list(cursor.partitions("SELECT id FROM range(1000)", target_bytes=1))
+before = peak()
+rows = sum(partition.row_count for partition in cursor.partitions("SELECT id FROM range(100000)"))
+print(rows, peak() - before)
+"""
+    try:
+        place = [remote.place[name] for name in ("server_hostname", "http_path", "access_token")]
+        command = [sys.executable, "-c", walk, *place]
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=110).stdout
+    finally:
+        remote.close()
+    rows, grown = map(int, output.split())
+    assert rows == 100_000
+    assert grown < 64 << 20, f"{grown >> 20} MiB"
