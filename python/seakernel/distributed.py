@@ -124,7 +124,7 @@ class PartitionReader:
         with self.open(partition) as result:
             for batch in result.fetch_record_batch():
                 end = place + batch.num_rows
-                numbers = [] if self._row_number is None else [pyarrow.array(range(place, end), pyarrow.int64())]
+                numbers = [] if self._row_number is None else [pyarrow.arange(place, end)]  # type: ignore[attr-defined] # newer than its stubs
                 yield pyarrow.RecordBatch.from_arrays([*batch.columns, *numbers], schema=schema)
                 place = end
 
