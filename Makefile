@@ -29,9 +29,10 @@ test: test-rust test-python ## run every test: Rust, Python, official clients
 test-rust: ## run the Rust tests
 	cargo test --workspace --exclude seakernel-benches
 
-test-python: $(VENV)/wheel $(VENV)/datafusion .venv-mitmproxy/done chromium adbc ## run the Python tests against the installed wheel
+test-python: $(VENV)/wheel $(VENV)/datafusion .venv-mitmproxy/done .venv-engines/wheel chromium adbc ## run the Python tests against the installed wheel
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --forked tests/fork
+	.venv-engines/bin/python -m pytest tests/engines
 
 .PHONY: adbc
 adbc: target/release/libseakernel_adbc.so ## build the ADBC driver for hosts that are not Python
@@ -122,6 +123,18 @@ bench-rows: $(VENV)/wheel ## a million rows as Python objects beside databricks-
 	$(@D)/bin/python -m pip install --quiet 'mitmproxy>=11,<13'
 	touch $@
 
+# In an environment of their own: they are large, and what they need holds back others.
+.venv-engines/done: pyproject.toml
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(@D)/bin/python -m pip install --quiet --group engines
+	touch $@
+
+.venv-engines/wheel: .venv-engines/done dist/.built
+	$(@D)/bin/python -m pip install --quiet --force-reinstall --no-deps dist/seakernel-*.whl
+	$(@D)/bin/python -m pip install --quiet "$$(echo dist/seakernel-*.whl)[local]"
+	touch $@
+
 wheel: dist/.built ## build the wheel into dist/
 
 .PHONY: wheel-datafusion
@@ -140,7 +153,7 @@ format: $(VENV)/tools ## format Rust and Python
 	$(BIN)/ruff check --fix python rust tests benches examples
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .venv-mitmproxy dist target
+	rm -rf $(VENV) .venv-mitmproxy .venv-engines dist target
 
 $(VENV)/tools: pyproject.toml
 	@command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup (https://rustup.rs)"; exit 1; }

@@ -79,7 +79,8 @@ class SecretWatch(logging.Handler):
             ours = not (isinstance(link, seakernel.Error) and link.kind == "Sql")
             for text in (str(link), repr(link), repr(link.args), repr(vars(link))):
                 self.look(place, text, values=ours)
-            if isinstance(link, seakernel.Error):
+            # Ray derives classes of its own from what a task has raised, which cannot be pickled.
+            if isinstance(link, seakernel.Error) and type(link).__module__.startswith("seakernel"):
                 self.look(f"a pickle of {place}", pickle.dumps(link, protocol=0).decode("latin-1"), values=ours)
             link = link.__cause__ or link.__context__
 

@@ -2,75 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from page_code import ROOT, blocks, run
 
 import seakernel
 from seakernel import exceptions, types
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Text right after a block is what the block prints.
-BLOCK = re.compile(
-    r"^```(?P<language>\w+)\n(?P<code>.*?)^```\n(?:\n```text\n(?P<printed>.*?)^```$)?", re.DOTALL | re.MULTILINE
+# Run in the environment of the engines, by tests/engines.
+OF_ENGINES = ["distributed"]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page) and page.stem not in OF_ENGINES], ids=lambda page: page.stem
 )
-# Blocks that are data to read.
-NO_CODE = {"text", "ini", "toml", "yaml", "json"}
-DRIVER = """
-import contextlib, io, json, pathlib, subprocess, sys, traceback
-page = {"__name__": "__main__"}
-for number, (language, code, printed) in enumerate(json.load(sys.stdin), 1):
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        if language == "python":
-            exec(compile(code, f"block {number}", "exec"), page)
-        else:
-            done = subprocess.run(["bash", "-e", "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True)
-            assert done.returncode == 0, (code, done.stderr)
-            output.write(done.stdout)
-    if printed is not None and output.getvalue() != printed:
-        sys.exit(f"block {number} of the page prints\\n{output.getvalue()}instead of\\n{printed}")
-"""
-
-
-def blocks(page: Path) -> list[tuple[str, str, str | None]]:
-    found = [(block["language"], block["code"], block["printed"]) for block in BLOCK.finditer(page.read_text())]
-    return [(language, code, printed) for language, code, printed in found if language not in NO_CODE]
-
-
-def is_run_elsewhere(line: str) -> bool:
-    """Commands that make the package or install it: the targets exist, and the package has that name."""
-    if make := re.match(r"make (\w+)", line):
-        return re.search(rf"^{make[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE) is not None
-    return re.match(r"pip install '?seakernel(\[[\w,]+\])?'?$", line) is not None
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.stem)
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
-    steps = []
-    for language, code, printed in blocks(page):
-        assert language in {"python", "sh"}, f"unknown language {language}"
-        lines = [line for line in code.splitlines() if not (language == "sh" and is_run_elsewhere(line))]
-        if lines:
-            steps.append((language, "\n".join(lines) + "\n", printed))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DATABRICKS_")}
-    environment |= {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore:pandas only supports", "-c", DRIVER],
-        check=False,
-        input=json.dumps(steps),
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
+    done = run(page, tmp_path, ["-W", "error", "-W", "ignore:pandas only supports"], timeout=110)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
 
