@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// A setting that could not be read: where it stands and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,63 +32,57 @@ pub(crate) fn parse_object<T: DeserializeOwned>(json: &str) -> Result<T, Setting
 
 /// Reads `json`, refusing unknown keys.
 pub(crate) fn parse<T: DeserializeOwned>(json: &str) -> Result<T, SettingsError> {
-    serde_json::from_str(json).map_err(|error| {
-        let text = error.to_string();
-        // Serde says the position after the reason, in a form of its own.
-        let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
-        let before = json.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>();
-        let read = json.as_bytes().get(..before + error.column()).unwrap_or(json.as_bytes());
-        SettingsError { key: place(read), reason: reason.to_owned() }
+    read(json).map_err(|reason| {
+        let found = serde_json::from_str(json).ok().and_then(misplaced::<T>);
+        found.unwrap_or(SettingsError { key: ".".to_owned(), reason })
     })
 }
 
-/// Where in a JSON text one is who has read this much of it, such as `[2].do.status.code`.
-fn place(read: &[u8]) -> String {
-    // Of each open object the key that was read last, of each open list how many items were ended.
-    let mut path: Vec<Step> = Vec::new();
-    let mut bytes = read.iter().copied();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'{' => path.push(Step::Key { name: String::new(), is_next: true }),
-            b'[' => path.push(Step::Index(0)),
-            b'}' | b']' => drop(path.pop()),
-            b',' => match path.last_mut() {
-                Some(Step::Key { is_next, .. }) => *is_next = true,
-                Some(Step::Index(index)) => *index += 1,
-                None => {}
-            },
-            b'"' => {
-                let mut text = Vec::new();
-                while let Some(byte) = bytes.next().filter(|&byte| byte != b'"') {
-                    text.push(if byte == b'\\' { bytes.next().unwrap_or(byte) } else { byte });
-                }
-                if let Some(Step::Key { name, is_next: is_next @ true }) = path.last_mut() {
-                    *is_next = false;
-                    *name = String::from_utf8_lossy(&text).into_owned();
-                }
-            }
-            _ => {}
-        }
-    }
-    let mut place = String::new();
-    for step in path {
-        match step {
-            Step::Index(index) => place.push_str(&format!("[{index}]")),
-            Step::Key { name, .. } if name.is_empty() => {}
-            Step::Key { name, .. } => {
-                if !place.is_empty() {
-                    place.push('.');
-                }
-                place.push_str(&name);
-            }
-        }
-    }
-    if place.is_empty() { ".".to_owned() } else { place }
+fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {
+    serde_json::from_str(json).map_err(|error| {
+        let text = error.to_string();
+        text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason).to_owned()
+    })
 }
 
-enum Step {
-    Key { name: String, is_next: bool },
-    Index(usize),
+/// Finds the place of what cannot be read: of each list and object, the first entry with which the reason appears.
+fn misplaced<T: DeserializeOwned>(value: Value) -> Option<SettingsError> {
+    let refusal = |value: &Value| read::<T>(&value.to_string()).err();
+    // None of a key that stands twice in the text.
+    let reason = refusal(&value)?;
+    let is_reason = |value: &Value| refusal(value).as_ref() == Some(&reason);
+    let (mut key, mut pointer, mut value) = (String::new(), String::new(), value);
+    while let Some(place) = value.pointer_mut(&pointer) {
+        let entries: Vec<(String, Value)> = match place.take() {
+            Value::Array(items) => {
+                items.into_iter().enumerate().map(|(index, item)| (index.to_string(), item)).collect()
+            }
+            Value::Object(entries) => entries.into_iter().collect(),
+            _ => break,
+        };
+        let is_list = entries.first().is_some_and(|(name, _)| name == "0");
+        // What comes after the entry that is looked for is left out for good: it would only be read in vain.
+        let mut found = None;
+        for count in 0..=entries.len() {
+            let some = entries.iter().take(count).cloned();
+            let fewer = if is_list { some.map(|(_, item)| item).collect() } else { Value::Object(some.collect()) };
+            if let Some(place) = value.pointer_mut(&pointer) {
+                *place = fewer;
+            }
+            if is_reason(&value) {
+                found = count.checked_sub(1).and_then(|last| entries.get(last));
+                break;
+            }
+        }
+        let Some((name, _)) = found else { break };
+        if is_list {
+            key.extend(["[", name, "]"]);
+        } else {
+            key.extend([if key.is_empty() { "" } else { "." }, name]);
+        }
+        pointer.extend(["/", &name.replace('~', "~0").replace('/', "~1")]);
+    }
+    Some(SettingsError { key: if key.is_empty() { ".".to_owned() } else { key }, reason })
 }
 
 #[cfg(test)]
@@ -102,7 +97,7 @@ mod tests {
         #[serde(default)]
         times: Vec<u8>,
         #[serde(default)]
-        inner: Option<Box<Rule>>,
+        inner: Option<Box<Self>>,
     }
 
     #[test]
@@ -116,7 +111,9 @@ mod tests {
             (r#"[{"on": "}],\"[{", "times": 1}]"#, "[0].times", "invalid type: integer `1`"),
             (r#"{"on": "a"}"#, ".", "invalid type: map, expected a sequence"),
             (r#"[{"on": "a"}] 5"#, ".", "trailing characters"),
-            (r#"[{"on""#, "[0].on", "EOF while parsing an object"),
+            (r#"[{"on": 1}, {"on": 1}]"#, "[0].on", "invalid type: integer `1`"),
+            (r#"[{"on": "a", "on": "b"}]"#, ".", "duplicate field `on`"),
+            (r#"[{"on""#, ".", "EOF while parsing an object"),
             ("", ".", "EOF while parsing a value"),
         ] {
             let error = parse::<Vec<Rule>>(json).unwrap_err();
