@@ -202,6 +202,18 @@ def test_updates_count_their_rows(adbc_cursor: dbapi.Cursor, warehouse: LocalWar
     assert adbc_cursor.execute(f"SELECT count(*), sum(a) FROM {table}").fetchall() == [(302, 44853)]
 
 
+def test_changes_with_a_stream_are_made_at_once(adbc_cursor: dbapi.Cursor, table: str) -> None:
+    adbc_cursor.execute(f"CREATE TABLE {table} (a BIGINT)")
+    # Nobody reads the stream.
+    adbc_cursor.execute(f"INSERT INTO {table} VALUES (?)", pa.table({"a": [1, 2, 3]}))
+    assert adbc_cursor.execute(f"SELECT sum(a) FROM {table}").fetchall() == [(6,)]
+    adbc_cursor.execute(f"UPDATE {table} SET a = a + 10 WHERE a = :n", pa.table({"n": [1, 2]}))
+    assert adbc_cursor.fetch_arrow_table().to_pylist() == [{"num_affected_rows": 2}]
+    assert adbc_cursor.execute(f"SELECT sum(a) FROM {table}").fetchall() == [(26,)]
+    with pytest.raises(dbapi.Error, match="the first 2 of the bound rows were applied"):
+        adbc_cursor.execute(f"INSERT INTO {table} SELECT CAST(? AS BIGINT)", pa.table({"a": ["1", "2", "x"]}))
+
+
 def test_a_failure_tells_what_was_applied(adbc_cursor: dbapi.Cursor, table: str) -> None:
     adbc_cursor.execute(f"CREATE TABLE {table} (a BIGINT)")
     rows = pa.table({"a": ["1", "2", "x"]})
