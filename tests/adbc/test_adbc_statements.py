@@ -356,6 +356,11 @@ def test_errors_of_streams_have_them_too(chunked: LocalWarehouse, opened: Callab
             assert details[b"databricks.http_status"] == b"404"
             assert details[b"databricks.statement_id"].decode() in str(failure)
             assert "X-Amz" not in str(failure)
+            # The rows so far are not all: whoever reads on is told again.
+            reader = cursor.execute("SELECT id FROM range(10000)").fetch_record_batch()
+            for _ in range(2):
+                with pytest.raises(dbapi.Error, match="chunk 5"):
+                    reader.read_all()
     finally:
         chunked.faults()
 
