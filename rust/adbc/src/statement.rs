@@ -299,11 +299,11 @@ impl Optionable for Statement {
         match &key {
             OptionStatement::IngestMode => self.target.mode = value.parse::<IngestMode>()?,
             OptionStatement::TargetTable => {
-                self.target.table = Some(value);
+                self.target.set_table(value);
                 self.sql = None;
             }
-            OptionStatement::TargetCatalog => self.target.catalog = Some(value).filter(|name| !name.is_empty()),
-            OptionStatement::TargetDbSchema => self.target.schema = Some(value).filter(|name| !name.is_empty()),
+            OptionStatement::TargetCatalog => self.target.set_catalog(value),
+            OptionStatement::TargetDbSchema => self.target.set_schema(value),
             OptionStatement::Temporary => {
                 if truth(key.as_ref(), &value)? {
                     return Err(not_implemented("temporary tables: Databricks SQL warehouses have no such thing here"));
@@ -398,6 +398,7 @@ impl adbc_core::Statement for Statement {
                 let bound = this.bound.take();
                 let bound = bound
                     .ok_or_else(|| error(Status::InvalidState, "no rows are bound: bind what is to be ingested"))?;
+                this.target.used();
                 this.target.ingest(&sender, execution, bound)?
             } else if let Some(bound) = this.bound.take() {
                 Repeated::new(sender, this.sql()?, bound, this.by_name)?.run_all(execution, 0, Some(0))?
@@ -470,7 +471,7 @@ impl adbc_core::Statement for Statement {
             self.bound = None;
         }
         self.sql = Some(query.as_ref().to_owned());
-        self.target.table = None;
+        self.target = Target::default();
         Ok(())
     }
 
