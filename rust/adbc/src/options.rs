@@ -496,6 +496,11 @@ impl Limits {
         Ok(true)
     }
 
+    /// Tells whether the option is one of these.
+    pub(crate) fn has(name: &str) -> bool {
+        matches!(key(name), Some(Key::QueryTimeout | Key::QueryTimeoutSeconds | Key::MaxRows))
+    }
+
     /// Returns the value of an option of these, if it is set.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
         match key(name)? {

@@ -41,14 +41,12 @@ pub struct Statement {
     by_name: bool,
     target_bytes: Option<NonZeroU64>,
     limits: Limits,
-    /// The server's, of what was executed last.
-    executed_id: Option<String>,
 }
 
 impl std::fmt::Debug for Statement {
     /// Shows no SQL: it may hold personal data.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Statement").field("statement_id", &self.executed_id).finish_non_exhaustive()
+        formatter.debug_struct("Statement").field("statement_id", &self.current.statement_id()).finish_non_exhaustive()
     }
 }
 
@@ -87,6 +85,7 @@ impl Sender {
             let run = async { statement.execute().await?.results().await };
             run.await.map_err(|failure| from_kernel(&failure))
         })?;
+        execution.executed(stream.statement_id());
         let stream = Owned::new(self.session.home(), stream);
         if stream.get().is_some_and(ResultStream::is_volume_operation) {
             return Err(not_implemented(
@@ -104,11 +103,11 @@ impl Sender {
         sql: &str,
         parameters: Vec<Parameter>,
         target_bytes: Option<NonZeroU64>,
-    ) -> Result<(String, PartitionedResult)> {
+    ) -> Result<PartitionedResult> {
         let statement = self.statement(execution, sql, parameters)?;
         let mut config = PartitionConfig { ordered: true, ..PartitionConfig::default() };
         config.target_bytes = target_bytes.unwrap_or(config.target_bytes);
-        execution.wait(async move {
+        let (statement_id, result) = execution.wait(async move {
             let cut = async {
                 let executed = statement.execute().await?;
                 let mut stream = executed.partitions(config).await?;
@@ -122,7 +121,9 @@ impl Sender {
                 Ok((executed.statement_id().to_owned(), PartitionedResult { partitions, schema, rows_affected: -1 }))
             };
             cut.await.map_err(|failure: seakernel::Error| from_kernel(&failure))
-        })
+        })?;
+        execution.executed(&statement_id);
+        Ok(result)
     }
 }
 
@@ -237,7 +238,6 @@ impl Statement {
             by_name: false,
             target_bytes: None,
             limits,
-            executed_id: None,
         }
     }
 
@@ -259,10 +259,6 @@ impl Statement {
         outcome
     }
 
-    fn note(&mut self, stream: &Owned<ResultStream>) {
-        self.executed_id = stream.get().map(|stream| stream.statement_id().to_owned());
-    }
-
     fn option(&self, key: &OptionStatement) -> Result<String> {
         let name = key.as_ref();
         match key {
@@ -271,7 +267,9 @@ impl Statement {
             OptionStatement::Other(name) if name == TARGET_BYTES => {
                 self.target_bytes.map(|bytes| bytes.to_string()).ok_or_else(|| unset(name))
             }
-            OptionStatement::Other(name) if name == STATEMENT_ID => self.executed_id.clone().ok_or_else(|| unset(name)),
+            OptionStatement::Other(name) if name == STATEMENT_ID => {
+                self.current.statement_id().ok_or_else(|| unset(name))
+            }
             OptionStatement::Other(name) => self.limits.get(name).ok_or_else(|| unset(name)),
             _ => self.target.get(key).ok_or_else(|| unset(name)),
         }
@@ -373,7 +371,6 @@ impl adbc_core::Statement for Statement {
                     (first.ok_or_else(|| error(Status::InvalidArguments, text))?, Some(repeated))
                 }
             };
-            this.note(&stream);
             let opened = stream.get();
             // What no host asks for: these statements are run for what they do.
             let acts = seakernel::changes_rows(this.sql()?)
@@ -404,7 +401,6 @@ impl adbc_core::Statement for Statement {
                 Repeated::new(sender, this.sql()?, bound, this.by_name)?.run_all(execution, 0, Some(0))?
             } else {
                 let stream = sender.send(execution, this.sql()?, Vec::new())?;
-                this.note(&stream);
                 stream.get().and_then(ResultStream::modified_row_count)
             };
             execution.end();
@@ -443,8 +439,7 @@ impl adbc_core::Statement for Statement {
                     (markers.sql.clone(), markers.parameters(bound.columns(), &row)?)
                 }
             };
-            let (statement_id, result) = sender.cut(execution, &sql, parameters, this.target_bytes)?;
-            this.executed_id = Some(statement_id);
+            let result = sender.cut(execution, &sql, parameters, this.target_bytes)?;
             execution.end();
             Ok(result)
         })
