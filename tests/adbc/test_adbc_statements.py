@@ -176,6 +176,17 @@ def test_a_stream_of_parameters_that_fails(adbc_cursor: dbapi.Cursor) -> None:
         adbc_cursor.fetchall()
 
 
+def test_rows_that_are_null_are_refused(adbc_cursor: dbapi.Cursor) -> None:
+    null_rows = pa.array([{"n": 1}, None], pa.struct([("n", pa.int64())]))
+    schema, values = null_rows.__arrow_c_array__()
+    statement = adbc_cursor.adbc_statement
+    statement.set_sql_query("SELECT ? AS n")
+    with pytest.raises(dbapi.ProgrammingError, match="null as a whole"):
+        statement.bind(values, schema)
+    # The driver goes on.
+    assert adbc_cursor.execute("SELECT ? AS n", [7]).fetchall() == [(7,)]
+
+
 def test_names_are_matched(adbc_cursor: dbapi.Cursor) -> None:
     assert adbc_cursor.execute("SELECT :b AS b, :a AS a, :b AS c", {"a": 1, "b": "x"}).fetchall() == [("x", 1, "x")]
     assert adbc_cursor.execute("SELECT :n AS n", pa.table({"n": [1, 2]})).fetchall() == [(1,), (2,)]

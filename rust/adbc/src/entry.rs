@@ -14,6 +14,7 @@ use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 
 use crate::database::Driver;
 use crate::error::error;
+use crate::host_rows::{checked_batch, checked_stream};
 use crate::options::is_secret;
 use crate::reader::take_last_error;
 
@@ -61,6 +62,8 @@ unsafe fn init(version: c_int, driver: *mut c_void, out: *mut FFI_AdbcError) -> 
     }
     let mut table = Driver::ffi_driver();
     table.ErrorFromArrayStream = Some(error_from_array_stream);
+    table.StatementBind = Some(statement_bind);
+    table.StatementBindStream = Some(statement_bind_stream);
     table.StatementExecuteQuery = Some(statement_execute_query);
     table.ConnectionReadPartition = Some(connection_read_partition);
     table.DatabaseGetOption = Some(database_get_option);
@@ -68,6 +71,58 @@ unsafe fn init(version: c_int, driver: *mut c_void, out: *mut FFI_AdbcError) -> 
     // SAFETY: the pointer is not null, and the caller says what it points to; there is nothing in it to drop.
     unsafe { ptr::write_unaligned(driver.cast::<FFI_AdbcDriver>(), table) };
     ADBC_STATUS_OK
+}
+
+/// Checks a batch before the exporter takes it.
+unsafe extern "C" fn statement_bind(
+    statement: *mut FFI_AdbcStatement,
+    values: *mut FFI_ArrowArray,
+    schema: *mut FFI_ArrowSchema,
+    error: *mut FFI_AdbcError,
+) -> AdbcStatusCode {
+    let table = Driver::ffi_driver();
+    let Some(bind) = table.StatementBind else { return ADBC_STATUS_INTERNAL };
+    if statement.is_null() || values.is_null() || schema.is_null() {
+        // SAFETY: nulls are what it refuses.
+        return unsafe { bind(statement, values, schema, error) };
+    }
+    // SAFETY: the host's promise.
+    match unsafe { checked_batch(values, schema) } {
+        // SAFETY: as above; the exporter takes the batch.
+        Ok(mut batch) => unsafe { bind(statement, &raw mut batch, schema, error) },
+        // SAFETY: as above.
+        Err(refusal) => unsafe { refused(refusal, error) },
+    }
+}
+
+/// The same for a stream, of which each batch is checked as it is read.
+unsafe extern "C" fn statement_bind_stream(
+    statement: *mut FFI_AdbcStatement,
+    stream: *mut FFI_ArrowArrayStream,
+    error: *mut FFI_AdbcError,
+) -> AdbcStatusCode {
+    let table = Driver::ffi_driver();
+    let Some(bind) = table.StatementBindStream else { return ADBC_STATUS_INTERNAL };
+    if statement.is_null() || stream.is_null() {
+        // SAFETY: nulls are what it refuses.
+        return unsafe { bind(statement, stream, error) };
+    }
+    // SAFETY: the host's promise.
+    match unsafe { checked_stream(stream) } {
+        // SAFETY: as above; the exporter takes the stream.
+        Ok(mut stream) => unsafe { bind(statement, &raw mut stream, error) },
+        // SAFETY: as above.
+        Err(refusal) => unsafe { refused(refusal, error) },
+    }
+}
+
+/// # Safety
+/// `out` is null or points to an error.
+unsafe fn refused(refusal: adbc_core::error::Error, out: *mut FFI_AdbcError) -> AdbcStatusCode {
+    let status = refusal.status.into();
+    // SAFETY: the caller's promise.
+    unsafe { adbc_ffi::export_error(out, refusal) };
+    status
 }
 
 /// A stream that remembers why it failed.
