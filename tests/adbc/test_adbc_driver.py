@@ -151,6 +151,13 @@ def test_secrets_are_not_told(warehouse: LocalWarehouse) -> None:
                 with pytest.raises(adbc_driver_manager.Error, match="secret"):
                     read(name)
         assert database.get_option("databricks.http_path") == warehouse.http_path
+    # Neither are those in addresses, of handles that are open and of those that are not yet.
+    proxy = "http://me:canary@127.0.0.1:9"
+    uri = f"databricks://token:{'x' * 2000}-canary@h/sql/1.0/warehouses/a"
+    database = _lib.AdbcDatabase(driver=seakernel.adbc.driver_path(), uri=uri, **{"databricks.http.proxy.url": proxy})
+    with database:
+        assert database.get_option("uri") == "databricks://h/sql/1.0/warehouses/a"
+        assert database.get_option_bytes("databricks.http.proxy.url") == b"http://127.0.0.1:9"
 
 
 def test_transactions_are_refused_with_words(warehouse: LocalWarehouse, adbc: dbapi.Connection) -> None:

@@ -63,6 +63,11 @@ pub(crate) enum Key {
 }
 
 impl Key {
+    /// Whether user and password can be in the value.
+    fn is_address(self) -> bool {
+        matches!(self, Self::Uri | Self::Host | Self::TokenUrl | Self::ProxyUrl | Self::ProxyHost)
+    }
+
     fn is_secret(self) -> bool {
         matches!(self, Self::Password | Self::AccessToken | Self::ClientSecret | Self::ProxyPassword)
     }
@@ -171,6 +176,25 @@ pub(crate) fn is_secret(name: &str) -> bool {
     key(name).is_some_and(Key::is_secret)
 }
 
+/// Tells whether user and password can be in the value of the option `name`.
+pub(crate) fn is_address(name: &str) -> bool {
+    key(name).is_some_and(Key::is_address)
+}
+
+/// Returns an address as it may be told; telling it again changes nothing.
+pub(crate) fn told_address(name: &str, value: &str) -> String {
+    key(name).map_or_else(String::new, |key| told(key, value))
+}
+
+fn told(key: Key, value: &str) -> String {
+    match key {
+        // What cannot be read was refused, or is of no use before it is.
+        Key::Uri => without_secrets(value).unwrap_or_default(),
+        key if key.is_address() => without_userinfo(value),
+        _ => value.to_owned(),
+    }
+}
+
 /// Options as they were given. Nothing prints them.
 #[derive(Clone, Default)]
 pub(crate) struct Settings {
@@ -209,7 +233,7 @@ impl Settings {
             return Err(error(Status::Unauthorized, format!("`{name}` is a secret, which is not told")));
         }
         let value = self.values.get(&key).ok_or_else(|| unset(name))?;
-        if key == Key::Uri { without_secrets(value) } else { Ok(value.clone()) }
+        Ok(told(key, value))
     }
 
     /// What the statements of a connection inherit.
@@ -593,16 +617,28 @@ fn duration(name: &str, value: &str) -> Result<Option<Duration>> {
     Ok(Some(limit).filter(|limit| !limit.is_zero()))
 }
 
-/// Returns the URI without user, password and the values of secret parameters.
+/// Returns an address without user, password and query.
+fn without_userinfo(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").map_or((None, address), |(scheme, rest)| (Some(scheme), rest));
+    // The last one: a password may hold any sign where it is not encoded.
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    scheme.map_or_else(|| rest.to_owned(), |scheme| format!("{scheme}://{rest}"))
+}
+
+/// Returns the URI without user and password, and of its parameters with those that hold no secret for certain.
 fn without_secrets(uri: &str) -> Result<String> {
     let unreadable = || error(Status::InvalidArguments, "`uri` cannot be read");
     let (scheme, rest) = uri.trim().split_once("://").ok_or_else(unreadable)?;
     let mut url = Url::parse(&format!("https://{rest}")).map_err(|_| unreadable())?;
-    if url.set_username("").is_err() || url.set_password(None).is_err() {
+    url.set_fragment(None);
+    // A sign in the path that ends a user's name: it was cut in the wrong place.
+    if url.path().contains('@') || url.set_username("").is_err() || url.set_password(None).is_err() {
         return Err(unreadable());
     }
+    let is_open = |name: &str| key(name).is_some_and(|key| !key.is_secret() && !key.is_address());
     let open: Vec<(String, String)> =
-        url.query_pairs().filter(|(name, _)| !is_secret(name)).map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
+        url.query_pairs().filter(|(name, _)| is_open(name)).map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
     if open.is_empty() {
         url.set_query(None);
     } else {
@@ -688,6 +724,26 @@ mod tests {
         {
             let error = Settings::default().set("uri", uri.into()).err();
             assert!(error.is_none_or(|error| !error.message.contains("canary")), "{uri}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_told_without_what_is_secret() {
+        for (name, value, expected) in [
+            ("databricks.http.proxy.url", "http://me:canary@proxy:3128", "http://proxy:3128"),
+            ("databricks.http.proxy.url", "me:can/ary@proxy:3128", "proxy:3128"),
+            ("adbc.proxy_options.proxy_host", "canary@proxy", "proxy"),
+            ("databricks.server_hostname", "https://canary@h/?token=canary", "https://h/"),
+            ("databricks.server_hostname", "h", "h"),
+            (
+                "uri",
+                "databricks://h/p?passwd=canary&catalog=c&databricks.http.proxy.url=u:canary@p",
+                "databricks://h/p?catalog=c",
+            ),
+            ("uri", "databricks://to/canary@h/p", ""),
+        ] {
+            assert_eq!(settings(&[(name, value)]).get(name).unwrap(), expected, "{name}");
+            assert_eq!(told_address(name, expected), expected);
         }
     }
 
