@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import adbc_driver_manager
@@ -134,6 +135,19 @@ def test_what_is_wrong_is_told(
         opened(warehouse, **changed)
     assert raised.value.status_code.name == status  # type: ignore[attr-defined]
     assert warehouse.access_token not in str(raised.value)
+
+
+def test_the_helper_leaves_no_secret_in_frames() -> None:
+    with pytest.raises(dbapi.OperationalError) as raised:
+        seakernel.adbc.connect(
+            "http://127.0.0.1:9", "/sql/1.0/warehouses/a", "dapi-canary", retry={"max_attempts": 1}
+        )
+    frames = []
+    for frame, _ in traceback.walk_tb(raised.value.__traceback__):
+        if frame.f_code.co_name != "test_the_helper_leaves_no_secret_in_frames":
+            frames.append(frame.f_code.co_name)
+            assert "dapi-canary" not in repr(frame.f_locals)
+    assert "connect" in frames
 
 
 def test_a_host_that_is_away(warehouse: LocalWarehouse, opened: Callable[..., dbapi.Connection]) -> None:
