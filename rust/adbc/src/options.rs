@@ -163,6 +163,20 @@ const NAMES: [(&str, Key); 86] = [
     ("protocol", Key::Transport),
 ];
 
+/// Options of which any one given takes the place of what the URI says of the same.
+const GROUPS: [(&[Key], &[Key]); 6] = [
+    (
+        &[Key::AccessToken, Key::Password],
+        &[Key::AccessToken, Key::Username, Key::Password, Key::ClientId, Key::ClientSecret],
+    ),
+    // One half of a client may be in the URI.
+    (&[Key::ClientId, Key::ClientSecret], &[Key::AccessToken, Key::Username, Key::Password]),
+    (&[Key::HttpPath, Key::WarehouseId], &[Key::HttpPath, Key::WarehouseId]),
+    (&[Key::QueryTimeout, Key::QueryTimeoutSeconds], &[Key::QueryTimeout, Key::QueryTimeoutSeconds]),
+    (&[Key::MemoryMegabytes, Key::MemoryBytes], &[Key::MemoryMegabytes, Key::MemoryBytes]),
+    (&[Key::ProxyUrl, Key::ProxyHost], &[Key::ProxyUrl, Key::ProxyHost, Key::ProxyPort]),
+];
+
 /// Names that begin so are parameters of the session.
 const SESSION_PARAMETER: &str = "adbc.databricks.ssp_";
 
@@ -256,6 +270,12 @@ impl Settings {
     fn complete(&self) -> Result<Self> {
         let Some(uri) = self.values.get(&Key::Uri) else { return Ok(self.clone()) };
         let mut all = Self::of_uri(uri)?;
+        let is_given = |key: &Key| self.values.get(key).is_some_and(|value| !value.is_empty());
+        for (given, beneath) in GROUPS {
+            if given.iter().any(is_given) {
+                all.values.retain(|key, _| !beneath.contains(key));
+            }
+        }
         all.values.extend(self.values.iter().map(|(key, value)| (*key, value.clone())));
         all.session.extend(self.session.iter().map(|(key, value)| (key.clone(), value.clone())));
         Ok(all)
@@ -771,6 +791,26 @@ mod tests {
         let settings =
             settings(&[("uri", "databricks://t@h/sql/1.0/warehouses/a?catalog=c"), ("databricks.catalog", "d")]);
         assert_eq!(settings.session_config(&SignIns::default()).unwrap().catalog.as_deref(), Some("d"));
+    }
+
+    #[test]
+    fn an_option_wins_over_another_one_of_its_group_in_the_uri() {
+        let uri = "databricks://from-uri@h/sql/1.0/warehouses/a?timeout=9&clientID=c&clientSecret=s";
+        let with = |name, value| {
+            let settings = settings(&[("uri", uri), (name, value)]);
+            (settings.complete().unwrap(), settings)
+        };
+        let (all, _) = with("password", "given");
+        assert_eq!(all.values.get(&Key::AccessToken), None);
+        assert_eq!(all.values.get(&Key::ClientSecret), None);
+        assert!(matches!(all.credentials().unwrap(), Credentials::AccessToken(_)));
+        let (all, _) = with("databricks.oauth.client_secret", "given");
+        assert_eq!(all.values.get(&Key::ClientId).map(String::as_str), Some("c"));
+        assert!(matches!(all.credentials().unwrap(), Credentials::SignIn(_)));
+        let (all, _) = with("databricks.warehouse_id", "b");
+        assert_eq!(all.values.get(&Key::HttpPath), None);
+        let (_, settings) = with("databricks.query.timeout", "5s");
+        assert_eq!(settings.limits().unwrap().timeout, Some(Duration::from_secs(5)));
     }
 
     #[test]
