@@ -139,9 +139,7 @@ def test_what_is_wrong_is_told(
 
 def test_the_helper_leaves_no_secret_in_frames() -> None:
     with pytest.raises(dbapi.OperationalError) as raised:
-        seakernel.adbc.connect(
-            "http://127.0.0.1:9", "/sql/1.0/warehouses/a", "dapi-canary", retry={"max_attempts": 1}
-        )
+        seakernel.adbc.connect("http://127.0.0.1:9", "/sql/1.0/warehouses/a", "dapi-canary", retry={"max_attempts": 1})
     frames = []
     for frame, _ in traceback.walk_tb(raised.value.__traceback__):
         if frame.f_code.co_name != "test_the_helper_leaves_no_secret_in_frames":

@@ -138,6 +138,17 @@ def test_what_no_parameter_can_be(adbc_cursor: dbapi.Cursor) -> None:
             adbc_cursor.execute("SELECT ?", pa.table({"x": array}))
     with pytest.raises(dbapi.DataError, match="nanoseconds"):
         adbc_cursor.execute("SELECT ?", pa.table({"x": pa.array([1], pa.timestamp("ns"))}))
+    time = pa.timestamp("ns")
+    for data_type, value in [
+        (pa.list_(time), lambda at: [None, at]),
+        (pa.struct([("a", time), ("b", pa.large_list(time))]), lambda at: {"a": 1000, "b": [at]}),
+        (pa.map_(pa.string(), time), lambda at: [("k", at)]),
+    ]:
+        with pytest.raises(dbapi.DataError, match="nanoseconds"):
+            adbc_cursor.execute("SELECT ? AS x", pa.table({"x": pa.array([None, value(1)], data_type)})).fetchall()
+        # Whole microseconds are sent; it is the local warehouse that reads no times in JSON.
+        with pytest.raises(dbapi.NotSupportedError, match="local warehouse"):
+            adbc_cursor.execute("SELECT ? AS x", pa.table({"x": pa.array([value(1000)], data_type)}))
 
 
 def test_a_query_runs_once_for_each_row(adbc_cursor: dbapi.Cursor) -> None:
