@@ -112,19 +112,22 @@ def connect(
         'default'
     """
     arguments = locals()
+    found: dict[str, Any] = {}
+    options: dict[str, str] = {}
     try:
         from adbc_driver_manager import dbapi
     except ModuleNotFoundError as error:
+        del arguments, server_hostname, access_token, auth, tls, proxy
         message = "ADBC connections are `adbc_driver_manager`'s: `pip install 'seakernel[adbc]'`"
         raise ModuleNotFoundError(message, name="adbc_driver_manager") from error
     try:
         found = session_arguments(connector_options={}, query_tags=None, requests=None, progress=None, **arguments)
         options = _driver_options(found)
+        return dbapi.connect(driver_path(), entrypoint=ENTRYPOINT, db_kwargs=options, autocommit=True)
     except BaseException as error:
         forget_locals(error)
-        del arguments, server_hostname, access_token, auth, tls, proxy
+        del arguments, found, options, server_hostname, access_token, auth, tls, proxy
         raise
-    return dbapi.connect(driver_path(), entrypoint=ENTRYPOINT, db_kwargs=options, autocommit=True)
 
 
 def _driver_options(arguments: dict[str, Any]) -> dict[str, str]:

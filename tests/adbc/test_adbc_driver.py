@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import adbc_driver_manager
@@ -136,6 +137,17 @@ def test_what_is_wrong_is_told(
     assert warehouse.access_token not in str(raised.value)
 
 
+def test_the_helper_leaves_no_secret_in_frames() -> None:
+    with pytest.raises(dbapi.OperationalError) as raised:
+        seakernel.adbc.connect("http://127.0.0.1:9", "/sql/1.0/warehouses/a", "dapi-canary", retry={"max_attempts": 1})
+    frames = []
+    for frame, _ in traceback.walk_tb(raised.value.__traceback__):
+        if frame.f_code.co_name != "test_the_helper_leaves_no_secret_in_frames":
+            frames.append(frame.f_code.co_name)
+            assert "dapi-canary" not in repr(frame.f_locals)
+    assert "connect" in frames
+
+
 def test_a_host_that_is_away(warehouse: LocalWarehouse, opened: Callable[..., dbapi.Connection]) -> None:
     with pytest.raises(dbapi.OperationalError) as raised:
         opened(warehouse, **{"databricks.server_hostname": "http://127.0.0.1:9", "databricks.query.retry_count": "0"})
@@ -151,6 +163,13 @@ def test_secrets_are_not_told(warehouse: LocalWarehouse) -> None:
                 with pytest.raises(adbc_driver_manager.Error, match="secret"):
                     read(name)
         assert database.get_option("databricks.http_path") == warehouse.http_path
+    # Neither are those in addresses, of handles that are open and of those that are not yet.
+    proxy = "http://me:canary@127.0.0.1:9"
+    uri = f"databricks://token:{'x' * 2000}-canary@h/sql/1.0/warehouses/a"
+    database = _lib.AdbcDatabase(driver=seakernel.adbc.driver_path(), uri=uri, **{"databricks.http.proxy.url": proxy})
+    with database:
+        assert database.get_option("uri") == "databricks://h/sql/1.0/warehouses/a"
+        assert database.get_option_bytes("databricks.http.proxy.url") == b"http://127.0.0.1:9"
 
 
 def test_transactions_are_refused_with_words(warehouse: LocalWarehouse, adbc: dbapi.Connection) -> None:

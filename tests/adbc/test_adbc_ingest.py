@@ -58,9 +58,17 @@ def test_places(adbc_cursor: dbapi.Cursor) -> None:
         assert (
             adbc_cursor.adbc_ingest("adbc_there", ROWS, "create", catalog_name="main", db_schema_name="adbc_place") == 3
         )
+        # What follows is not there because this was.
+        assert adbc_cursor.adbc_ingest("adbc_here", ROWS, "create") == 3
         assert len(content(adbc_cursor, "main.adbc_place.adbc_there")) == 3
+        assert len(content(adbc_cursor, "main.default.adbc_here")) == 3
+        adbc_cursor.adbc_statement.set_options(**{"adbc.ingest.target_db_schema": "adbc_place"})
+        adbc_cursor.execute("SELECT 1")
+        assert adbc_cursor.adbc_ingest("adbc_here", ROWS, "append") == 3
+        assert len(content(adbc_cursor, "main.default.adbc_here")) == 6
     finally:
         adbc_cursor.execute("DROP SCHEMA adbc_place CASCADE")
+        adbc_cursor.execute("DROP TABLE IF EXISTS main.default.adbc_here")
     with pytest.raises(dbapi.NotSupportedError, match="temporary"):
         adbc_cursor.adbc_ingest("t", ROWS, "create", temporary=True)
 

@@ -138,6 +138,17 @@ def test_what_no_parameter_can_be(adbc_cursor: dbapi.Cursor) -> None:
             adbc_cursor.execute("SELECT ?", pa.table({"x": array}))
     with pytest.raises(dbapi.DataError, match="nanoseconds"):
         adbc_cursor.execute("SELECT ?", pa.table({"x": pa.array([1], pa.timestamp("ns"))}))
+    time = pa.timestamp("ns")
+    for data_type, value in [
+        (pa.list_(time), lambda at: [None, at]),
+        (pa.struct([("a", time), ("b", pa.large_list(time))]), lambda at: {"a": 1000, "b": [at]}),
+        (pa.map_(pa.string(), time), lambda at: [("k", at)]),
+    ]:
+        with pytest.raises(dbapi.DataError, match="nanoseconds"):
+            adbc_cursor.execute("SELECT ? AS x", pa.table({"x": pa.array([None, value(1)], data_type)})).fetchall()
+        # Whole microseconds are sent; it is the local warehouse that reads no times in JSON.
+        with pytest.raises(dbapi.NotSupportedError, match="local warehouse"):
+            adbc_cursor.execute("SELECT ? AS x", pa.table({"x": pa.array([value(1000)], data_type)}))
 
 
 def test_a_query_runs_once_for_each_row(adbc_cursor: dbapi.Cursor) -> None:
@@ -176,6 +187,17 @@ def test_a_stream_of_parameters_that_fails(adbc_cursor: dbapi.Cursor) -> None:
         adbc_cursor.fetchall()
 
 
+def test_rows_that_are_null_are_refused(adbc_cursor: dbapi.Cursor) -> None:
+    null_rows = pa.array([{"n": 1}, None], pa.struct([("n", pa.int64())]))
+    schema, values = null_rows.__arrow_c_array__()
+    statement = adbc_cursor.adbc_statement
+    statement.set_sql_query("SELECT ? AS n")
+    with pytest.raises(dbapi.ProgrammingError, match="null as a whole"):
+        statement.bind(values, schema)
+    # The driver goes on.
+    assert adbc_cursor.execute("SELECT ? AS n", [7]).fetchall() == [(7,)]
+
+
 def test_names_are_matched(adbc_cursor: dbapi.Cursor) -> None:
     assert adbc_cursor.execute("SELECT :b AS b, :a AS a, :b AS c", {"a": 1, "b": "x"}).fetchall() == [("x", 1, "x")]
     assert adbc_cursor.execute("SELECT :n AS n", pa.table({"n": [1, 2]})).fetchall() == [(1,), (2,)]
@@ -200,6 +222,18 @@ def test_updates_count_their_rows(adbc_cursor: dbapi.Cursor, warehouse: LocalWar
     adbc_cursor.executemany(f"DELETE FROM {table} WHERE a = ?", pa.table({"a": pa.array([], pa.int64())}))
     assert adbc_cursor.rowcount == 0
     assert adbc_cursor.execute(f"SELECT count(*), sum(a) FROM {table}").fetchall() == [(302, 44853)]
+
+
+def test_changes_with_a_stream_are_made_at_once(adbc_cursor: dbapi.Cursor, table: str) -> None:
+    adbc_cursor.execute(f"CREATE TABLE {table} (a BIGINT)")
+    # Nobody reads the stream.
+    adbc_cursor.execute(f"INSERT INTO {table} VALUES (?)", pa.table({"a": [1, 2, 3]}))
+    assert adbc_cursor.execute(f"SELECT sum(a) FROM {table}").fetchall() == [(6,)]
+    adbc_cursor.execute(f"UPDATE {table} SET a = a + 10 WHERE a = :n", pa.table({"n": [1, 2]}))
+    assert adbc_cursor.fetch_arrow_table().to_pylist() == [{"num_affected_rows": 2}]
+    assert adbc_cursor.execute(f"SELECT sum(a) FROM {table}").fetchall() == [(26,)]
+    with pytest.raises(dbapi.Error, match="the first 2 of the bound rows were applied"):
+        adbc_cursor.execute(f"INSERT INTO {table} SELECT CAST(? AS BIGINT)", pa.table({"a": ["1", "2", "x"]}))
 
 
 def test_a_failure_tells_what_was_applied(adbc_cursor: dbapi.Cursor, table: str) -> None:
@@ -344,6 +378,11 @@ def test_errors_of_streams_have_them_too(chunked: LocalWarehouse, opened: Callab
             assert details[b"databricks.http_status"] == b"404"
             assert details[b"databricks.statement_id"].decode() in str(failure)
             assert "X-Amz" not in str(failure)
+            # The rows so far are not all: whoever reads on is told again.
+            reader = cursor.execute("SELECT id FROM range(10000)").fetch_record_batch()
+            for _ in range(2):
+                with pytest.raises((dbapi.Error, OSError), match="chunk 5"):
+                    reader.read_all()
     finally:
         chunked.faults()
 
@@ -364,7 +403,28 @@ def test_what_the_driver_does_not_do(adbc_cursor: dbapi.Cursor) -> None:
     adbc_cursor.execute("DROP VOLUME main.default.adbc_files")
 
 
-def test_the_statement_id_can_be_read(adbc_cursor: dbapi.Cursor, warehouse: LocalWarehouse) -> None:
+def test_the_statement_id_can_be_read(adbc_cursor: dbapi.Cursor, warehouse: LocalWarehouse, table: str) -> None:
     adbc_cursor.execute("SELECT 1")
     statement_id = adbc_cursor.adbc_statement.get_option("databricks.statement_id")
     assert statement_id in {entry["statement_id"] for entry in warehouse.requests()}
+    adbc_cursor.execute(f"CREATE TABLE {table} (a BIGINT)")
+    rows = pa.table({"a": [1, 2]})
+    for change in (
+        lambda: adbc_cursor.executemany(f"INSERT INTO {table} VALUES (?)", rows),
+        lambda: adbc_cursor.adbc_ingest(table, rows, "append"),
+    ):
+        change()
+        sent = [entry["statement_id"] for entry in warehouse.requests() if entry["operation"] == "execute"]
+        assert adbc_cursor.adbc_statement.get_option("databricks.statement_id") == sent[-1]
+    with pytest.raises(dbapi.Error):
+        adbc_cursor.execute("SELECT nonsense FROM nowhere")
+    with pytest.raises(dbapi.Error, match="not set"):
+        adbc_cursor.adbc_statement.get_option("databricks.statement_id")
+
+
+def test_limits_of_a_connection_can_be_read(adbc: dbapi.Connection) -> None:
+    low = adbc.adbc_connection
+    with pytest.raises(dbapi.Error, match="not set"):
+        low.get_option("databricks.query.timeout")
+    low.set_options(**{"databricks.query.timeout": "90s"})
+    assert low.get_option("databricks.query.timeout") == "90000ms"

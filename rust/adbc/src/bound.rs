@@ -1,5 +1,7 @@
 //! Bound rows: parameters, one set for each row.
 
+use std::panic::{self, AssertUnwindSafe};
+
 use adbc_core::error::{Result, Status};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::Schema;
@@ -41,7 +43,11 @@ impl Bound {
     /// Tells whether another row is there, having read it.
     pub(crate) fn has_next(&mut self) -> Result<bool> {
         while self.row == self.rows {
-            let Some(batch) = self.reader.next() else { return Ok(false) };
+            // The host's code may be behind it, and Arrow's panics where that fails without words.
+            let Ok(next) = panic::catch_unwind(AssertUnwindSafe(|| self.reader.next())) else {
+                return Err(error(Status::InvalidData, "the bound rows could not be read"));
+            };
+            let Some(batch) = next else { return Ok(false) };
             let batch = batch.map_err(|cause| {
                 error(Status::InvalidData, format!("the bound rows could not be read: {cause}").replace('\0', " "))
             })?;
@@ -120,4 +126,36 @@ pub(crate) fn parameter(name: Option<&str>, sql_type: &SqlType, value: Option<&s
         None => Parameter::positional(sql_type, value),
     };
     parameter.checked().map_err(|cause| from_kernel(&cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::RecordBatchReader;
+    use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
+
+    use super::*;
+
+    struct Broken;
+
+    impl Iterator for Broken {
+        type Item = std::result::Result<RecordBatch, ArrowError>;
+
+        fn next(&mut self) -> Option<Self::Item> {
+            panic!("no last error")
+        }
+    }
+
+    impl RecordBatchReader for Broken {
+        fn schema(&self) -> SchemaRef {
+            Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]))
+        }
+    }
+
+    #[test]
+    fn a_source_that_panics_is_an_error() {
+        let failure = Bound::of_reader(Box::new(Broken)).unwrap().has_next().unwrap_err();
+        assert_eq!(failure.status, Status::InvalidData);
+    }
 }

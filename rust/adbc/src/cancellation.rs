@@ -24,6 +24,8 @@ pub(crate) struct Execution {
     notify: Notify,
     /// Of the statement that is being waited for.
     canceller: Mutex<Option<Owned<StatementCanceller>>>,
+    /// The server's, of the last statement that was executed.
+    statement_id: Mutex<Option<String>>,
 }
 
 impl Execution {
@@ -34,6 +36,7 @@ impl Execution {
             ended: AtomicBool::new(false),
             notify: Notify::new(),
             canceller: Mutex::default(),
+            statement_id: Mutex::default(),
         })
     }
 
@@ -41,6 +44,11 @@ impl Execution {
     pub(crate) fn runs(&self, canceller: StatementCanceller) {
         let canceller = Owned::new(&self.home, canceller);
         *self.canceller.lock().unwrap_or_else(PoisonError::into_inner) = Some(canceller);
+    }
+
+    /// Takes note of a statement that was executed.
+    pub(crate) fn executed(&self, statement_id: &str) {
+        *self.statement_id.lock().unwrap_or_else(PoisonError::into_inner) = Some(statement_id.to_owned());
     }
 
     /// Has nothing to cancel any more.
@@ -98,6 +106,12 @@ impl Current {
         let execution = Execution::new(home);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&execution));
         execution
+    }
+
+    /// Returns the server's id of the last statement of the execution, if one was executed.
+    pub(crate) fn statement_id(&self) -> Option<String> {
+        let execution = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        execution.statement_id.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::database::{as_double, as_int};
 use crate::error::{error, from_kernel, not_implemented};
 use crate::info;
 use crate::objects::{self, Filter};
-use crate::options::{Limits, Settings, text, truth, unknown};
+use crate::options::{Limits, Settings, text, truth, unknown, unset};
 use crate::reader::{Batches, BoxedReader, Reader};
 use crate::runtime::{Home, Owned};
 use crate::sql_name::{quoted, table};
@@ -110,6 +110,7 @@ impl Connection {
             // Asked for, because a statement may have changed it.
             OptionConnection::CurrentCatalog => self.ask("SELECT current_catalog()").map(Option::unwrap_or_default),
             OptionConnection::CurrentSchema => self.ask("SELECT current_schema()").map(Option::unwrap_or_default),
+            _ if Limits::has(name) => self.limits.get(name).ok_or_else(|| unset(name)),
             _ => self.settings.get(name),
         }
     }

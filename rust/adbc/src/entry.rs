@@ -14,7 +14,8 @@ use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 
 use crate::database::Driver;
 use crate::error::error;
-use crate::options::is_secret;
+use crate::host_rows::{checked_batch, checked_stream};
+use crate::options::{is_address, is_secret, told_address};
 use crate::reader::take_last_error;
 
 /// Fills in the driver's functions; the symbol that hosts look for by the library's name or by an option.
@@ -61,13 +62,69 @@ unsafe fn init(version: c_int, driver: *mut c_void, out: *mut FFI_AdbcError) -> 
     }
     let mut table = Driver::ffi_driver();
     table.ErrorFromArrayStream = Some(error_from_array_stream);
+    table.StatementBind = Some(statement_bind);
+    table.StatementBindStream = Some(statement_bind_stream);
     table.StatementExecuteQuery = Some(statement_execute_query);
     table.ConnectionReadPartition = Some(connection_read_partition);
+    table.ConnectionGetOption = Some(connection_get_option);
+    table.ConnectionGetOptionBytes = Some(connection_get_option_bytes);
     table.DatabaseGetOption = Some(database_get_option);
     table.DatabaseGetOptionBytes = Some(database_get_option_bytes);
     // SAFETY: the pointer is not null, and the caller says what it points to; there is nothing in it to drop.
     unsafe { ptr::write_unaligned(driver.cast::<FFI_AdbcDriver>(), table) };
     ADBC_STATUS_OK
+}
+
+/// Checks a batch before the exporter takes it.
+unsafe extern "C" fn statement_bind(
+    statement: *mut FFI_AdbcStatement,
+    values: *mut FFI_ArrowArray,
+    schema: *mut FFI_ArrowSchema,
+    error: *mut FFI_AdbcError,
+) -> AdbcStatusCode {
+    let table = Driver::ffi_driver();
+    let Some(bind) = table.StatementBind else { return ADBC_STATUS_INTERNAL };
+    if statement.is_null() || values.is_null() || schema.is_null() {
+        // SAFETY: nulls are what it refuses.
+        return unsafe { bind(statement, values, schema, error) };
+    }
+    // SAFETY: the host's promise.
+    match unsafe { checked_batch(values, schema) } {
+        // SAFETY: as above; the exporter takes the batch.
+        Ok(mut batch) => unsafe { bind(statement, &raw mut batch, schema, error) },
+        // SAFETY: as above.
+        Err(refusal) => unsafe { refused(refusal, error) },
+    }
+}
+
+/// The same for a stream, of which each batch is checked as it is read.
+unsafe extern "C" fn statement_bind_stream(
+    statement: *mut FFI_AdbcStatement,
+    stream: *mut FFI_ArrowArrayStream,
+    error: *mut FFI_AdbcError,
+) -> AdbcStatusCode {
+    let table = Driver::ffi_driver();
+    let Some(bind) = table.StatementBindStream else { return ADBC_STATUS_INTERNAL };
+    if statement.is_null() || stream.is_null() {
+        // SAFETY: nulls are what it refuses.
+        return unsafe { bind(statement, stream, error) };
+    }
+    // SAFETY: the host's promise.
+    match unsafe { checked_stream(stream) } {
+        // SAFETY: as above; the exporter takes the stream.
+        Ok(mut stream) => unsafe { bind(statement, &raw mut stream, error) },
+        // SAFETY: as above.
+        Err(refusal) => unsafe { refused(refusal, error) },
+    }
+}
+
+/// # Safety
+/// `out` is null or points to an error.
+unsafe fn refused(refusal: adbc_core::error::Error, out: *mut FFI_AdbcError) -> AdbcStatusCode {
+    let status = refusal.status.into();
+    // SAFETY: the caller's promise.
+    unsafe { adbc_ffi::export_error(out, refusal) };
+    status
 }
 
 /// A stream that remembers why it failed.
@@ -231,6 +288,54 @@ unsafe fn may_read(key: *const c_char, out: *mut FFI_AdbcError) -> Result<(), Ad
     Err(status)
 }
 
+/// Has `get` tell the value of an option and hands it to the host: of an address without what is secret in it.
+///
+/// # Safety
+/// `key` is null or a C string; `value` points to `length` bytes, and `length` and `error` to what they say, or are null.
+unsafe fn get_told(
+    key: *const c_char,
+    value: *mut u8,
+    length: *mut usize,
+    error: *mut FFI_AdbcError,
+    terminator: usize,
+    get: impl Fn(*mut u8, *mut usize) -> AdbcStatusCode,
+) -> AdbcStatusCode {
+    // SAFETY: the caller's promise.
+    if let Err(status) = unsafe { may_read(key, error) } {
+        return status;
+    }
+    if key.is_null() || value.is_null() || length.is_null() {
+        return get(value, length);
+    }
+    // SAFETY: the caller's promise.
+    let name = unsafe { CStr::from_ptr(key) }.to_string_lossy();
+    if !is_address(&name) {
+        return get(value, length);
+    }
+    let (mut raw, mut needed) = (vec![0; 1024], 1024);
+    loop {
+        let status = get(raw.as_mut_ptr(), &raw mut needed);
+        if status != ADBC_STATUS_OK {
+            return status;
+        }
+        if needed <= raw.len() {
+            break;
+        }
+        raw.resize(needed, 0);
+    }
+    raw.truncate(needed.saturating_sub(terminator));
+    let mut told = told_address(&name, &String::from_utf8_lossy(&raw)).into_bytes();
+    told.resize(told.len() + terminator, 0);
+    // SAFETY: the caller's promise: there is room for as much as the host says.
+    unsafe {
+        if told.len() <= ptr::read_unaligned(length) {
+            ptr::copy_nonoverlapping(told.as_ptr(), value, told.len());
+        }
+        ptr::write_unaligned(length, told.len());
+    }
+    ADBC_STATUS_OK
+}
+
 unsafe extern "C" fn database_get_option(
     database: *mut FFI_AdbcDatabase,
     key: *const c_char,
@@ -238,13 +343,11 @@ unsafe extern "C" fn database_get_option(
     length: *mut usize,
     error: *mut FFI_AdbcError,
 ) -> AdbcStatusCode {
+    let Some(get) = Driver::ffi_driver().DatabaseGetOption else { return ADBC_STATUS_INTERNAL };
     // SAFETY: the caller's promises are those of the function.
-    if let Err(status) = unsafe { may_read(key, error) } {
-        return status;
-    }
-    let table = Driver::ffi_driver();
+    let get = |value: *mut u8, length| unsafe { get(database, key, value.cast(), length, error) };
     // SAFETY: as above.
-    table.DatabaseGetOption.map_or(ADBC_STATUS_INTERNAL, |get| unsafe { get(database, key, value, length, error) })
+    unsafe { get_told(key, value.cast(), length, error, 1, get) }
 }
 
 unsafe extern "C" fn database_get_option_bytes(
@@ -254,11 +357,37 @@ unsafe extern "C" fn database_get_option_bytes(
     length: *mut usize,
     error: *mut FFI_AdbcError,
 ) -> AdbcStatusCode {
+    let Some(get) = Driver::ffi_driver().DatabaseGetOptionBytes else { return ADBC_STATUS_INTERNAL };
     // SAFETY: the caller's promises are those of the function.
-    if let Err(status) = unsafe { may_read(key, error) } {
-        return status;
-    }
-    let table = Driver::ffi_driver();
+    let get = |value, length| unsafe { get(database, key, value, length, error) };
     // SAFETY: as above.
-    table.DatabaseGetOptionBytes.map_or(ADBC_STATUS_INTERNAL, |get| unsafe { get(database, key, value, length, error) })
+    unsafe { get_told(key, value, length, error, 0, get) }
+}
+
+unsafe extern "C" fn connection_get_option(
+    connection: *mut FFI_AdbcConnection,
+    key: *const c_char,
+    value: *mut c_char,
+    length: *mut usize,
+    error: *mut FFI_AdbcError,
+) -> AdbcStatusCode {
+    let Some(get) = Driver::ffi_driver().ConnectionGetOption else { return ADBC_STATUS_INTERNAL };
+    // SAFETY: the caller's promises are those of the function.
+    let get = |value: *mut u8, length| unsafe { get(connection, key, value.cast(), length, error) };
+    // SAFETY: as above.
+    unsafe { get_told(key, value.cast(), length, error, 1, get) }
+}
+
+unsafe extern "C" fn connection_get_option_bytes(
+    connection: *mut FFI_AdbcConnection,
+    key: *const c_char,
+    value: *mut u8,
+    length: *mut usize,
+    error: *mut FFI_AdbcError,
+) -> AdbcStatusCode {
+    let Some(get) = Driver::ffi_driver().ConnectionGetOptionBytes else { return ADBC_STATUS_INTERNAL };
+    // SAFETY: the caller's promises are those of the function.
+    let get = |value, length| unsafe { get(connection, key, value, length, error) };
+    // SAFETY: as above.
+    unsafe { get_told(key, value, length, error, 0, get) }
 }

@@ -11,7 +11,7 @@ use seakernel::ErrorKind;
 /// The vendor code is the HTTP status, for hosts of ADBC 1.0; since 1.1 the details tell it, with the statement's id, the
 /// server's symbolic code, the kernel's kind and whether the call may be repeated.
 pub(crate) fn from_kernel(failure: &seakernel::Error) -> Error {
-    let mut message = failure.to_string().replace('\0', "\u{FFFD}");
+    let mut message = failure.to_string();
     let sql_state = failure.sql_state();
     if let Some(state) = sql_state.filter(|state| !message.contains(*state)) {
         message.extend([" (SQLSTATE ", state, ")"]);
@@ -27,7 +27,8 @@ pub(crate) fn from_kernel(failure: &seakernel::Error) -> Error {
         ("databricks.retryable", Some(failure.is_retryable().to_string())),
     ];
     Error {
-        message,
+        // Last of all: the SQLSTATE and the id are the server's, too.
+        message: message.replace('\0', "\u{FFFD}"),
         status: status(failure.kind(), sql_state),
         vendor_code: failure.http_status().map_or(0, i32::from),
         sqlstate: sql_state.map_or([0; 5], sql_state_bytes),

@@ -18,11 +18,21 @@ pub(crate) struct Target {
     pub(crate) catalog: Option<String>,
     pub(crate) schema: Option<String>,
     pub(crate) mode: IngestMode,
+    /// Whether the catalog and the schema are those of an ingest before: the next table may be elsewhere.
+    is_catalog_used: bool,
+    is_schema_used: bool,
 }
 
 impl Default for Target {
     fn default() -> Self {
-        Self { table: None, catalog: None, schema: None, mode: IngestMode::Create }
+        Self {
+            table: None,
+            catalog: None,
+            schema: None,
+            mode: IngestMode::Create,
+            is_catalog_used: false,
+            is_schema_used: false,
+        }
     }
 }
 
@@ -35,6 +45,29 @@ impl Target {
             OptionStatement::TargetDbSchema => self.schema.clone(),
             _ => None,
         }
+    }
+
+    pub(crate) fn set_table(&mut self, name: String) {
+        self.table = Some(name);
+        if self.is_catalog_used {
+            self.catalog = None;
+        }
+        if self.is_schema_used {
+            self.schema = None;
+        }
+    }
+
+    pub(crate) fn set_catalog(&mut self, name: String) {
+        (self.catalog, self.is_catalog_used) = (Some(name).filter(|name| !name.is_empty()), false);
+    }
+
+    pub(crate) fn set_schema(&mut self, name: String) {
+        (self.schema, self.is_schema_used) = (Some(name).filter(|name| !name.is_empty()), false);
+    }
+
+    /// Has catalog and schema be those of this table only. More rows may follow into it.
+    pub(crate) fn used(&mut self) {
+        (self.is_catalog_used, self.is_schema_used) = (true, true);
     }
 
     /// Makes the table as the mode says and inserts the rows; returns how many.

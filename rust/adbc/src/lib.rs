@@ -12,6 +12,8 @@ mod database;
 #[expect(unsafe_code, reason = "the C interface")]
 mod entry;
 mod error;
+#[expect(unsafe_code, reason = "the C data interface")]
+mod host_rows;
 mod info;
 mod ingest;
 mod objects;

@@ -63,6 +63,11 @@ pub(crate) enum Key {
 }
 
 impl Key {
+    /// Whether user and password can be in the value.
+    fn is_address(self) -> bool {
+        matches!(self, Self::Uri | Self::Host | Self::TokenUrl | Self::ProxyUrl | Self::ProxyHost)
+    }
+
     fn is_secret(self) -> bool {
         matches!(self, Self::Password | Self::AccessToken | Self::ClientSecret | Self::ProxyPassword)
     }
@@ -158,6 +163,20 @@ const NAMES: [(&str, Key); 86] = [
     ("protocol", Key::Transport),
 ];
 
+/// Options of which any one given takes the place of what the URI says of the same.
+const GROUPS: [(&[Key], &[Key]); 6] = [
+    (
+        &[Key::AccessToken, Key::Password],
+        &[Key::AccessToken, Key::Username, Key::Password, Key::ClientId, Key::ClientSecret],
+    ),
+    // One half of a client may be in the URI.
+    (&[Key::ClientId, Key::ClientSecret], &[Key::AccessToken, Key::Username, Key::Password]),
+    (&[Key::HttpPath, Key::WarehouseId], &[Key::HttpPath, Key::WarehouseId]),
+    (&[Key::QueryTimeout, Key::QueryTimeoutSeconds], &[Key::QueryTimeout, Key::QueryTimeoutSeconds]),
+    (&[Key::MemoryMegabytes, Key::MemoryBytes], &[Key::MemoryMegabytes, Key::MemoryBytes]),
+    (&[Key::ProxyUrl, Key::ProxyHost], &[Key::ProxyUrl, Key::ProxyHost, Key::ProxyPort]),
+];
+
 /// Names that begin so are parameters of the session.
 const SESSION_PARAMETER: &str = "adbc.databricks.ssp_";
 
@@ -169,6 +188,25 @@ fn key(name: &str) -> Option<Key> {
 /// Tells whether the value of the option `name` is not to be told.
 pub(crate) fn is_secret(name: &str) -> bool {
     key(name).is_some_and(Key::is_secret)
+}
+
+/// Tells whether user and password can be in the value of the option `name`.
+pub(crate) fn is_address(name: &str) -> bool {
+    key(name).is_some_and(Key::is_address)
+}
+
+/// Returns an address as it may be told; telling it again changes nothing.
+pub(crate) fn told_address(name: &str, value: &str) -> String {
+    key(name).map_or_else(String::new, |key| told(key, value))
+}
+
+fn told(key: Key, value: &str) -> String {
+    match key {
+        // What cannot be read was refused, or is of no use before it is.
+        Key::Uri => without_secrets(value).unwrap_or_default(),
+        key if key.is_address() => without_userinfo(value),
+        _ => value.to_owned(),
+    }
 }
 
 /// Options as they were given. Nothing prints them.
@@ -209,7 +247,7 @@ impl Settings {
             return Err(error(Status::Unauthorized, format!("`{name}` is a secret, which is not told")));
         }
         let value = self.values.get(&key).ok_or_else(|| unset(name))?;
-        if key == Key::Uri { without_secrets(value) } else { Ok(value.clone()) }
+        Ok(told(key, value))
     }
 
     /// What the statements of a connection inherit.
@@ -232,6 +270,12 @@ impl Settings {
     fn complete(&self) -> Result<Self> {
         let Some(uri) = self.values.get(&Key::Uri) else { return Ok(self.clone()) };
         let mut all = Self::of_uri(uri)?;
+        let is_given = |key: &Key| self.values.get(key).is_some_and(|value| !value.is_empty());
+        for (given, beneath) in GROUPS {
+            if given.iter().any(is_given) {
+                all.values.retain(|key, _| !beneath.contains(key));
+            }
+        }
         all.values.extend(self.values.iter().map(|(key, value)| (*key, value.clone())));
         all.session.extend(self.session.iter().map(|(key, value)| (key.clone(), value.clone())));
         Ok(all)
@@ -496,6 +540,11 @@ impl Limits {
         Ok(true)
     }
 
+    /// Tells whether the option is one of these.
+    pub(crate) fn has(name: &str) -> bool {
+        matches!(key(name), Some(Key::QueryTimeout | Key::QueryTimeoutSeconds | Key::MaxRows))
+    }
+
     /// Returns the value of an option of these, if it is set.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
         match key(name)? {
@@ -588,16 +637,28 @@ fn duration(name: &str, value: &str) -> Result<Option<Duration>> {
     Ok(Some(limit).filter(|limit| !limit.is_zero()))
 }
 
-/// Returns the URI without user, password and the values of secret parameters.
+/// Returns an address without user, password and query.
+fn without_userinfo(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").map_or((None, address), |(scheme, rest)| (Some(scheme), rest));
+    // The last one: a password may hold any sign where it is not encoded.
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    scheme.map_or_else(|| rest.to_owned(), |scheme| format!("{scheme}://{rest}"))
+}
+
+/// Returns the URI without user and password, and of its parameters with those that hold no secret for certain.
 fn without_secrets(uri: &str) -> Result<String> {
     let unreadable = || error(Status::InvalidArguments, "`uri` cannot be read");
     let (scheme, rest) = uri.trim().split_once("://").ok_or_else(unreadable)?;
     let mut url = Url::parse(&format!("https://{rest}")).map_err(|_| unreadable())?;
-    if url.set_username("").is_err() || url.set_password(None).is_err() {
+    url.set_fragment(None);
+    // A sign in the path that ends a user's name: it was cut in the wrong place.
+    if url.path().contains('@') || url.set_username("").is_err() || url.set_password(None).is_err() {
         return Err(unreadable());
     }
+    let is_open = |name: &str| key(name).is_some_and(|key| !key.is_secret() && !key.is_address());
     let open: Vec<(String, String)> =
-        url.query_pairs().filter(|(name, _)| !is_secret(name)).map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
+        url.query_pairs().filter(|(name, _)| is_open(name)).map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
     if open.is_empty() {
         url.set_query(None);
     } else {
@@ -687,6 +748,26 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_told_without_what_is_secret() {
+        for (name, value, expected) in [
+            ("databricks.http.proxy.url", "http://me:canary@proxy:3128", "http://proxy:3128"),
+            ("databricks.http.proxy.url", "me:can/ary@proxy:3128", "proxy:3128"),
+            ("adbc.proxy_options.proxy_host", "canary@proxy", "proxy"),
+            ("databricks.server_hostname", "https://canary@h/?token=canary", "https://h/"),
+            ("databricks.server_hostname", "h", "h"),
+            (
+                "uri",
+                "databricks://h/p?passwd=canary&catalog=c&databricks.http.proxy.url=u:canary@p",
+                "databricks://h/p?catalog=c",
+            ),
+            ("uri", "databricks://to/canary@h/p", ""),
+        ] {
+            assert_eq!(settings(&[(name, value)]).get(name).unwrap(), expected, "{name}");
+            assert_eq!(told_address(name, expected), expected);
+        }
+    }
+
+    #[test]
     fn this_machine_speaks_plain_http_unless_told_otherwise() {
         for (uri, expected) in [
             ("databricks://token:t@127.0.0.1:8080/p", Some("false")),
@@ -710,6 +791,26 @@ mod tests {
         let settings =
             settings(&[("uri", "databricks://t@h/sql/1.0/warehouses/a?catalog=c"), ("databricks.catalog", "d")]);
         assert_eq!(settings.session_config(&SignIns::default()).unwrap().catalog.as_deref(), Some("d"));
+    }
+
+    #[test]
+    fn an_option_wins_over_another_one_of_its_group_in_the_uri() {
+        let uri = "databricks://from-uri@h/sql/1.0/warehouses/a?timeout=9&clientID=c&clientSecret=s";
+        let with = |name, value| {
+            let settings = settings(&[("uri", uri), (name, value)]);
+            (settings.complete().unwrap(), settings)
+        };
+        let (all, _) = with("password", "given");
+        assert_eq!(all.values.get(&Key::AccessToken), None);
+        assert_eq!(all.values.get(&Key::ClientSecret), None);
+        assert!(matches!(all.credentials().unwrap(), Credentials::AccessToken(_)));
+        let (all, _) = with("databricks.oauth.client_secret", "given");
+        assert_eq!(all.values.get(&Key::ClientId).map(String::as_str), Some("c"));
+        assert!(matches!(all.credentials().unwrap(), Credentials::SignIn(_)));
+        let (all, _) = with("databricks.warehouse_id", "b");
+        assert_eq!(all.values.get(&Key::HttpPath), None);
+        let (_, settings) = with("databricks.query.timeout", "5s");
+        assert_eq!(settings.limits().unwrap().timeout, Some(Duration::from_secs(5)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::vec;
 
@@ -65,6 +66,8 @@ pub(crate) struct Reader {
     stream: Option<Owned<ResultStream>>,
     /// What runs with the next parameters.
     repeated: Option<Repeated>,
+    /// Why it ended before its end: whoever reads on must not take the rows so far for all of them.
+    failed: Option<Error>,
 }
 
 impl Reader {
@@ -76,7 +79,7 @@ impl Reader {
     ) -> Result<Self> {
         let schema = stream.get().map(ResultStream::schema);
         let schema = schema.ok_or_else(|| error(Status::Internal, "the result is gone"))?;
-        Ok(Self { _session: session, schema, execution, stream: Some(stream), repeated })
+        Ok(Self { _session: session, schema, execution, stream: Some(stream), repeated, failed: None })
     }
 
     fn read(&mut self) -> Result<Option<RecordBatch>> {
@@ -98,20 +101,33 @@ impl Reader {
             self.stream = Some(stream);
         }
     }
+
+    fn advance(&mut self) -> Result<Option<RecordBatch>> {
+        if let Some(failure) = &self.failed {
+            return Err(failure.clone());
+        }
+        let next = self.read();
+        if !matches!(next, Ok(Some(_))) {
+            (self.stream, self.repeated) = (None, None);
+            self.execution.end();
+        }
+        next
+    }
 }
 
 impl Iterator for Reader {
     type Item = std::result::Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.read();
-        if !matches!(next, Ok(Some(_))) {
-            (self.stream, self.repeated) = (None, None);
-            self.execution.end();
-        }
+        // The border to C in Arrow lets nothing unwind: a panic would end the process.
+        let next = panic::catch_unwind(AssertUnwindSafe(|| self.advance()))
+            .unwrap_or_else(|cause| Err(error::panicked(&*cause)));
         next.map_err(|failure| {
-            // Its code at the border is that of an I/O error; the text has it all.
-            let arrow = ArrowError::IoError(failure.message.clone(), io::Error::other(failure.message.clone()));
+            (self.stream, self.repeated) = (None, None);
+            self.failed = Some(failure.clone());
+            // Its code at the border is that of an I/O error; the text has it all. Arrow makes a C string of it.
+            let text = failure.message.replace('\0', "\u{FFFD}");
+            let arrow = ArrowError::IoError(text.clone(), io::Error::other(text));
             LAST_ERROR.set(Some(failure));
             arrow
         })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use adbc_core::error::{Error, Result, Status};
 use adbc_core::options::{IngestMode, OptionStatement, OptionValue};
 use adbc_core::{CancelHandle, Optionable, PartitionedResult};
-use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_array::{Int64Array, RecordBatch, RecordBatchReader};
 use arrow_schema::{DataType, Field, Schema};
 use seakernel::{MultiRowInsert, Parameter, PartitionConfig, ResultStream};
 
@@ -17,7 +17,7 @@ use crate::database::{as_double, as_int};
 use crate::error::{error, from_kernel, not_implemented};
 use crate::ingest::Target;
 use crate::options::{self, Limits, text, truth, unset};
-use crate::reader::{BoxedReader, Reader};
+use crate::reader::{Batches, BoxedReader, Reader};
 use crate::runtime::Owned;
 
 /// Most parameters of a statement. Source: Databricks SQL language reference, "Parameter markers".
@@ -41,14 +41,12 @@ pub struct Statement {
     by_name: bool,
     target_bytes: Option<NonZeroU64>,
     limits: Limits,
-    /// The server's, of what was executed last.
-    executed_id: Option<String>,
 }
 
 impl std::fmt::Debug for Statement {
     /// Shows no SQL: it may hold personal data.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Statement").field("statement_id", &self.executed_id).finish_non_exhaustive()
+        formatter.debug_struct("Statement").field("statement_id", &self.current.statement_id()).finish_non_exhaustive()
     }
 }
 
@@ -87,6 +85,7 @@ impl Sender {
             let run = async { statement.execute().await?.results().await };
             run.await.map_err(|failure| from_kernel(&failure))
         })?;
+        execution.executed(stream.statement_id());
         let stream = Owned::new(self.session.home(), stream);
         if stream.get().is_some_and(ResultStream::is_volume_operation) {
             return Err(not_implemented(
@@ -104,11 +103,11 @@ impl Sender {
         sql: &str,
         parameters: Vec<Parameter>,
         target_bytes: Option<NonZeroU64>,
-    ) -> Result<(String, PartitionedResult)> {
+    ) -> Result<PartitionedResult> {
         let statement = self.statement(execution, sql, parameters)?;
         let mut config = PartitionConfig { ordered: true, ..PartitionConfig::default() };
         config.target_bytes = target_bytes.unwrap_or(config.target_bytes);
-        execution.wait(async move {
+        let (statement_id, result) = execution.wait(async move {
             let cut = async {
                 let executed = statement.execute().await?;
                 let mut stream = executed.partitions(config).await?;
@@ -122,7 +121,9 @@ impl Sender {
                 Ok((executed.statement_id().to_owned(), PartitionedResult { partitions, schema, rows_affected: -1 }))
             };
             cut.await.map_err(|failure: seakernel::Error| from_kernel(&failure))
-        })
+        })?;
+        execution.executed(&statement_id);
+        Ok(result)
     }
 }
 
@@ -148,11 +149,15 @@ impl Repeated {
         self.sender.send(execution, &self.markers.sql, parameters).map(Some)
     }
 
+    /// Tells whether another row waits behind one that was applied.
+    fn has_more(&mut self) -> Result<bool> {
+        self.bound.has_next().map_err(|failure| after(1, failure))
+    }
+
     /// Runs it with every row, several of which share an INSERT where that inserts the same, and returns the rows that
-    /// were changed; `None` where the server did not tell.
-    fn run_all(&mut self, execution: &Execution) -> Result<Option<i64>> {
+    /// were changed; `None` where the server did not tell. `applied` rows were so before, and changed so many.
+    fn run_all(&mut self, execution: &Execution, mut applied: usize, mut changed: Option<i64>) -> Result<Option<i64>> {
         let insert = self.shared_insert();
-        let (mut changed, mut applied) = (Some(0), 0);
         while self.bound.has_next().map_err(|failure| after(applied, failure))? {
             let (stream, rows) = match &insert {
                 Some(insert) => self.insert_some(execution, insert),
@@ -215,6 +220,13 @@ pub(crate) fn after(applied: usize, failure: Error) -> Error {
     Error { message, ..failure }
 }
 
+/// Returns the number of changed rows as the server tells it for a single statement.
+fn changed_rows(changed: Option<i64>) -> Result<BoxedReader> {
+    let schema = Arc::new(Schema::new(vec![Field::new("num_affected_rows", DataType::Int64, true)]));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from(vec![changed]))])?;
+    Ok(Batches::boxed(schema, vec![batch]))
+}
+
 impl Statement {
     pub(crate) fn new(session: Arc<OpenSession>, current: Current, limits: Limits) -> Self {
         Self {
@@ -226,7 +238,6 @@ impl Statement {
             by_name: false,
             target_bytes: None,
             limits,
-            executed_id: None,
         }
     }
 
@@ -248,10 +259,6 @@ impl Statement {
         outcome
     }
 
-    fn note(&mut self, stream: &Owned<ResultStream>) {
-        self.executed_id = stream.get().map(|stream| stream.statement_id().to_owned());
-    }
-
     fn option(&self, key: &OptionStatement) -> Result<String> {
         let name = key.as_ref();
         match key {
@@ -260,7 +267,9 @@ impl Statement {
             OptionStatement::Other(name) if name == TARGET_BYTES => {
                 self.target_bytes.map(|bytes| bytes.to_string()).ok_or_else(|| unset(name))
             }
-            OptionStatement::Other(name) if name == STATEMENT_ID => self.executed_id.clone().ok_or_else(|| unset(name)),
+            OptionStatement::Other(name) if name == STATEMENT_ID => {
+                self.current.statement_id().ok_or_else(|| unset(name))
+            }
             OptionStatement::Other(name) => self.limits.get(name).ok_or_else(|| unset(name)),
             _ => self.target.get(key).ok_or_else(|| unset(name)),
         }
@@ -288,11 +297,11 @@ impl Optionable for Statement {
         match &key {
             OptionStatement::IngestMode => self.target.mode = value.parse::<IngestMode>()?,
             OptionStatement::TargetTable => {
-                self.target.table = Some(value);
+                self.target.set_table(value);
                 self.sql = None;
             }
-            OptionStatement::TargetCatalog => self.target.catalog = Some(value).filter(|name| !name.is_empty()),
-            OptionStatement::TargetDbSchema => self.target.schema = Some(value).filter(|name| !name.is_empty()),
+            OptionStatement::TargetCatalog => self.target.set_catalog(value),
+            OptionStatement::TargetDbSchema => self.target.set_schema(value),
             OptionStatement::Temporary => {
                 if truth(key.as_ref(), &value)? {
                     return Err(not_implemented("temporary tables: Databricks SQL warehouses have no such thing here"));
@@ -353,7 +362,7 @@ impl adbc_core::Statement for Statement {
         }
         self.run(|this, execution| {
             let sender = this.sender();
-            let (stream, repeated) = match this.bound.take() {
+            let (stream, mut repeated) = match this.bound.take() {
                 None => (sender.send(execution, this.sql()?, Vec::new())?, None),
                 Some(bound) => {
                     let mut repeated = Repeated::new(sender, this.sql()?, bound, this.by_name)?;
@@ -362,7 +371,18 @@ impl adbc_core::Statement for Statement {
                     (first.ok_or_else(|| error(Status::InvalidArguments, text))?, Some(repeated))
                 }
             };
-            this.note(&stream);
+            let opened = stream.get();
+            // What no host asks for: these statements are run for what they do.
+            let acts = seakernel::changes_rows(this.sql()?)
+                || opened.is_some_and(|stream| stream.schema().fields().is_empty());
+            if let Some(repeated) = repeated.as_mut().filter(|_| acts)
+                && repeated.has_more()?
+            {
+                let changed = opened.and_then(ResultStream::modified_row_count);
+                let changed = repeated.run_all(execution, 1, changed)?;
+                execution.end();
+                return changed_rows(changed);
+            }
             Ok(Box::new(Reader::new(Arc::clone(&this.session), Arc::clone(execution), stream, repeated)?)
                 as BoxedReader)
         })
@@ -375,12 +395,12 @@ impl adbc_core::Statement for Statement {
                 let bound = this.bound.take();
                 let bound = bound
                     .ok_or_else(|| error(Status::InvalidState, "no rows are bound: bind what is to be ingested"))?;
+                this.target.used();
                 this.target.ingest(&sender, execution, bound)?
             } else if let Some(bound) = this.bound.take() {
-                Repeated::new(sender, this.sql()?, bound, this.by_name)?.run_all(execution)?
+                Repeated::new(sender, this.sql()?, bound, this.by_name)?.run_all(execution, 0, Some(0))?
             } else {
                 let stream = sender.send(execution, this.sql()?, Vec::new())?;
-                this.note(&stream);
                 stream.get().and_then(ResultStream::modified_row_count)
             };
             execution.end();
@@ -419,8 +439,7 @@ impl adbc_core::Statement for Statement {
                     (markers.sql.clone(), markers.parameters(bound.columns(), &row)?)
                 }
             };
-            let (statement_id, result) = sender.cut(execution, &sql, parameters, this.target_bytes)?;
-            this.executed_id = Some(statement_id);
+            let result = sender.cut(execution, &sql, parameters, this.target_bytes)?;
             execution.end();
             Ok(result)
         })
@@ -447,7 +466,7 @@ impl adbc_core::Statement for Statement {
             self.bound = None;
         }
         self.sql = Some(query.as_ref().to_owned());
-        self.target.table = None;
+        self.target = Target::default();
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Arrow values as parameters: a SQL type for each column, a text for each value.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use adbc_core::error::{Result, Status};
 use arrow_array::cast::AsArray;
@@ -115,9 +116,36 @@ fn decimal_type(precision: u8, scale: i8) -> Option<String> {
 /// Brings an array into a form of which [`text`] reads every value.
 pub(crate) fn readable(array: &ArrayRef, sql_type: &SqlType) -> Result<ArrayRef> {
     if sql_type.is_nested {
+        if has_nanoseconds(array.data_type()) {
+            (0..array.len()).try_for_each(|row| check_nanoseconds(array, row))?;
+        }
         return seakernel::json_texts(array).map_err(|cause| from_kernel(&cause));
     }
     Ok(ArrayRef::clone(array))
+}
+
+fn has_nanoseconds(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => true,
+        DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) => has_nanoseconds(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_nanoseconds(field.data_type())),
+        _ => false,
+    }
+}
+
+/// Refuses times within a nested value that have nanoseconds: the server cuts them off where it reads the JSON.
+fn check_nanoseconds(array: &dyn Array, row: usize) -> Result<()> {
+    let all = |items: ArrayRef| (0..items.len()).try_for_each(|item| check_nanoseconds(&items, item));
+    if array.is_null(row) || !has_nanoseconds(array.data_type()) {
+        return Ok(());
+    }
+    match array.data_type() {
+        DataType::List(_) => all(array.as_list::<i32>().value(row)),
+        DataType::LargeList(_) => all(array.as_list::<i64>().value(row)),
+        DataType::Map(..) => all(Arc::new(array.as_map().value(row))),
+        DataType::Struct(_) => array.as_struct().columns().iter().try_for_each(|column| check_nanoseconds(column, row)),
+        _ => microseconds(native::<TimestampNanosecondType>(array, row), TimeUnit::Nanosecond).map(drop),
+    }
 }
 
 fn native<T: ArrowPrimitiveType>(array: &dyn Array, row: usize) -> T::Native {

@@ -23,7 +23,7 @@ const STATELESS: [&str; 31] = [
 
 /// Tells whether `sql` is of a kind that changes rows, by its leading keyword after comments and common table expressions.
 /// What cannot be told is taken for a query.
-pub(crate) fn changes_rows(sql: &str) -> bool {
+pub fn changes_rows(sql: &str) -> bool {
     leading_keyword(&mut Tokens::new(sql)).is_some_and(|word| is_one_of(word, &CHANGING))
 }
 

@@ -58,6 +58,7 @@ mod volumes;
 
 pub use auth::{Credentials, Demand, Grant, Secret, TokenSource};
 pub use config::{CloudFetch, RequestConfig, ResultConfig, RetryConfig, SessionConfig, TlsConfig, ValueForm};
+pub use dml::changes_rows;
 pub use error::{Error, ErrorKind, Result};
 pub use execution::{ExecutedStatement, StatementCanceller, StatementState};
 pub use markers::{Given, JsonParameter, has_named_markers, marker_names, with_json_markers, with_native_markers};
