@@ -393,13 +393,15 @@ def reader_arguments(partition: Partition, broker: Broker | None, options: dict[
             raise ProgrammingError(
                 f"`{name}` is of no use to the reader of a partition: the statement has run", kind="InvalidArgument"
             )
-    for name, own in (("server_hostname", partition.server_hostname), ("http_path", partition.http_path)):
-        # One that the reader names itself is held against the partition's by the kernel.
-        options.setdefault(name, own)
+    # One that the reader names itself is held against the partition's by the kernel.
+    options.setdefault("http_path", partition.http_path)
     if broker is not None or partition.needs_no_sign_in:
+        options.setdefault("server_hostname", partition.server_hostname)
         options |= {"access_token": _NO_TOKEN, "auth": None, "profile": None}
-    elif partition.sign_in is not None and not {"access_token", "auth", "profile"} & options.keys():
-        options["profile"] = partition.sign_in
+    else:
+        if partition.sign_in is not None and not {"access_token", "auth", "profile"} & options.keys():
+            options["profile"] = partition.sign_in
+        _check_names_host(partition, options)
     known = signature(connect).parameters
     defaults = {name: None for name in known if name != "connector_options"}
     further = {name: options.pop(name) for name in list(options) if name not in known}
@@ -407,6 +409,21 @@ def reader_arguments(partition: Partition, broker: Broker | None, options: dict[
     if partition.has_links:
         arguments["access_token"] = _NO_TOKEN
     return arguments
+
+
+def _check_names_host(partition: Partition, options: dict[str, Any]) -> None:
+    """Refuses a sign-in without a host of the reader's own: it would go to any that a partition names."""
+    from seakernel.configuration import configuration
+
+    names = ("server_hostname", "http_path", "access_token", "profile")
+    found = configuration(**{name: options.get(name) for name in names}, signs_in=options.get("auth") is not None)
+    if found.server_hostname is None:
+        raise ProgrammingError(
+            "a sign-in is used only with a host that the reader names: name the workspace by `server_hostname`,"
+            f" `DATABRICKS_HOST` or a profile; the partition is of `{partition.server_hostname}`",
+            kind="InvalidArgument",
+            statement_id=partition.statement_id,
+        )
 
 
 def ask_broker(broker: Broker, partition: Partition, deliver: Callable[[object, BaseException | None], None]) -> None:

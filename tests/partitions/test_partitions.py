@@ -61,7 +61,8 @@ def test_partitions_of_any_size_are_the_result_and_cutting_downloads_nothing(
         partitions = list(lease)
         assert calls(own, "download") == downloads
         assert [partition.sequence for partition in partitions] == list(range(len(partitions)))
-        parts = [partition.read(access_token=own.access_token).arrow() for partition in partitions]
+        sign_in = {"server_hostname": own.server_hostname, "access_token": own.access_token}
+        parts = [partition.read(**sign_in).arrow() for partition in partitions]
         for partition, part in zip(partitions, parts, strict=True):
             assert pa.schema(partition).equals(part.schema, check_metadata=True)
             lease.acknowledge(partition, part.num_rows)
@@ -155,9 +156,11 @@ def test_the_result_that_a_cursor_has_is_cut_unless_rows_of_it_were_read(
 def test_readers_find_their_sign_in_where_they_are(
     own: LocalWarehouse, own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("DATABRICKS_HOST", own.server_hostname)
     monkeypatch.setenv("DATABRICKS_TOKEN", own.access_token)
     lease = own_cursor.partitions(SQL)
     assert next(lease).read().arrow().num_rows == 10_000
+    monkeypatch.delenv("DATABRICKS_HOST")
     monkeypatch.delenv("DATABRICKS_TOKEN")
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "profiles"))
     profile = f"[etl]\nhost = {own.server_hostname}\ntoken = {own.access_token}\n"
@@ -166,8 +169,42 @@ def test_readers_find_their_sign_in_where_they_are(
     assert partition.sign_in == "etl"
     assert partition.read().arrow().num_rows == 10_000
     (tmp_path / "profiles").write_text(profile.replace(own.server_hostname, "https://other.example"))
-    with pytest.raises(seakernel.ProgrammingError, match="another host"):
+    with pytest.raises(seakernel.ProgrammingError, match="is of host"):
         partition.read()
+
+
+def test_no_sign_in_goes_to_a_host_that_only_the_partition_names(
+    own: LocalWarehouse, own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "profiles"))
+    (tmp_path / "profiles").write_text(f"[etl]\ntoken = {own.access_token}\n")
+    plain, named = next(first := own_cursor.partitions(SQL)), next(second := own_cursor.partitions(SQL, profile="etl"))
+    requests = len(own.requests())
+
+    def is_refused(partition: Partition, **options: Any) -> None:
+        with pytest.raises(seakernel.ProgrammingError, match="name the workspace") as refused:
+            partition.read(**options)
+        assert partition.server_hostname in str(refused.value)
+        assert own.access_token not in str(refused.value)
+
+    is_refused(named)
+    is_refused(plain, access_token=own.access_token)
+    is_refused(plain, auth={"client_id": "id", "client_secret": "secret"})
+    monkeypatch.setenv("DATABRICKS_CLIENT_ID", "id")
+    monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", "secret")
+    is_refused(plain)
+    monkeypatch.delenv("DATABRICKS_CLIENT_ID")
+    monkeypatch.delenv("DATABRICKS_CLIENT_SECRET")
+    monkeypatch.setenv("DATABRICKS_TOKEN", own.access_token)
+    is_refused(plain)
+    assert len(own.requests()) == requests, "nothing was asked"
+    monkeypatch.setenv("DATABRICKS_HOST", "https://other.example")
+    with pytest.raises(seakernel.ProgrammingError, match="is of host"):
+        plain.read()
+    monkeypatch.setenv("DATABRICKS_HOST", own.server_hostname)
+    assert plain.read().arrow().num_rows == 10_000
+    first.close()
+    second.close()
 
 
 def test_a_connection_of_another_host_is_refused_and_so_are_options_beside_one(
@@ -183,9 +220,9 @@ def test_a_connection_of_another_host_is_refused_and_so_are_options_beside_one(
     with pytest.raises(seakernel.ProgrammingError, match="the statement has run"):
         partition.read(catalog="main")
     with pytest.raises(TypeError, match="memory"):
-        partition.read(access_token=own.access_token, memory=1)
+        partition.read(server_hostname=own.server_hostname, access_token=own.access_token, memory=1)
     with pytest.raises(seakernel.OperationalError):
-        partition.read(access_token="wrong")
+        partition.read(server_hostname=own.server_hostname, access_token="wrong")
 
 
 def test_a_lease_counts_what_was_read(own_cursor: Cursor) -> None:
@@ -224,7 +261,7 @@ def test_a_lease_ends_the_statement_and_partitions_say_why_they_cannot_be_read(
         partition = next(lease)
         yield lease.close
         with pytest.raises(seakernel.ProgrammingError, match="the statement is closed") as gone:
-            partition.read(access_token=own.access_token)
+            partition.read(server_hostname=own.server_hostname, access_token=own.access_token)
         assert (gone.value.kind, gone.value.statement_id) == ("NotFound", partition.statement_id)
         dropped = [own_cursor.partitions(SQL)]
         yield dropped.clear
@@ -258,9 +295,10 @@ sys.stdout.buffer.write(data)
         partition = Partition(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
         if how == "leave":
             with pytest.raises(seakernel.ProgrammingError, match="the statement is closed"):
-                partition.read(access_token=own.access_token)
+                partition.read(server_hostname=own.server_hostname, access_token=own.access_token)
         else:
-            assert partition.read(access_token=own.access_token).arrow().num_rows == 10_000
+            result = partition.read(server_hostname=own.server_hostname, access_token=own.access_token)
+            assert result.arrow().num_rows == 10_000
 
 
 @pytest.mark.parametrize("total", ["too_small", "too_large"])
