@@ -60,7 +60,7 @@ class PartitionLease:
         self._outstanding: dict[int, int] = {}
         self._acknowledged: dict[int, int] = {}
         self._exhausted = False
-        self._closed = False
+        self._closed = self._detached = False
 
     @property
     def statement_id(self) -> str:
@@ -145,18 +145,23 @@ class PartitionLease:
             seakernel.exceptions.DataLossError: 9 rows were read of a partition with 10 (rows 0..10 of the result)...
         """
         self._check_own(partition)
-        if rows != partition.row_count:
-            end = partition.row_offset + partition.row_count
-            message = (
-                f"{rows} rows were read of a partition with {partition.row_count} (rows {partition.row_offset}..{end} of the"
-                " result)"
-            )
-            raise DataLossError(
-                message, kind="DataLoss", statement_id=self.statement_id, chunk_index=partition.chunk_index
-            )
+        place, count = partition.row_offset, partition.row_count
+        range_ = f"rows {place}..{place + count} of the result"
         with self._lock:
-            if self._outstanding.pop(partition.row_offset, None) is not None:
-                self._acknowledged[partition.row_offset] = rows
+            # What has travelled is not what says how many rows there are.
+            if count != self._outstanding.get(place, self._acknowledged.get(place)):
+                raise ProgrammingError(
+                    f"no partition of {range_} was handed out", kind="InvalidArgument", statement_id=self.statement_id
+                )
+            if rows != count:
+                raise DataLossError(
+                    f"{rows} rows were read of a partition with {count} ({range_})",
+                    kind="DataLoss",
+                    statement_id=self.statement_id,
+                    chunk_index=partition.chunk_index,
+                )
+            if self._outstanding.pop(place, None) is not None:
+                self._acknowledged[place] = rows
 
     def links(self, partition: Partition) -> PartitionLinks:
         """Asks the workspace for fresh links to the rows of a partition: for readers who have no sign-in.
@@ -218,6 +223,9 @@ class PartitionLease:
         Nobody closes it then: the server gives up its result an hour after the statement has succeeded. Its session
         stays open on the server until that finds it idle.
 
+        Raises:
+            InterfaceError: the lease has ended.
+
         Example:
             >>> with cursor.partitions("SELECT id FROM range(10)") as parts:
             ...     partitions = list(parts)
@@ -225,8 +233,16 @@ class PartitionLease:
             >>> sum(partition.row_count for partition in partitions)
             10
         """
+        if self._detached:
+            return
+        if self._closed:
+            raise InterfaceError(
+                "the lease is over, and the statement closed: it cannot outlive anything any more",
+                kind="Closed",
+                statement_id=self.statement_id,
+            )
         self._stream.keep()
-        self._closed = True
+        self._closed = self._detached = True
 
     def close(self) -> None:
         """Ends the lease: closes the statement on the server, so that no partition can be opened any more. Safe to call twice.

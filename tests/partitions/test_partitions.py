@@ -243,6 +243,21 @@ def test_a_lease_counts_what_was_read(own_cursor: Cursor) -> None:
         lease.acknowledge(next(own_cursor.partitions(SQL)), 10_000)
 
 
+def test_what_was_not_handed_out_is_not_acknowledged(own_cursor: Cursor) -> None:
+    lease = own_cursor.partitions(SQL, target_bytes=1)
+    first, second, *_ = list(lease)
+    fields = json.loads(first.to_bytes())
+    for changed in ({"row_count": 900}, {"row_offset": 1}, {"row_count": 0, "row_offset": 9_999_999}):
+        forged = Partition(json.dumps(fields | changed).encode())
+        with pytest.raises(seakernel.ProgrammingError, match="no partition of rows .* was handed out"):
+            lease.acknowledge(forged, forged.row_count)
+    lease.acknowledge(second, 1000)
+    shorter = Partition(json.dumps(json.loads(second.to_bytes()) | {"row_count": 1}).encode())
+    with pytest.raises(seakernel.ProgrammingError, match="was handed out"):
+        lease.acknowledge(shorter, 1)
+    assert (lease.outstanding, lease.acknowledged_rows) == (9, 1000)
+
+
 def test_a_with_that_acknowledges_must_do_so_to_the_end(own_cursor: Cursor) -> None:
     with own_cursor.partitions(SQL, target_bytes=1) as unread:
         next(unread)
@@ -299,6 +314,16 @@ sys.stdout.buffer.write(data)
         else:
             result = partition.read(server_hostname=own.server_hostname, access_token=own.access_token)
             assert result.arrow().num_rows == 10_000
+
+
+def test_a_lease_that_is_over_cannot_be_detached(own_cursor: Cursor) -> None:
+    lease = own_cursor.partitions(SQL)
+    lease.close()
+    with pytest.raises(seakernel.InterfaceError, match="the lease is over"):
+        lease.detach()
+    kept = own_cursor.partitions(SQL)
+    kept.detach()
+    kept.detach()
 
 
 @pytest.mark.parametrize("total", ["too_small", "too_large"])
