@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from seakernel._seakernel import Partition, PartitionLinks
@@ -482,10 +483,13 @@ class LinkServer:
         from multiprocessing.connection import Listener
 
         self._lease = lease
-        self._listener = Listener((host, 0), family="AF_INET")
+        self._listener = Listener((host, 0), family="AF_INET", backlog=_BACKLOG)
         port = self._listener.address[1]
         self._address = LinkServerAddress(host, int(port), secrets.token_bytes(32))
         self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._open: set[Any] = set()
+        self._room = threading.Semaphore(_MOST_CONNECTIONS)
         threading.Thread(target=self._serve, name="seakernel-links", daemon=True).start()
 
     @property
@@ -511,6 +515,10 @@ class LinkServer:
         if self._closed.is_set():
             return
         self._closed.set()
+        with self._lock:
+            answered = list(self._open)
+        for connection in answered:
+            self._break(connection)
         # A thread that waits in `accept` does not see that its socket is closed.
         with contextlib.suppress(OSError), socket.create_connection((self._address.host, self._address.port), 1):
             pass
@@ -518,13 +526,18 @@ class LinkServer:
 
     def _serve(self) -> None:
         while not self._closed.is_set():
+            # Others wait in the listener's queue.
+            self._room.acquire()
             try:
                 connection = self._listener.accept()
             except OSError:
+                self._room.release()
                 continue
-            if self._closed.is_set():
-                connection.close()
-                return
+            with self._lock:
+                if self._closed.is_set():
+                    connection.close()
+                    return
+                self._open.add(connection)
             threading.Thread(target=self._answer, args=(connection,), name="seakernel-links", daemon=True).start()
 
     def _answer(self, connection: Any) -> None:
@@ -532,17 +545,47 @@ class LinkServer:
         from multiprocessing import AuthenticationError
         from multiprocessing.connection import answer_challenge, deliver_challenge
 
-        with connection, contextlib.suppress(OSError, EOFError, AuthenticationError):
-            deliver_challenge(connection, self._address._key)  # noqa: SLF001 - one protocol
-            answer_challenge(connection, self._address._key)  # noqa: SLF001
-            if not connection.poll(_PATIENCE_S):
-                return
-            try:
-                # Bytes and no objects: nothing is unpickled that comes over the network.
-                answer = b"+" + self._lease.links(Partition(connection.recv_bytes(_LONGEST_MESSAGE))).to_bytes()
-            except Exception as error:  # noqa: BLE001 - the reader is told
-                answer = b"-" + str(error).encode(errors="replace")
-            connection.send_bytes(answer)
+        try:
+            with contextlib.suppress(OSError, EOFError, AuthenticationError):
+                with self._patience(connection):
+                    deliver_challenge(connection, self._address._key)  # noqa: SLF001 - one protocol
+                    answer_challenge(connection, self._address._key)  # noqa: SLF001
+                    asked = connection.recv_bytes(_LONGEST_MESSAGE)
+                if self._closed.is_set():
+                    return
+                try:
+                    # Bytes and no objects: nothing is unpickled that comes over the network.
+                    answer = b"+" + self._lease.links(Partition(asked)).to_bytes()
+                except Exception as error:  # noqa: BLE001 - the reader is told
+                    answer = b"-" + str(error).encode(errors="replace")
+                with self._patience(connection):
+                    connection.send_bytes(answer)
+        finally:
+            with self._lock:
+                self._open.discard(connection)
+                connection.close()
+            self._room.release()
+
+    @contextmanager
+    def _patience(self, connection: Any) -> Iterator[None]:
+        """Breaks the connection unless the body ends in time: who has not proved anything yet could hold it for ever."""
+        timer = threading.Timer(_PATIENCE_S, self._break, (connection,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _break(self, connection: Any) -> None:
+        """Wakes the thread that reads or writes; it closes the connection."""
+        import contextlib
+        import socket
+
+        with self._lock, contextlib.suppress(OSError):
+            if connection in self._open:
+                with socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as own:
+                    own.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         return self
@@ -560,6 +603,8 @@ class LinkServer:
 
 
 _PATIENCE_S = 60
+_MOST_CONNECTIONS = 64
+_BACKLOG = 128
 _LONGEST_MESSAGE = 256 << 20
 
 

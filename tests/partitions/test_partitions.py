@@ -249,7 +249,7 @@ def test_what_was_not_handed_out_is_not_acknowledged(own_cursor: Cursor) -> None
     fields = json.loads(first.to_bytes())
     for changed in ({"row_count": 900}, {"row_offset": 1}, {"row_count": 0, "row_offset": 9_999_999}):
         forged = Partition(json.dumps(fields | changed).encode())
-        with pytest.raises(seakernel.ProgrammingError, match="no partition of rows .* was handed out"):
+        with pytest.raises(seakernel.ProgrammingError, match=r"no partition of rows .* was handed out"):
             lease.acknowledge(forged, forged.row_count)
     lease.acknowledge(second, 1000)
     shorter = Partition(json.dumps(json.loads(second.to_bytes()) | {"row_count": 1}).encode())
@@ -383,6 +383,32 @@ def test_a_link_server_needs_its_key_and_serves_its_own_statement(own: LocalWare
         assert partition.read(broker=address).arrow().num_rows == 10_000
     with pytest.raises(seakernel.OperationalError, match="broker"):
         partition.read(broker=address)
+
+
+def test_a_link_server_is_not_held_by_those_who_prove_nothing(
+    own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch, eventually: Callable[[Callable[[], Any]], Any]
+) -> None:
+    import socket
+
+    monkeypatch.setattr("seakernel.partitions._MOST_CONNECTIONS", 2)
+    monkeypatch.setattr("seakernel.partitions._PATIENCE_S", 0.5)
+    parts = own_cursor.partitions(SQL)
+    partition = next(parts)
+    with seakernel.LinkServer(parts) as server:
+        address = (server.address.host, server.address.port)
+        silent = [socket.create_connection(address) for _ in range(5)]
+        assert partition.read(broker=server.address).arrow().num_rows == 10_000
+        for connection in silent:
+            connection.close()
+    monkeypatch.setattr("seakernel.partitions._PATIENCE_S", 600)
+    with seakernel.LinkServer(parts) as server:
+        waiting = socket.create_connection((server.address.host, server.address.port), 60)
+        assert waiting.recv(4), "the challenge has begun"
+        server.close()
+        while waiting.recv(1000):
+            pass
+        waiting.close()
+        assert eventually(lambda: not server._open)
 
 
 def test_links_show_nothing_and_are_read_back(own_cursor: Cursor) -> None:
