@@ -447,6 +447,47 @@ def test_the_same_for_asyncio(own: LocalWarehouse) -> None:
     assert asyncio.run(main()) == list(range(10_000))
 
 
+def test_a_partition_whose_wait_was_cancelled_is_the_next_one(own: LocalWarehouse) -> None:
+    async def main() -> list[int]:
+        place = (own.server_hostname, own.http_path, own.access_token)
+        async with aio.connect(*place) as connection, connection.cursor() as cursor:
+            rows: list[int] = []
+            for turns in range(40):
+                async with await cursor.partitions(SQL, target_bytes=1) as parts:
+                    task = asyncio.ensure_future(anext(parts))
+                    for _ in range(turns % 4):
+                        await asyncio.sleep(0)
+                    # The partition is on its way while the loop does not look.
+                    threading.Event().wait(0.005)
+                    task.cancel()
+                    await asyncio.wait([task])
+                    first = [] if task.cancelled() else [task.result()]
+                    rows.append(sum([partition.row_count for partition in first + [p async for p in parts]]))
+            return rows
+
+    assert asyncio.run(main()) == [10_000] * 40
+
+
+def test_who_signs_in_needs_no_links_that_came_along(own: LocalWarehouse, own_cursor: Cursor) -> None:
+    own.switches(link_lifetime_seconds=30)
+    partition = next(lease := own_cursor.partitions(SQL, links=True))
+    with pytest.raises(seakernel.OperationalError, match="at least 60 s"):
+        partition.read()
+    assert partition.read(own_cursor.connection).arrow().num_rows == 10_000
+    lease.close()
+
+
+def test_links_about_to_expire_are_asked_for_anew_when_they_are_handed_out(
+    own: LocalWarehouse, own_cursor: Cursor
+) -> None:
+    own.switches(link_lifetime_seconds=200)
+    lease = own_cursor.partitions(SQL, links=True)
+    own.switches(link_lifetime_seconds=900)
+    left = PartitionLinks(json.dumps(json.loads(next(lease).to_bytes())["links"]).encode()).seconds_left
+    assert left is not None
+    assert left > 600
+
+
 def test_a_hundred_thousand_chunks_are_walked_within_64_mib() -> None:
     remote = RemoteWarehouse(
         chunk_rows=1, inline_bytes=0, switches={"hybrid_links_per_response": 64}, logged_requests=1
