@@ -579,26 +579,28 @@ class Partition:
         """Opens the rows, all of them and no others; needs no session on the server.
 
         Without arguments the reader signs in as `connect` does where it runs: by the profile that the driver has named, or
-        else by its own environment. A partition says which workspace gets that sign-in: read those of whom you trust.
+        else by its own environment. The workspace must be named there, too, or by `server_hostname`: a sign-in never goes to a
+        host that only the partition names.
 
         Args:
             connection: Whose sign-in and connections to use, for several partitions; the others are then not given.
             broker: A callable that gets this partition and returns fresh `PartitionLinks`, or their bytes, such as
                 `LinkServer.address`. It is called when the rows are opened and when links have expired, within two minutes;
                 no sign-in is needed then.
-            options: Those of `connect` that a sign-in and a download have, such as `access_token`, `auth`, `profile`,
-                `results`, `retry`, `tls` and `proxy`.
+            options: Those of `connect` that a sign-in and a download have, such as `server_hostname`, `access_token`,
+                `auth`, `profile`, `results`, `retry`, `tls` and `proxy`.
 
         Raises:
             ProgrammingError: the statement was closed, the result is older than an hour or of another user (kind
-                `NotFound`), or the sign-in is for another host or warehouse.
+                `NotFound`), or the sign-in is for another host or warehouse, or for none that the reader has named.
             OperationalError: links that travelled along are about to expire or have expired (kind `LinkExpired`), or the
                 connection failed.
             DataLossError: when rows are read and some are missing, surplus or damaged.
 
         Example:
             >>> partition = next(cursor.partitions("SELECT id FROM range(3)"))
-            >>> partition.read(access_token=warehouse.access_token).arrow().num_rows
+            >>> place = {"server_hostname": warehouse.server_hostname, "access_token": warehouse.access_token}
+            >>> partition.read(**place).arrow().num_rows
             3
         """
 

@@ -1061,6 +1061,8 @@ class PartitionLease:
     def __init__(self, lease: partitions.PartitionLease) -> None:
         # Keeps the accounts. Never called where it would wait.
         self._lease = lease
+        # Partitions that came to calls which were cancelled.
+        self._returned: list[Partition] = []
 
     @property
     def statement_id(self) -> str:
@@ -1162,8 +1164,21 @@ class PartitionLease:
         return self
 
     async def __anext__(self) -> Partition:
-        partition = self._lease._handed_out(await self._lease._stream.next_partition_async())  # noqa: SLF001
-        if partition is None:
+        lease = self._lease
+        partition: Partition | None = None
+        if not self._returned:
+            future = lease._stream.next_partition_async()  # noqa: SLF001
+            try:
+                partition = await future
+            except BaseException:
+                # Cancelled when it had come already: it is the next one again, even if others have seen the end.
+                if future.done() and not future.cancelled() and future.exception() is None and future.result():
+                    self._returned.append(future.result())
+                    lease._exhausted = False  # noqa: SLF001
+                raise
+        if partition is None and self._returned:
+            partition = self._returned.pop(0)
+        if lease._handed_out(partition) is None or partition is None:  # noqa: SLF001
             raise StopAsyncIteration
         return partition
 

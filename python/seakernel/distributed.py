@@ -15,6 +15,7 @@ Example:
 from __future__ import annotations
 
 import importlib
+import logging
 import threading
 import time
 from functools import reduce
@@ -181,7 +182,7 @@ def leased(
 
 
 class _Kept:
-    """Leases in use, and the connections opened for them. What is over is let go when the next one comes."""
+    """Leases in use, and the connections opened for them. Each is let go when it is over."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -190,15 +191,26 @@ class _Kept:
     def add(self, lease: PartitionLease, connection: Connection | None, lasts_s: float) -> None:
         now = time.monotonic()
         with self._lock:
+            self._leases.append((now + lasts_s, lease, connection))
+        timer = threading.Timer(lasts_s, self._let_go)
+        timer.daemon = True
+        timer.start()
+
+    def _let_go(self) -> None:
+        now = time.monotonic()
+        with self._lock:
             over = [entry for entry in self._leases if entry[0] <= now]
             self._leases = [entry for entry in self._leases if entry[0] > now]
-            self._leases.append((now + lasts_s, lease, connection))
         for _, ended, used in over:
-            ended.close()
-            if used is not None:
-                used.close()
+            for close in (ended.close, used.close if used is not None else None):
+                try:
+                    if close is not None:
+                        close()
+                except Exception:  # noqa: BLE001, PERF203 - nobody waits for this one
+                    _LOG.warning("statement %s: not closed at the end of its lease", ended.statement_id, exc_info=True)
 
 
+_LOG = logging.getLogger(__name__)
 _KEPT = _Kept()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from seakernel._seakernel import Partition, PartitionLinks
@@ -60,7 +61,7 @@ class PartitionLease:
         self._outstanding: dict[int, int] = {}
         self._acknowledged: dict[int, int] = {}
         self._exhausted = False
-        self._closed = False
+        self._closed = self._detached = False
 
     @property
     def statement_id(self) -> str:
@@ -145,18 +146,23 @@ class PartitionLease:
             seakernel.exceptions.DataLossError: 9 rows were read of a partition with 10 (rows 0..10 of the result)...
         """
         self._check_own(partition)
-        if rows != partition.row_count:
-            end = partition.row_offset + partition.row_count
-            message = (
-                f"{rows} rows were read of a partition with {partition.row_count} (rows {partition.row_offset}..{end} of the"
-                " result)"
-            )
-            raise DataLossError(
-                message, kind="DataLoss", statement_id=self.statement_id, chunk_index=partition.chunk_index
-            )
+        place, count = partition.row_offset, partition.row_count
+        range_ = f"rows {place}..{place + count} of the result"
         with self._lock:
-            if self._outstanding.pop(partition.row_offset, None) is not None:
-                self._acknowledged[partition.row_offset] = rows
+            # What has travelled is not what says how many rows there are.
+            if count != self._outstanding.get(place, self._acknowledged.get(place)):
+                raise ProgrammingError(
+                    f"no partition of {range_} was handed out", kind="InvalidArgument", statement_id=self.statement_id
+                )
+            if rows != count:
+                raise DataLossError(
+                    f"{rows} rows were read of a partition with {count} ({range_})",
+                    kind="DataLoss",
+                    statement_id=self.statement_id,
+                    chunk_index=partition.chunk_index,
+                )
+            if self._outstanding.pop(place, None) is not None:
+                self._acknowledged[place] = rows
 
     def links(self, partition: Partition) -> PartitionLinks:
         """Asks the workspace for fresh links to the rows of a partition: for readers who have no sign-in.
@@ -218,6 +224,9 @@ class PartitionLease:
         Nobody closes it then: the server gives up its result an hour after the statement has succeeded. Its session
         stays open on the server until that finds it idle.
 
+        Raises:
+            InterfaceError: the lease has ended.
+
         Example:
             >>> with cursor.partitions("SELECT id FROM range(10)") as parts:
             ...     partitions = list(parts)
@@ -225,8 +234,16 @@ class PartitionLease:
             >>> sum(partition.row_count for partition in partitions)
             10
         """
+        if self._detached:
+            return
+        if self._closed:
+            raise InterfaceError(
+                "the lease is over, and the statement closed: it cannot outlive anything any more",
+                kind="Closed",
+                statement_id=self.statement_id,
+            )
         self._stream.keep()
-        self._closed = True
+        self._closed = self._detached = True
 
     def close(self) -> None:
         """Ends the lease: closes the statement on the server, so that no partition can be opened any more. Safe to call twice.
@@ -393,13 +410,15 @@ def reader_arguments(partition: Partition, broker: Broker | None, options: dict[
             raise ProgrammingError(
                 f"`{name}` is of no use to the reader of a partition: the statement has run", kind="InvalidArgument"
             )
-    for name, own in (("server_hostname", partition.server_hostname), ("http_path", partition.http_path)):
-        # One that the reader names itself is held against the partition's by the kernel.
-        options.setdefault(name, own)
+    # One that the reader names itself is held against the partition's by the kernel.
+    options.setdefault("http_path", partition.http_path)
     if broker is not None or partition.needs_no_sign_in:
+        options.setdefault("server_hostname", partition.server_hostname)
         options |= {"access_token": _NO_TOKEN, "auth": None, "profile": None}
-    elif partition.sign_in is not None and not {"access_token", "auth", "profile"} & options.keys():
-        options["profile"] = partition.sign_in
+    else:
+        if partition.sign_in is not None and not {"access_token", "auth", "profile"} & options.keys():
+            options["profile"] = partition.sign_in
+        _check_names_host(partition, options)
     known = signature(connect).parameters
     defaults = {name: None for name in known if name != "connector_options"}
     further = {name: options.pop(name) for name in list(options) if name not in known}
@@ -407,6 +426,21 @@ def reader_arguments(partition: Partition, broker: Broker | None, options: dict[
     if partition.has_links:
         arguments["access_token"] = _NO_TOKEN
     return arguments
+
+
+def _check_names_host(partition: Partition, options: dict[str, Any]) -> None:
+    """Refuses a sign-in without a host of the reader's own: it would go to any that a partition names."""
+    from seakernel.configuration import configuration
+
+    names = ("server_hostname", "http_path", "access_token", "profile")
+    found = configuration(**{name: options.get(name) for name in names}, signs_in=options.get("auth") is not None)
+    if found.server_hostname is None:
+        raise ProgrammingError(
+            "a sign-in is used only with a host that the reader names: name the workspace by `server_hostname`,"
+            f" `DATABRICKS_HOST` or a profile; the partition is of `{partition.server_hostname}`",
+            kind="InvalidArgument",
+            statement_id=partition.statement_id,
+        )
 
 
 def ask_broker(broker: Broker, partition: Partition, deliver: Callable[[object, BaseException | None], None]) -> None:
@@ -449,10 +483,13 @@ class LinkServer:
         from multiprocessing.connection import Listener
 
         self._lease = lease
-        self._listener = Listener((host, 0), family="AF_INET")
+        self._listener = Listener((host, 0), family="AF_INET", backlog=_BACKLOG)
         port = self._listener.address[1]
         self._address = LinkServerAddress(host, int(port), secrets.token_bytes(32))
         self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._open: set[Any] = set()
+        self._room = threading.Semaphore(_MOST_CONNECTIONS)
         threading.Thread(target=self._serve, name="seakernel-links", daemon=True).start()
 
     @property
@@ -478,6 +515,10 @@ class LinkServer:
         if self._closed.is_set():
             return
         self._closed.set()
+        with self._lock:
+            answered = list(self._open)
+        for connection in answered:
+            self._break(connection)
         # A thread that waits in `accept` does not see that its socket is closed.
         with contextlib.suppress(OSError), socket.create_connection((self._address.host, self._address.port), 1):
             pass
@@ -485,13 +526,18 @@ class LinkServer:
 
     def _serve(self) -> None:
         while not self._closed.is_set():
+            # Others wait in the listener's queue.
+            self._room.acquire()
             try:
                 connection = self._listener.accept()
             except OSError:
+                self._room.release()
                 continue
-            if self._closed.is_set():
-                connection.close()
-                return
+            with self._lock:
+                if self._closed.is_set():
+                    connection.close()
+                    return
+                self._open.add(connection)
             threading.Thread(target=self._answer, args=(connection,), name="seakernel-links", daemon=True).start()
 
     def _answer(self, connection: Any) -> None:
@@ -499,17 +545,47 @@ class LinkServer:
         from multiprocessing import AuthenticationError
         from multiprocessing.connection import answer_challenge, deliver_challenge
 
-        with connection, contextlib.suppress(OSError, EOFError, AuthenticationError):
-            deliver_challenge(connection, self._address._key)  # noqa: SLF001 - one protocol
-            answer_challenge(connection, self._address._key)  # noqa: SLF001
-            if not connection.poll(_PATIENCE_S):
-                return
-            try:
-                # Bytes and no objects: nothing is unpickled that comes over the network.
-                answer = b"+" + self._lease.links(Partition(connection.recv_bytes(_LONGEST_MESSAGE))).to_bytes()
-            except Exception as error:  # noqa: BLE001 - the reader is told
-                answer = b"-" + str(error).encode(errors="replace")
-            connection.send_bytes(answer)
+        try:
+            with contextlib.suppress(OSError, EOFError, AuthenticationError):
+                with self._patience(connection):
+                    deliver_challenge(connection, self._address._key)  # noqa: SLF001 - one protocol
+                    answer_challenge(connection, self._address._key)  # noqa: SLF001
+                    asked = connection.recv_bytes(_LONGEST_MESSAGE)
+                if self._closed.is_set():
+                    return
+                try:
+                    # Bytes and no objects: nothing is unpickled that comes over the network.
+                    answer = b"+" + self._lease.links(Partition(asked)).to_bytes()
+                except Exception as error:  # noqa: BLE001 - the reader is told
+                    answer = b"-" + str(error).encode(errors="replace")
+                with self._patience(connection):
+                    connection.send_bytes(answer)
+        finally:
+            with self._lock:
+                self._open.discard(connection)
+                connection.close()
+            self._room.release()
+
+    @contextmanager
+    def _patience(self, connection: Any) -> Iterator[None]:
+        """Breaks the connection unless the body ends in time: who has not proved anything yet could hold it for ever."""
+        timer = threading.Timer(_PATIENCE_S, self._break, (connection,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _break(self, connection: Any) -> None:
+        """Wakes the thread that reads or writes; it closes the connection."""
+        import contextlib
+        import socket
+
+        with self._lock, contextlib.suppress(OSError):
+            if connection in self._open:
+                with socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as own:
+                    own.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         return self
@@ -527,6 +603,8 @@ class LinkServer:
 
 
 _PATIENCE_S = 60
+_MOST_CONNECTIONS = 64
+_BACKLOG = 128
 _LONGEST_MESSAGE = 256 << 20
 
 

@@ -74,7 +74,8 @@ def test_the_bytes_are_those_of_partitions_in_python(
         (first, *_), _ = cursor.adbc_execute_partitions(statement)
         partition = seakernel.Partition(first)
         assert partition.to_bytes() == first
-        assert partition.read(access_token=chunked.access_token).fetchall() == [(number,) for number in range(5000)]
+        result = partition.read(server_hostname=chunked.server_hostname, access_token=chunked.access_token)
+        assert result.fetchall() == [(number,) for number in range(5000)]
         with chunked.connect() as connection, connection.cursor() as ours, ours.partitions(statement) as parts:
             cursor.adbc_read_partition(next(parts).to_bytes())
             assert cursor.fetchall() == [(number,) for number in range(5000)]

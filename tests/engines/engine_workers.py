@@ -13,7 +13,7 @@ GRAVES = "ENGINES_GRAVES"
 
 
 def options() -> dict[str, Any]:
-    return {"access_token": os.environ[TOKEN]}
+    return {"server_hostname": os.environ["DATABRICKS_HOST"], "access_token": os.environ[TOKEN]}
 
 
 def dies_once() -> dict[str, Any]:

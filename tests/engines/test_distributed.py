@@ -33,6 +33,14 @@ def test_the_statement_is_closed_when_the_lease_is_over(
     assert eventually(lambda: not live(engines_warehouse, lease.statement_id))
 
 
+def test_the_connection_is_closed_when_the_lease_is_over(
+    engines_warehouse: LocalWarehouse, eventually: Callable[[Callable[[], Any]], Any]
+) -> None:
+    before = engines_warehouse.counters()["open_sessions"]
+    leased("SELECT id FROM range(10)", None, None, {}, target_bytes=1, lease_s=0.2)
+    assert eventually(lambda: engines_warehouse.counters()["open_sessions"] <= before)
+
+
 def test_the_statement_outlives_all_that_was_made_of_it(engines_warehouse: LocalWarehouse) -> None:
     lease = leased("SELECT id FROM range(10)", None, None, {}, target_bytes=1, lease_s=None)
     statement_id, partitions = lease.statement_id, list(lease)

@@ -59,7 +59,7 @@ def reading(partition: Partition, options: dict[str, Any]) -> PartitionResult:
     if not options.pop("connects", False):
         return partition.read(**options)
     if partition.server_hostname not in CONNECTIONS:
-        opened = seakernel.connect(partition.server_hostname, partition.http_path, **options)
+        opened = seakernel.connect(http_path=partition.http_path, **options)
         CONNECTIONS[partition.server_hostname] = opened
     return partition.read(CONNECTIONS[partition.server_hostname])
 

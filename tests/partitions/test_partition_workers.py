@@ -41,7 +41,7 @@ def test_four_workers_read_ten_million_rows_that_are_byte_for_byte_those_of_one_
     with LocalWarehouse() as warehouse, warehouse.connect() as connection, connection.cursor() as cursor:
         whole = cursor.execute(sql(ROWS)).arrow()
         assert whole.num_rows == ROWS
-        options = {"access_token": warehouse.access_token}
+        options = {"server_hostname": warehouse.server_hostname, "access_token": warehouse.access_token}
         parts: dict[int, pa.Table] = {}
         with cursor.partitions(sql(ROWS), target_bytes=16 << 20, ordered=True) as lease:
             given: dict[int, Partition] = {}
@@ -156,7 +156,11 @@ def test_under_worker_kills_expired_links_and_429_storms_the_parts_are_the_resul
                 with seakernel.LinkServer(lease) as server:
                     parts = run(schedule, lease, workers, {"broker": server.address})
             else:
-                own = {"access_token": disturbed.access_token, "connects": schedule.mode == "connection"}
+                own = {
+                    "server_hostname": disturbed.server_hostname,
+                    "access_token": disturbed.access_token,
+                    "connects": schedule.mode == "connection",
+                }
                 parts = run(schedule, lease, workers, {} if schedule.mode == "link" else own)
             disturbed.faults()
         assert lease.acknowledged_rows == schedule.rows

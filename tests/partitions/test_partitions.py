@@ -61,7 +61,8 @@ def test_partitions_of_any_size_are_the_result_and_cutting_downloads_nothing(
         partitions = list(lease)
         assert calls(own, "download") == downloads
         assert [partition.sequence for partition in partitions] == list(range(len(partitions)))
-        parts = [partition.read(access_token=own.access_token).arrow() for partition in partitions]
+        sign_in = {"server_hostname": own.server_hostname, "access_token": own.access_token}
+        parts = [partition.read(**sign_in).arrow() for partition in partitions]
         for partition, part in zip(partitions, parts, strict=True):
             assert pa.schema(partition).equals(part.schema, check_metadata=True)
             lease.acknowledge(partition, part.num_rows)
@@ -155,9 +156,11 @@ def test_the_result_that_a_cursor_has_is_cut_unless_rows_of_it_were_read(
 def test_readers_find_their_sign_in_where_they_are(
     own: LocalWarehouse, own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("DATABRICKS_HOST", own.server_hostname)
     monkeypatch.setenv("DATABRICKS_TOKEN", own.access_token)
     lease = own_cursor.partitions(SQL)
     assert next(lease).read().arrow().num_rows == 10_000
+    monkeypatch.delenv("DATABRICKS_HOST")
     monkeypatch.delenv("DATABRICKS_TOKEN")
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "profiles"))
     profile = f"[etl]\nhost = {own.server_hostname}\ntoken = {own.access_token}\n"
@@ -166,8 +169,42 @@ def test_readers_find_their_sign_in_where_they_are(
     assert partition.sign_in == "etl"
     assert partition.read().arrow().num_rows == 10_000
     (tmp_path / "profiles").write_text(profile.replace(own.server_hostname, "https://other.example"))
-    with pytest.raises(seakernel.ProgrammingError, match="another host"):
+    with pytest.raises(seakernel.ProgrammingError, match="is of host"):
         partition.read()
+
+
+def test_no_sign_in_goes_to_a_host_that_only_the_partition_names(
+    own: LocalWarehouse, own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "profiles"))
+    (tmp_path / "profiles").write_text(f"[etl]\ntoken = {own.access_token}\n")
+    plain, named = next(first := own_cursor.partitions(SQL)), next(second := own_cursor.partitions(SQL, profile="etl"))
+    requests = len(own.requests())
+
+    def is_refused(partition: Partition, **options: Any) -> None:
+        with pytest.raises(seakernel.ProgrammingError, match="name the workspace") as refused:
+            partition.read(**options)
+        assert partition.server_hostname in str(refused.value)
+        assert own.access_token not in str(refused.value)
+
+    is_refused(named)
+    is_refused(plain, access_token=own.access_token)
+    is_refused(plain, auth={"client_id": "id", "client_secret": "secret"})
+    monkeypatch.setenv("DATABRICKS_CLIENT_ID", "id")
+    monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", "secret")
+    is_refused(plain)
+    monkeypatch.delenv("DATABRICKS_CLIENT_ID")
+    monkeypatch.delenv("DATABRICKS_CLIENT_SECRET")
+    monkeypatch.setenv("DATABRICKS_TOKEN", own.access_token)
+    is_refused(plain)
+    assert len(own.requests()) == requests, "nothing was asked"
+    monkeypatch.setenv("DATABRICKS_HOST", "https://other.example")
+    with pytest.raises(seakernel.ProgrammingError, match="is of host"):
+        plain.read()
+    monkeypatch.setenv("DATABRICKS_HOST", own.server_hostname)
+    assert plain.read().arrow().num_rows == 10_000
+    first.close()
+    second.close()
 
 
 def test_a_connection_of_another_host_is_refused_and_so_are_options_beside_one(
@@ -183,9 +220,9 @@ def test_a_connection_of_another_host_is_refused_and_so_are_options_beside_one(
     with pytest.raises(seakernel.ProgrammingError, match="the statement has run"):
         partition.read(catalog="main")
     with pytest.raises(TypeError, match="memory"):
-        partition.read(access_token=own.access_token, memory=1)
+        partition.read(server_hostname=own.server_hostname, access_token=own.access_token, memory=1)
     with pytest.raises(seakernel.OperationalError):
-        partition.read(access_token="wrong")
+        partition.read(server_hostname=own.server_hostname, access_token="wrong")
 
 
 def test_a_lease_counts_what_was_read(own_cursor: Cursor) -> None:
@@ -206,6 +243,21 @@ def test_a_lease_counts_what_was_read(own_cursor: Cursor) -> None:
         lease.acknowledge(next(own_cursor.partitions(SQL)), 10_000)
 
 
+def test_what_was_not_handed_out_is_not_acknowledged(own_cursor: Cursor) -> None:
+    lease = own_cursor.partitions(SQL, target_bytes=1)
+    first, second, *_ = list(lease)
+    fields = json.loads(first.to_bytes())
+    for changed in ({"row_count": 900}, {"row_offset": 1}, {"row_count": 0, "row_offset": 9_999_999}):
+        forged = Partition(json.dumps(fields | changed).encode())
+        with pytest.raises(seakernel.ProgrammingError, match=r"no partition of rows .* was handed out"):
+            lease.acknowledge(forged, forged.row_count)
+    lease.acknowledge(second, 1000)
+    shorter = Partition(json.dumps(json.loads(second.to_bytes()) | {"row_count": 1}).encode())
+    with pytest.raises(seakernel.ProgrammingError, match="was handed out"):
+        lease.acknowledge(shorter, 1)
+    assert (lease.outstanding, lease.acknowledged_rows) == (9, 1000)
+
+
 def test_a_with_that_acknowledges_must_do_so_to_the_end(own_cursor: Cursor) -> None:
     with own_cursor.partitions(SQL, target_bytes=1) as unread:
         next(unread)
@@ -224,7 +276,7 @@ def test_a_lease_ends_the_statement_and_partitions_say_why_they_cannot_be_read(
         partition = next(lease)
         yield lease.close
         with pytest.raises(seakernel.ProgrammingError, match="the statement is closed") as gone:
-            partition.read(access_token=own.access_token)
+            partition.read(server_hostname=own.server_hostname, access_token=own.access_token)
         assert (gone.value.kind, gone.value.statement_id) == ("NotFound", partition.statement_id)
         dropped = [own_cursor.partitions(SQL)]
         yield dropped.clear
@@ -258,9 +310,20 @@ sys.stdout.buffer.write(data)
         partition = Partition(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
         if how == "leave":
             with pytest.raises(seakernel.ProgrammingError, match="the statement is closed"):
-                partition.read(access_token=own.access_token)
+                partition.read(server_hostname=own.server_hostname, access_token=own.access_token)
         else:
-            assert partition.read(access_token=own.access_token).arrow().num_rows == 10_000
+            result = partition.read(server_hostname=own.server_hostname, access_token=own.access_token)
+            assert result.arrow().num_rows == 10_000
+
+
+def test_a_lease_that_is_over_cannot_be_detached(own_cursor: Cursor) -> None:
+    lease = own_cursor.partitions(SQL)
+    lease.close()
+    with pytest.raises(seakernel.InterfaceError, match="the lease is over"):
+        lease.detach()
+    kept = own_cursor.partitions(SQL)
+    kept.detach()
+    kept.detach()
 
 
 @pytest.mark.parametrize("total", ["too_small", "too_large"])
@@ -322,6 +385,32 @@ def test_a_link_server_needs_its_key_and_serves_its_own_statement(own: LocalWare
         partition.read(broker=address)
 
 
+def test_a_link_server_is_not_held_by_those_who_prove_nothing(
+    own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch, eventually: Callable[[Callable[[], Any]], Any]
+) -> None:
+    import socket
+
+    monkeypatch.setattr("seakernel.partitions._MOST_CONNECTIONS", 2)
+    monkeypatch.setattr("seakernel.partitions._PATIENCE_S", 0.5)
+    parts = own_cursor.partitions(SQL)
+    partition = next(parts)
+    with seakernel.LinkServer(parts) as server:
+        address = (server.address.host, server.address.port)
+        silent = [socket.create_connection(address) for _ in range(5)]
+        assert partition.read(broker=server.address).arrow().num_rows == 10_000
+        for connection in silent:
+            connection.close()
+    monkeypatch.setattr("seakernel.partitions._PATIENCE_S", 600)
+    with seakernel.LinkServer(parts) as server:
+        waiting = socket.create_connection((server.address.host, server.address.port), 60)
+        assert waiting.recv(4), "the challenge has begun"
+        server.close()
+        while waiting.recv(1000):
+            pass
+        waiting.close()
+        assert eventually(lambda: not server._open)
+
+
 def test_links_show_nothing_and_are_read_back(own_cursor: Cursor) -> None:
     parts = own_cursor.partitions(SQL)
     links = parts.links(next(parts))
@@ -356,6 +445,47 @@ def test_the_same_for_asyncio(own: LocalWarehouse) -> None:
             return rows
 
     assert asyncio.run(main()) == list(range(10_000))
+
+
+def test_a_partition_whose_wait_was_cancelled_is_the_next_one(own: LocalWarehouse) -> None:
+    async def main() -> list[int]:
+        place = (own.server_hostname, own.http_path, own.access_token)
+        async with aio.connect(*place) as connection, connection.cursor() as cursor:
+            rows: list[int] = []
+            for turns in range(40):
+                async with await cursor.partitions(SQL, target_bytes=1) as parts:
+                    task = asyncio.ensure_future(anext(parts))
+                    for _ in range(turns % 4):
+                        await asyncio.sleep(0)
+                    # The partition is on its way while the loop does not look.
+                    threading.Event().wait(0.005)
+                    task.cancel()
+                    await asyncio.wait([task])
+                    first = [] if task.cancelled() else [task.result()]
+                    rows.append(sum([partition.row_count for partition in first + [p async for p in parts]]))
+            return rows
+
+    assert asyncio.run(main()) == [10_000] * 40
+
+
+def test_who_signs_in_needs_no_links_that_came_along(own: LocalWarehouse, own_cursor: Cursor) -> None:
+    own.switches(link_lifetime_seconds=30)
+    partition = next(lease := own_cursor.partitions(SQL, links=True))
+    with pytest.raises(seakernel.OperationalError, match="at least 60 s"):
+        partition.read()
+    assert partition.read(own_cursor.connection).arrow().num_rows == 10_000
+    lease.close()
+
+
+def test_links_about_to_expire_are_asked_for_anew_when_they_are_handed_out(
+    own: LocalWarehouse, own_cursor: Cursor
+) -> None:
+    own.switches(link_lifetime_seconds=200)
+    lease = own_cursor.partitions(SQL, links=True)
+    own.switches(link_lifetime_seconds=900)
+    left = PartitionLinks(json.dumps(json.loads(next(lease).to_bytes())["links"]).encode()).seconds_left
+    assert left is not None
+    assert left > 600
 
 
 def test_a_hundred_thousand_chunks_are_walked_within_64_mib() -> None:

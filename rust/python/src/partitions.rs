@@ -1,12 +1,13 @@
 //! Partitions of a result: descriptors, the stream that cuts them, and links from a Python callable.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::DefaultHasher;
 use std::error::Error as StdError;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
 use std::num::NonZeroU64;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::IntoPyObjectExt;
@@ -14,7 +15,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyCapsule, PyDict, PyTuple};
 use seakernel::{Error, ErrorKind, LinkBroker, Partition, PartitionConfig, PartitionLinks, PartitionStream, Result};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time;
 
@@ -263,6 +264,49 @@ pub(crate) struct PyPartitionStream {
     columns: Py<PyTuple>,
     schema: arrow_schema::SchemaRef,
     stream: Arc<tokio::sync::Mutex<Owned<PartitionStream>>>,
+    underway: Arc<Underway>,
+}
+
+/// Partitions that have left the stream and that Python has not taken yet.
+#[derive(Default)]
+struct Underway {
+    state: Mutex<(usize, VecDeque<Partition>)>,
+    settled: Notify,
+}
+
+impl Underway {
+    /// How many are on their way, and those that nobody took.
+    fn state(&self) -> MutexGuard<'_, (usize, VecDeque<Partition>)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A partition on its way to Python. Dropped before it is taken, as with a cancelled future, it is the next one again.
+struct Handed {
+    partition: Option<Partition>,
+    underway: Arc<Underway>,
+}
+
+impl Handed {
+    fn new(partition: Partition, underway: &Arc<Underway>) -> Self {
+        underway.state().0 += 1;
+        Self { partition: Some(partition), underway: Arc::clone(underway) }
+    }
+
+    fn take(mut self) -> Option<PyPartition> {
+        self.partition.take().map(PyPartition)
+    }
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        {
+            let mut state = self.underway.state();
+            state.0 = state.0.saturating_sub(1);
+            state.1.extend(self.partition.take());
+        }
+        self.underway.settled.notify_waiters();
+    }
 }
 
 impl PyPartitionStream {
@@ -275,15 +319,42 @@ impl PyPartitionStream {
             columns: PyTuple::new(py, stream.columns().iter().map(PyColumn::from))?.unbind(),
             schema: stream.schema(),
             stream: Arc::new(tokio::sync::Mutex::new(Owned::new(home, stream))),
+            underway: Arc::default(),
         })
     }
 
-    fn next(&self) -> impl Future<Output = Result<Option<Partition>>> + Send + 'static {
-        let stream = Arc::clone(&self.stream);
+    fn next(&self) -> impl Future<Output = Result<Option<Handed>>> + Send + 'static {
+        let (stream, underway) = (Arc::clone(&self.stream), Arc::clone(&self.underway));
         async move {
-            match stream.lock().await.get_mut() {
-                Some(stream) => stream.next().await,
-                None => Ok(None),
+            loop {
+                let settled = underway.settled.notified();
+                tokio::pin!(settled);
+                settled.as_mut().enable();
+                let returned = underway.state().1.pop_front();
+                if let Some(partition) = returned {
+                    return Ok(Some(Handed::new(partition, &underway)));
+                }
+                {
+                    let mut stream = stream.lock().await;
+                    let next = match stream.get_mut() {
+                        Some(stream) => stream.next().await?,
+                        None => None,
+                    };
+                    if let Some(partition) = next {
+                        return Ok(Some(Handed::new(partition, &underway)));
+                    }
+                }
+                let is_over = {
+                    let state = underway.state();
+                    state.0 == 0 && state.1.is_empty()
+                };
+                if is_over {
+                    return Ok(None);
+                }
+                // One on its way may come back.
+                if underway.state().1.is_empty() {
+                    settled.await;
+                }
             }
         }
     }
@@ -334,12 +405,12 @@ impl PyPartitionStream {
     }
 
     fn next_partition(&self, py: Python<'_>) -> PyResult<Option<PyPartition>> {
-        Ok(self.home.call(py, self.next())?.map(PyPartition))
+        Ok(self.home.call(py, self.next())?.and_then(Handed::take))
     }
 
     fn next_partition_async<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.home.future(py, Duration::ZERO, self.next(), |py, partition| match partition {
-            Some(partition) => PyPartition(partition).into_py_any(py),
+        self.home.future(py, Duration::ZERO, self.next(), |py, handed| match handed.and_then(Handed::take) {
+            Some(partition) => partition.into_py_any(py),
             None => Ok(py.None()),
         })
     }

@@ -191,11 +191,11 @@ impl PartitionLinks {
             .map_err(|_| not_links("a link has a field of another type"))
     }
 
-    fn check_is_of(&self, partition: &Partition) -> Result<()> {
+    pub(super) fn check_is_of(&self, partition: &Partition) -> Result<()> {
         if self.statement_id == partition.statement_id() && self.row_offset == partition.row_offset {
             return Ok(());
         }
-        let text = format!("the broker gave links to other rows than those of {}", partition.place());
+        let text = format!("the links are to other rows than those of {}", partition.place());
         Err(Error::new(ErrorKind::InvalidArgument, text).with_statement_id(partition.statement_id()))
     }
 }

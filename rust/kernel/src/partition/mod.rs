@@ -222,7 +222,7 @@ impl Partition {
         if signs_in {
             client.sign_in().await?;
         }
-        self.open(client, None).await
+        self.open(client, None, false).await
     }
 
     /// Opens the rows as [`Partition::results`] does, with the sign-in and the connections of `session`.
@@ -232,7 +232,7 @@ impl Partition {
     pub async fn results_in(&self, session: &Session) -> Result<ResultStream> {
         let client = session.client()?;
         self.check_place(client.config())?;
-        self.open(Arc::clone(client), None).await
+        self.open(Arc::clone(client), None, true).await
     }
 
     /// Opens the rows as [`Partition::results`] does, with links from `broker` instead of a sign-in: the credentials of
@@ -248,7 +248,7 @@ impl Partition {
         self.check_place(&config)?;
         client_settings::take(&mut config);
         config.credentials = Credentials::TokenSource(Arc::new(NoSignIn));
-        self.open(client(config)?, Some(broker)).await
+        self.open(client(config)?, Some(broker), false).await
     }
 
     /// Asks the workspace for fresh links to the rows: what a [`LinkBroker`] hands out.
@@ -261,14 +261,24 @@ impl Partition {
         PartitionLinks::ask(client, self).await
     }
 
-    async fn open(&self, client: Arc<SeaClient>, broker: Option<Arc<dyn LinkBroker>>) -> Result<ResultStream> {
+    /// Opens the rows with links of `broker`, else of the server where the client `signs_in`, else with those that came
+    /// along.
+    async fn open(
+        &self,
+        client: Arc<SeaClient>,
+        broker: Option<Arc<dyn LinkBroker>>,
+        signs_in: bool,
+    ) -> Result<ResultStream> {
         let rows = match &self.rows {
             Rows::Inline(content) => PartRows::Inline(content.clone()),
             Rows::Chunks(hints) => {
                 let source = match (broker, &self.links) {
                     (Some(broker), _) => links::from_broker(broker, self.clone()),
-                    (None, Some(links)) => links::given(links.still_good(self)?),
-                    (None, None) => LinkSource::Server,
+                    (None, Some(links)) if !signs_in => {
+                        links.check_is_of(self)?;
+                        links::given(links.still_good(self)?)
+                    }
+                    (None, _) => LinkSource::Server,
                 };
                 PartRows::Chunks { run: self.run(), source, hints: hints.to_vec() }
             }

@@ -48,9 +48,14 @@ pub struct PartitionStream {
     state: State,
     begun: Option<Begun>,
     /// Partitions and rows handed out.
+    /// Complete, and not handed out yet.
+    done: Option<Begun>,
     partitions: u64,
     rows: i64,
 }
+
+/// Life that links need to travel, be queued and be used; with less, others are asked for.
+const LEAST_LIFE_HANDED_OUT: Duration = Duration::from_mins(5);
 
 #[derive(Debug)]
 enum State {
@@ -167,6 +172,7 @@ impl PartitionStream {
             truncated: manifest.truncated,
             state,
             begun: None,
+            done: None,
             partitions: 0,
             rows: 0,
         })
@@ -186,6 +192,7 @@ impl PartitionStream {
             truncated: rows.truncated,
             state: State::Inline(Box::new(partition)),
             begun: None,
+            done: None,
             partitions: 0,
             rows: 0,
         })
@@ -294,20 +301,25 @@ impl PartitionStream {
 
     async fn cut(&mut self) -> Result<Option<Partition>> {
         loop {
+            // Kept until it is made, for who drops the future meanwhile.
+            if let Some(done) = &self.done {
+                let partition = self.partition(done).await?;
+                self.done = None;
+                return Ok(Some(partition));
+            }
             match &mut self.state {
                 State::Walking(links) => match links.next().await? {
                     Some(link) => {
                         let full = self.begun.as_ref().is_some_and(|begun| self.ends_before(begun, &link));
-                        let done = if full { self.begun.take() } else { None };
-                        self.add(&link);
-                        if let Some(done) = done {
-                            return self.partition(done).await.map(Some);
+                        if full {
+                            self.done = self.begun.take();
                         }
+                        self.add(&link);
                     }
                     None => self.state = State::Walked,
                 },
                 State::Walked => match self.begun.take() {
-                    Some(last) => return self.partition(last).await.map(Some),
+                    Some(last) => self.done = Some(last),
                     None => break,
                 },
                 State::Inline(partition) => {
@@ -377,7 +389,7 @@ impl PartitionStream {
         }
     }
 
-    async fn partition(&self, begun: Begun) -> Result<Partition> {
+    async fn partition(&self, begun: &Begun) -> Result<Partition> {
         let mut partition = Partition {
             whole: Arc::clone(&self.whole),
             sequence: self.config.ordered.then_some(self.partitions),
@@ -385,17 +397,18 @@ impl PartitionStream {
             row_offset: begun.row_offset,
             row_count: begun.row_count,
             byte_count: begun.is_size_known.then_some(begun.bytes),
-            rows: Rows::Chunks(begun.chunks.into()),
+            rows: Rows::Chunks(begun.chunks.as_slice().into()),
             links: None,
         };
         if self.config.with_links {
             // Whoever takes the partitions may take his time.
-            let links = if begun.is_stale {
+            let links = PartitionLinks::new(&partition, begun.links.clone());
+            let is_short = links.seconds_left().is_some_and(|left| left < LEAST_LIFE_HANDED_OUT.as_secs_f64());
+            partition.links = Some(if begun.is_stale || is_short {
                 PartitionLinks::ask(self.statement.client(), &partition).await?
             } else {
-                PartitionLinks::new(&partition, begun.links)
-            };
-            partition.links = Some(links);
+                links
+            });
         }
         Ok(partition)
     }
