@@ -53,8 +53,10 @@ SHAPES = [
     ),
     (
         "SELECT id FROM remote WHERE text IN ('a', 'b', '', 'A', 'abc')",
-        "SELECT `id` {table} WHERE (`text` IN ('a', 'b', '', 'A', 'abc') "
-        "AND (CAST(`text` AS BINARY) IN (X'61', X'62', X'', X'41', X'616263')))",
+        (
+            "SELECT `id` {table} WHERE (`text` IN ('a', 'b', '', 'A', 'abc') "
+            "AND (CAST(`text` AS BINARY) IN (X'61', X'62', X'', X'41', X'616263')))"
+        ),
         False,
     ),
     ("SELECT id FROM remote WHERE text <> '${a}'", "SELECT `id`, `text` {table}", True),
@@ -112,8 +114,10 @@ SHAPES = [
     ),
     (
         "SELECT id FROM remote WHERE (whole = 5 AND abs(id) > 3) OR text = 'a'",
-        "SELECT `id`, `whole`, `text` {table} "
-        "WHERE ((`whole` = 5) OR (`text` = 'a' AND (CAST(`text` AS BINARY) = X'61')))",
+        (
+            "SELECT `id`, `whole`, `text` {table} "
+            "WHERE ((`whole` = 5) OR (`text` = 'a' AND (CAST(`text` AS BINARY) = X'61')))"
+        ),
         True,
     ),
     ("SELECT id FROM remote WHERE whole = 5 OR abs(id) > 3", "SELECT `id`, `whole` {table}", True),
