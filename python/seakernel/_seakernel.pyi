@@ -1049,8 +1049,10 @@ class ResultStream:
     def __arrow_c_schema__(self) -> object:
         """Returns the Arrow schema. Every field is nullable."""
 
-    def hand_over(self) -> ResultStream:
+    def hand_over(self, *, tied: bool = False) -> ResultStream:
         """Hands the remaining rows over to another object like this one, which lives on when this one is closed.
+
+        One that is tied does not: it ends with this one, closed or cancelled, and its rows count as fetched here.
 
         Raises:
             InterfaceError: the result was handed over before, is closed, or is of the parent process.

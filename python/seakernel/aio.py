@@ -915,17 +915,23 @@ class Cursor:
         if mode == "ipc":
             return IpcStream(result.hand_over())
         if allocate is None:
-            await self._prepared(None, as_rows=False)
             self._cursor._read_by = "hand_off"  # noqa: SLF001
-            return result.take()
-        copied = CopiedResult(result, allocate)
+            try:
+                return (await _prepared(result, None, as_rows=False)).take()
+            except BaseException:
+                if self._cursor._result is result:  # noqa: SLF001
+                    self._cursor._read_by = None  # noqa: SLF001
+                raise
+        # From here on nobody else reads it, be it another task or `allocate`; a cancel still ends it.
+        given = result.hand_over(tied=True)
+        self._cursor._read_by = "hand_off"  # noqa: SLF001
         try:
-            while copied._copy((await _prepared(result, 1, as_rows=False)).next_batch()):  # noqa: SLF001
+            copied = CopiedResult(given, allocate)
+            while copied._copy((await _prepared(given, 1, as_rows=False)).next_batch()):  # noqa: SLF001
                 pass
         except BaseException:
-            await _ended(result.close_async())
+            await _ended(given.close_async())
             raise
-        self._cursor._read_by = "hand_off"  # noqa: SLF001
         return copied
 
     async def close(self) -> None:
@@ -1037,8 +1043,10 @@ class IpcStream:
         return self
 
     async def __anext__(self) -> bytes:
+        if self._stream._ended:  # noqa: SLF001 - one protocol
+            raise StopAsyncIteration
         await _prepared(self._result, 1, as_rows=False)
-        piece = self._stream._piece()  # noqa: SLF001 - one protocol
+        piece = self._stream._piece()  # noqa: SLF001
         if piece is None:
             raise StopAsyncIteration
         return piece

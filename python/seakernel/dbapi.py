@@ -419,7 +419,7 @@ class Connection:
 
         Args:
             operation: A query, such as a SELECT, with markers as for `Cursor.execute`. Its columns have names of their own.
-                No order of its rows is kept.
+                No order of its rows is kept. It may end with a `;`, but none may stand before a comment at the end.
             parameters: Values for its markers.
 
         Raises:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import threading
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from seakernel._seakernel import IpcEncoder, copy_batch, layout_head
-from seakernel.exceptions import ProgrammingError
+from seakernel.exceptions import InterfaceError, ProgrammingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +102,8 @@ class IpcStream:
     def __init__(self, result: ResultStream) -> None:
         self._result = result
         self._encoder: IpcEncoder | None = IpcEncoder(result)
+        self._ended = False
+        self._turn = threading.Lock()
 
     def read_all(self) -> bytes:
         """Returns what is left of the stream, gathered in memory.
@@ -137,13 +140,28 @@ class IpcStream:
 
     def _piece(self) -> bytes | None:
         """Returns the next piece; None behind the last one, which has the end marker."""
-        if self._encoder is None:
-            return None
-        batch = self._result.next_batch()
-        if batch is not None:
-            return self._encoder.encode(batch)
-        encoder, self._encoder = self._encoder, None
-        return encoder.finish()
+        with self._turn:
+            if self._ended:
+                return None
+            # Kept only behind a piece that was made: behind one that is missing, no end marker may follow.
+            encoder, self._encoder = self._encoder, None
+            if encoder is None:
+                message = "a piece of the stream could not be made, so it has no end; execute the statement again"
+                raise InterfaceError(message, kind="Closed", statement_id=self._result.statement_id)
+            read = self._result.fetched_row_count
+            try:
+                batch = self._result.next_batch()
+            except BaseException:
+                if self._result.fetched_row_count == read:
+                    self._encoder = encoder
+                raise
+            if batch is None:
+                piece = encoder.finish()
+                self._ended = True
+            else:
+                piece = encoder.encode(batch)
+                self._encoder = encoder
+            return piece
 
 
 class CopiedResult:

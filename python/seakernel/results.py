@@ -180,14 +180,16 @@ class ArrowReads:
         if allocate is None:
             given = result.hand_over()
             return given if mode == "capsule" else IpcStream(given)
-        copied = CopiedResult(result, allocate)
+        # From here on nobody else reads it, be it another thread or `allocate`; a cancel still ends it.
+        given = result.hand_over(tied=True)
+        self._read_by = "hand_off"
         try:
-            while copied._copy(result.next_batch()):  # noqa: SLF001 - one protocol, and no batch held while it waits
+            copied = CopiedResult(given, allocate)
+            while copied._copy(given.next_batch()):  # noqa: SLF001 - one protocol, and no batch held while it waits
                 pass
         except BaseException:
-            result.close()
+            given.close()
             raise
-        self._read_by = "hand_off"
         return copied
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:

@@ -307,6 +307,83 @@ def test_a_stream_whose_download_fails_has_no_end() -> None:
         assert not written.getvalue().endswith(b"\xff\xff\xff\xff\0\0\0\0")
 
 
+def test_a_stream_that_lost_a_batch_has_no_end(chunked_cursor: Cursor) -> None:
+    stream = chunked_cursor.execute(WIDE.format(rows=5000)).hand_off("ipc")
+    next(stream)
+    assert stream._encoder is not None
+    stream._encoder.finish()  # so that the next batch cannot be encoded
+    with pytest.raises(seakernel.InternalError, match="the stream has ended, or broken off"):
+        next(stream)
+    for _ in range(2):
+        with pytest.raises(seakernel.InterfaceError, match="it has no end; execute the statement again"):
+            stream.read_all()
+
+
+def test_threads_share_the_pieces_of_a_stream(chunked_cursor: Cursor) -> None:
+    stream = chunked_cursor.execute("SELECT id FROM range(20000)").hand_off("ipc")
+    pieces: list[bytes] = []
+
+    def read(_: int) -> None:
+        pieces.extend(stream)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read, range(4)))
+    assert sum(piece.endswith(b"\xff\xff\xff\xff\0\0\0\0") for piece in pieces) == 1
+
+
+@pytest.mark.parametrize("read", ["fetchone", "arrow", "hand_off"])
+def test_an_allocator_cannot_read_what_is_copied(chunked_cursor: Cursor, read: str) -> None:
+    def allocate(size: int) -> bytearray:
+        getattr(chunked_cursor, read)()
+        return bytearray(size)
+
+    chunked_cursor.execute("SELECT id FROM range(5000)")
+    with pytest.raises(seakernel.InterfaceError, match=r"handed over|`hand_off\(\)` has read"):
+        chunked_cursor.hand_off("copy", allocate=allocate)
+    with pytest.raises(seakernel.InterfaceError, match="the result is closed"):
+        chunked_cursor.fetchone()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_of_two_threads_gets_the_result(chunked_cursor: Cursor, mode: str) -> None:
+    both = threading.Barrier(2)
+
+    def run(_: int) -> int | None:
+        both.wait()
+        try:
+            return handed_off(chunked_cursor, mode).num_rows
+        except seakernel.InterfaceError:
+            return None
+
+    for _ in range(5):
+        chunked_cursor.execute("SELECT id FROM range(5000)")
+        with ThreadPoolExecutor(2) as pool:
+            assert sorted(pool.map(run, range(2)), key=str) == [5000, None]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_of_two_tasks_gets_the_result(chunked: LocalWarehouse, mode: str) -> None:
+    async def main() -> list[Any]:
+        place = chunked.server_hostname, chunked.http_path, chunked.access_token
+        async with aio.connect(*place) as connection, connection.cursor() as cursor:
+            await cursor.execute("SELECT id FROM range(5000)")
+            allocate = bytearray if mode == "copy" else None
+            calls = (cursor.hand_off(mode, allocate=allocate) for _ in range(2))  # type: ignore[call-overload]
+            given, refused = await asyncio.gather(*calls, return_exceptions=True)
+            assert isinstance(refused, seakernel.InterfaceError)
+            assert not isinstance(given, BaseException)
+            if mode == "copy":
+                return read_table(given.layout, given.memory)["id"].to_pylist()
+            if mode == "capsule":
+                return pa.table(given)["id"].to_pylist()
+            rows = pa.ipc.open_stream(await given.read_all()).read_all()["id"].to_pylist()
+            await given.close()
+            assert await given.read_all() == b""
+            return rows
+
+    assert asyncio.run(main()) == list(range(5000))
+
+
 def test_modes_need_neither_pyarrow_nor_numpy(chunked: LocalWarehouse) -> None:
     script = """
 import sys, seakernel
@@ -384,7 +461,7 @@ def test_asyncio_hands_off_in_every_mode(chunked: LocalWarehouse) -> None:
             streamed = await (await (await statement.cursor()).hand_off("ipc")).read_all()
             another = await statement.cursor()
             copied = await another.hand_off("copy", allocate=bytearray)
-            with pytest.raises(seakernel.InterfaceError, match=r"`hand_off\(\)` has read the result"):
+            with pytest.raises(seakernel.InterfaceError, match="handed over"):
                 await another.arrow()
             await another.execute(sql)
             with pytest.raises(ZeroDivisionError):

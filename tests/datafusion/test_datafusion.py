@@ -301,22 +301,32 @@ print(os.waitpid(child, 0)[1], len(connection.cursor().execute("SELECT 1").fetch
     assert done.stdout.endswith("\n0 1\n")
 
 
-def test_a_plan_runs_again_but_not_twice_at_once(files: Connection) -> None:
+def test_a_plan_is_executed_once_where_partitions_share_its_statement(files: Connection) -> None:
     context = context_of(2, q=files.query("SELECT id FROM range(20000)"))
     executed = context.sql("SELECT id FROM q").execution_plan()
     assert executed.partition_count == 2
+    broken_off = context.execute(executed, 0)
+    begun = next(iter(broken_off)).to_pyarrow().num_rows
+    del broken_off
+    rest = sum(batch.to_pyarrow().num_rows for batch in context.execute(executed, 1))
+    assert begun + rest <= 20000
+    for partition in (0, 1, 0):
+        with pytest.raises(
+            Exception, match=f"partition {partition} of this plan was executed before.*plan the query again"
+        ):
+            list(context.execute(executed, partition))
 
-    def ids(partition: int) -> list[int]:
-        return [
-            value for batch in context.execute(executed, partition) for value in batch.to_pyarrow()["id"].to_pylist()
-        ]
 
-    for _ in range(2):
-        assert sorted(ids(0) + ids(1)) == list(range(20000))
-    assert len(ids(0)) == 20000
-    with pytest.raises(Exception, match="partition 0 of this plan was executed before"):
-        ids(0)
-    assert ids(1) == []
+def test_a_frame_and_a_plan_of_one_partition_run_again(files: Connection) -> None:
+    for partitions in (1, 2):
+        context = context_of(partitions, q=files.query("SELECT id FROM range(20000)"))
+        frame = context.sql("SELECT id FROM q")
+        for _ in range(2):
+            assert sorted(frame.to_arrow_table()["id"].to_pylist()) == list(range(20000))
+    context = context_of(1, q=files.query("SELECT id FROM range(20000)"))
+    executed = context.sql("SELECT id FROM q").execution_plan()
+    next(iter(context.execute(executed, 0)))
+    assert sum(batch.to_pyarrow().num_rows for batch in context.execute(executed, 0)) == 20000
 
 
 def test_threads_share_a_context(files: Connection) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+import datafusion
 import pytest
 from plans import plan, sent, table
 
 if TYPE_CHECKING:
-    import datafusion
     import pyarrow as pa
+
+    from seakernel import Connection
 
 FROM = "FROM `main`.`default`.`edges`"
 MOMENT = "arrow_cast('1973-11-01T00:00:01.123456Z', 'Timestamp(Microsecond, Some(\"UTC\"))')"
@@ -24,6 +26,8 @@ SHAPES = [
     ("SELECT count(*) FROM remote WHERE whole = 5", "SELECT count(*) {table} WHERE (`whole` = 5)", False),
     ("SELECT id FROM remote LIMIT 7", "SELECT `id` {table} LIMIT 7", False),
     ("SELECT id FROM remote LIMIT 7 OFFSET 2", "SELECT `id` {table} LIMIT 9", False),
+    ("SELECT id FROM remote LIMIT 2147483647", "SELECT `id` {table} LIMIT 2147483647", False),
+    ("SELECT id FROM remote LIMIT 2147483648", "SELECT `id` {table}", False),
     ("SELECT 1 FROM remote LIMIT 7", "SELECT count(*) FROM (SELECT 1 {table} LIMIT 7)", False),
     ("SELECT id FROM remote WHERE whole = 5 LIMIT 7", "SELECT `id` {table} WHERE (`whole` = 5) LIMIT 7", False),
     ("SELECT id FROM remote WHERE abs(whole) = 5 LIMIT 7", "SELECT `id`, `whole` {table}", True),
@@ -32,7 +36,30 @@ SHAPES = [
     ("SELECT id FROM remote WHERE tiny <> -128", "SELECT `id` {table} WHERE (`tiny` <> -128)", False),
     ("SELECT id FROM remote WHERE whole + 1 = 6", "SELECT `id`, `whole` {table}", True),
     ("SELECT id FROM remote WHERE tiny = whole", "SELECT `id`, `tiny`, `whole` {table}", True),
-    ("SELECT id FROM remote WHERE text = loud", "SELECT `id` {table} WHERE (`text` = `loud`)", False),
+    (
+        "SELECT id FROM remote WHERE text = loud",
+        "SELECT `id` {table} WHERE (CAST(`text` AS BINARY) = CAST(`loud` AS BINARY))",
+        False,
+    ),
+    (
+        "SELECT id FROM remote WHERE text = 'zu\u0308rich'",
+        "SELECT `id` {table} WHERE (`text` = 'zu\u0308rich' AND (CAST(`text` AS BINARY) = X'7A75CC8872696368'))",
+        False,
+    ),
+    (
+        "SELECT id FROM remote WHERE text < 'b'",
+        "SELECT `id` {table} WHERE (CAST(`text` AS BINARY) < X'62')",
+        False,
+    ),
+    (
+        "SELECT id FROM remote WHERE text IN ('a', 'b', '', 'A', 'abc')",
+        (
+            "SELECT `id` {table} WHERE (`text` IN ('a', 'b', '', 'A', 'abc') "
+            "AND (CAST(`text` AS BINARY) IN (X'61', X'62', X'', X'41', X'616263')))"
+        ),
+        False,
+    ),
+    ("SELECT id FROM remote WHERE text <> '${a}'", "SELECT `id`, `text` {table}", True),
     (
         "SELECT id FROM remote WHERE day < other_day AND price < 0.5",
         "SELECT `id` {table} WHERE (`other_day` > `day`) AND (`price` < CAST('0.50' AS DECIMAL(9,2)))",
@@ -49,11 +76,12 @@ SHAPES = [
     ),
     (
         "SELECT id FROM remote WHERE text NOT IN ('a', 'b', 'it''s', 'back\\slash')",
-        "SELECT `id` {table} WHERE (`text` NOT IN ('a', 'b', 'it\\'s', 'back\\\\slash'))",
+        "SELECT `id` {table} WHERE (CAST(`text` AS BINARY) NOT IN (X'61', X'62', X'69742773', X'6261636B5C736C617368'))",
         False,
     ),
-    ("SELECT id FROM remote WHERE text LIKE 'a_b%'", "SELECT `id` {table} WHERE (`text` LIKE 'a_b%')", False),
-    ("SELECT id FROM remote WHERE text NOT LIKE '%b'", "SELECT `id` {table} WHERE (`text` NOT LIKE '%b')", False),
+    ("SELECT id FROM remote WHERE text LIKE 'a%b%'", "SELECT `id`, `text` {table} WHERE (`text` LIKE 'a%b%')", True),
+    ("SELECT id FROM remote WHERE text LIKE 'a_b%'", "SELECT `id`, `text` {table}", True),
+    ("SELECT id FROM remote WHERE text NOT LIKE '%b'", "SELECT `id`, `text` {table}", True),
     ("SELECT id FROM remote WHERE text ILIKE 'a%b'", "SELECT `id`, `text` {table}", True),
     (r"SELECT id FROM remote WHERE text LIKE 'a\_%b'", "SELECT `id`, `text` {table}", True),
     (
@@ -86,7 +114,10 @@ SHAPES = [
     ),
     (
         "SELECT id FROM remote WHERE (whole = 5 AND abs(id) > 3) OR text = 'a'",
-        "SELECT `id`, `whole`, `text` {table} WHERE ((`whole` = 5) OR (`text` = 'a'))",
+        (
+            "SELECT `id`, `whole`, `text` {table} "
+            "WHERE ((`whole` = 5) OR (`text` = 'a' AND (CAST(`text` AS BINARY) = X'61')))"
+        ),
         True,
     ),
     ("SELECT id FROM remote WHERE whole = 5 OR abs(id) > 3", "SELECT `id`, `whole` {table}", True),
@@ -217,3 +248,20 @@ def test_a_filter_that_is_too_long_for_the_warehouse_stays_here(both: datafusion
         query = f"SELECT count(*) AS n FROM remote WHERE {condition}"
         assert ("WHERE" in sent(both, query)) == is_sent
         assert table(both, query).equals(table(both, query.replace("remote", "local")))
+
+
+def test_filters_that_are_too_many_together_stay_here(both: datafusion.SessionContext) -> None:
+    for terms, is_sent in ((50, True), (600, False)):
+        condition = " AND ".join(f"(whole <> {number} OR id > {number * 2})" for number in range(terms))
+        query = f"SELECT count(*) AS n FROM remote WHERE {condition}"
+        assert ("WHERE" in sent(both, query)) == is_sent
+        assert table(both, query).equals(table(both, query.replace("remote", "local")))
+
+
+def test_a_column_named_like_a_variable_is_not_sent(edges: Connection) -> None:
+    context = datafusion.SessionContext()
+    context.register_table("q", edges.query("SELECT id, id % 2 = 0 AS `${even}` FROM range(4)"))
+    assert table(context, "SELECT id FROM q").num_rows == 4
+    for query in ('SELECT "${even}" FROM q', 'SELECT id FROM q WHERE "${even}"'):
+        with pytest.raises(Exception, match=r"`\$\{even\}` cannot be read"):
+            table(context, query)

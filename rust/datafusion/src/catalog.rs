@@ -17,7 +17,7 @@ use crate::remote::{Remote, Source, in_thread};
 use crate::table::WarehouseTable;
 
 /// SQLSTATEs of a table, and of a schema or catalog, that does not exist.
-const MISSING: [&str; 3] = ["42P01", "42704", "42703"];
+const MISSING: [&str; 2] = ["42P01", "42704"];
 
 /// One catalog; or all of them, as schemas named `catalog.schema`, for DataFusion's names have three parts.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ pub(crate) enum Kind {
     /// Whole numbers and decimals.
     Number,
     Float,
-    /// STRING of the collation `UTF8_BINARY`: bytes compare.
+    /// STRING, which may be CHAR or have a collation in the warehouse: its bytes compare.
     Text,
     Binary,
     Date,
@@ -31,7 +31,17 @@ pub(crate) enum Kind {
 
 impl Column {
     pub(crate) fn new(name: &str, type_text: &str, data_type: &DataType) -> Self {
-        Self { name: name.to_owned(), kind: Kind::of(type_text, data_type), data_type: data_type.clone() }
+        let mut column =
+            Self { name: name.to_owned(), kind: Kind::of(type_text, data_type), data_type: data_type.clone() };
+        if !column.is_nameable() {
+            column.kind = Kind::Foreign;
+        }
+        column
+    }
+
+    /// Tells whether a statement can name it: the warehouse replaces variables also within backticks.
+    pub(crate) fn is_nameable(&self) -> bool {
+        !self.name.contains("${")
     }
 
     /// The name in SQL.

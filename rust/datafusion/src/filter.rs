@@ -13,7 +13,7 @@ use time::{Date, Duration, Month, PrimitiveDateTime, Time};
 
 use crate::column::{Column, Kind};
 
-/// Longest text of a filter, and most parentheses in it: the warehouse refuses statements that are too complex to parse.
+/// Longest text of all filters, and most parentheses in them: the warehouse refuses statements that are too complex to parse.
 const MOST_BYTES: usize = 65_536;
 const MOST_PARENTHESES: usize = 400;
 
@@ -32,9 +32,17 @@ impl Rendered {
 
 /// Renders a filter over `columns`; `None` where the warehouse cannot tell which rows it keeps.
 pub(crate) fn render(filter: &Expr, columns: &[Column]) -> Option<Rendered> {
-    let rendered = condition(filter, columns)?;
-    let parentheses = rendered.sql.bytes().filter(|byte| *byte == b'(').count();
-    (rendered.sql.len() <= MOST_BYTES && parentheses <= MOST_PARENTHESES).then_some(rendered)
+    condition(filter, columns).filter(|rendered| are_simple([rendered]))
+}
+
+/// Tells whether the warehouse parses a statement with all of these filters.
+pub(crate) fn are_simple<'a>(filters: impl IntoIterator<Item = &'a Rendered>) -> bool {
+    let (mut bytes, mut parentheses) = (0, 0);
+    for filter in filters {
+        bytes += filter.sql.len();
+        parentheses += filter.sql.bytes().filter(|byte| *byte == b'(').count();
+    }
+    bytes <= MOST_BYTES && parentheses <= MOST_PARENTHESES
 }
 
 fn condition(filter: &Expr, columns: &[Column]) -> Option<Rendered> {
@@ -136,7 +144,7 @@ fn comparison(left: &Operand<'_>, op: Operator, right: &Operand<'_>) -> Option<R
             if !alike || left.kind == Kind::Float {
                 return None;
             }
-            compared(&left.sql(), op, &right.sql()).map(Rendered::exact)
+            compared(&bytes_of(left), op, &bytes_of(right)).map(Rendered::exact)
         }
         (Operand::Literal(_), Operand::Literal(_)) => None,
     }
@@ -174,7 +182,12 @@ fn with_value(column: &Column, op: Operator, value: &ScalarValue) -> Option<Rend
     if !compares(column.kind, op) {
         return None;
     }
-    let sql = compared(&column.sql(), op, &literal(column, value)?)?;
+    let value = literal(column, value)?;
+    let sql = compared(&bytes_of(column), op, &value.bytes)?;
+    if column.kind == Kind::Text && op == Operator::Eq {
+        // True of at least the same rows, and what the statistics of files and partitions are for.
+        return Some(Rendered::exact(format!("({} = {} AND {sql})", column.sql(), value.sql)));
+    }
     if column.kind == Kind::Float && !matches!(op, Operator::Eq | Operator::NotEq) {
         // Arrow's total order has a NaN with a sign below all numbers, the warehouse has every NaN above them.
         let ordered = matches!(op, Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
@@ -202,7 +215,7 @@ fn in_list(list: &InList, columns: &[Column]) -> Option<Rendered> {
     if !compares(column.kind, Operator::Eq) || list.list.is_empty() {
         return None;
     }
-    let values: Option<Vec<String>> = list
+    let values: Option<Vec<Value>> = list
         .list
         .iter()
         .map(|item| match item {
@@ -210,8 +223,13 @@ fn in_list(list: &InList, columns: &[Column]) -> Option<Rendered> {
             _ => None,
         })
         .collect();
+    let (plain, bytes): (Vec<String>, Vec<String>) = values?.into_iter().map(|value| (value.sql, value.bytes)).unzip();
     let negated = if list.negated { "NOT " } else { "" };
-    Some(Rendered::exact(format!("({} {negated}IN ({}))", column.sql(), values?.join(", "))))
+    let sql = format!("({} {negated}IN ({}))", bytes_of(column), bytes.join(", "));
+    if column.kind == Kind::Text && !list.negated {
+        return Some(Rendered::exact(format!("({} IN ({}) AND {sql})", column.sql(), plain.join(", "))));
+    }
+    Some(Rendered::exact(sql))
 }
 
 fn matches_pattern(like: &Like, columns: &[Column]) -> Option<Rendered> {
@@ -222,15 +240,40 @@ fn matches_pattern(like: &Like, columns: &[Column]) -> Option<Rendered> {
     if column.kind != Kind::Text || like.case_insensitive || like.escape_char.is_some() || pattern.contains('\\') {
         return None;
     }
-    let negated = if like.negated { "NOT " } else { "" };
-    Some(Rendered::exact(format!("({} {negated}LIKE {})", column.sql(), text(pattern)?)))
+    // A collation finds more, so that it is tested again here; one for which a letter is two of others counts them by `_`.
+    if like.negated || pattern.contains('_') {
+        return None;
+    }
+    Some(Rendered { sql: format!("({} LIKE {})", column.sql(), text(pattern)?), exact: false })
+}
+
+/// A value in SQL.
+struct Value {
+    sql: String,
+    /// What is compared with `bytes_of` a column.
+    bytes: String,
+}
+
+/// Returns what of a column compares as in DataFusion: a text by its bytes, for the result does not tell CHAR, which is
+/// compared without the spaces at its end, and not always a collation, from STRING.
+fn bytes_of(column: &Column) -> String {
+    match column.kind {
+        Kind::Text => format!("CAST({} AS BINARY)", column.sql()),
+        _ => column.sql(),
+    }
 }
 
 /// Returns a value of the column's own type in SQL; `None` for NULL, and for what SQL has no exact text of.
-fn literal(column: &Column, value: &ScalarValue) -> Option<String> {
+fn literal(column: &Column, value: &ScalarValue) -> Option<Value> {
     if column.kind == Kind::Text {
-        return text(value.try_as_str().flatten()?);
+        let value = value.try_as_str().flatten()?;
+        return Some(Value { sql: text(value)?, bytes: format!("X'{}'", hexadecimal(value.as_bytes())) });
     }
+    let sql = plain(column, value)?;
+    Some(Value { bytes: sql.clone(), sql })
+}
+
+fn plain(column: &Column, value: &ScalarValue) -> Option<String> {
     let of_its_type = match (value, column.kind) {
         // The zone of a moment is how it is shown.
         (ScalarValue::TimestampMicrosecond(_, zone), Kind::Timestamp) => zone.is_some(),
@@ -272,8 +315,8 @@ fn literal(column: &Column, value: &ScalarValue) -> Option<String> {
 }
 
 fn text(value: &str) -> Option<String> {
-    // Whether every parser between here and the table keeps a NUL is not known.
-    let readable = !value.contains('\0');
+    // Whether every parser between here and the table keeps a NUL is not known; variables are replaced also in quotes.
+    let readable = !value.contains('\0') && !value.contains("${");
     readable.then(|| format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'")))
 }
 

@@ -74,7 +74,7 @@ impl Reading {
     }
 
     /// Tells whether all was read, or failed.
-    pub(crate) fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.control.outcome.get().is_some()
     }
 

@@ -1,7 +1,7 @@
 //! A scan: one statement, rendered when the query is planned and sent when it is executed.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_schema::SchemaRef;
 use datafusion_common::stats::Precision;
@@ -43,12 +43,12 @@ pub(crate) struct WarehouseScan {
     state: Mutex<State>,
 }
 
-/// Which partitions were handed out of the statement that runs.
+/// Which partitions were handed out of the statement.
 #[derive(Debug, Default)]
 struct State {
     /// Kept here only until each partition has its share, so that the statement ends with the last of those.
-    open: Option<(Arc<Reading>, Vec<bool>)>,
-    last: Weak<Reading>,
+    open: Option<Arc<Reading>>,
+    taken: Vec<bool>,
 }
 
 impl WarehouseScan {
@@ -73,30 +73,34 @@ impl WarehouseScan {
 
     /// Returns the statement whose rows the partition shares, sending it for the first one.
     fn reading(&self, partition: usize) -> Result<Arc<Reading>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.open.is_none() {
-            // With several partitions, shares of two statements that run could end up in one answer.
-            let runs = state.last.upgrade().is_some_and(|last| !last.is_over());
-            if runs && self.partitions() > 1 {
-                return Err(external("this plan is being executed; plan the query again to run it twice".into()));
-            }
-            let reading = self.start()?;
-            state.last = Arc::downgrade(&reading);
-            state.open = Some((reading, vec![false; self.partitions()]));
+        if self.partitions() == 1 && partition == 0 {
+            // The only share has all rows, so that those of two statements are two answers.
+            return self.start();
         }
-        let Some((reading, taken)) = state.open.as_mut() else { return internal_err!("no statement is open") };
-        let reading = Arc::clone(reading);
-        match taken.get_mut(partition) {
-            Some(taken) if !*taken => *taken = true,
-            Some(_) => {
-                let message =
-                    format!("partition {partition} of this plan was executed before, and others were not yet");
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { open, taken } = &mut *state;
+        taken.resize(self.partitions(), false);
+        match taken.get(partition) {
+            Some(false) => {}
+            // A share of a second statement has rows that the shares of the first one have as well.
+            Some(true) => {
+                let message = format!(
+                    "partition {partition} of this plan was executed before, and the partitions share one statement; \
+                     plan the query again to run it again"
+                );
                 return Err(external(message));
             }
             None => return internal_err!("there is no partition {partition}"),
         }
+        let reading = match open {
+            Some(reading) => Arc::clone(reading),
+            None => Arc::clone(open.insert(self.start()?)),
+        };
+        if let Some(taken) = taken.get_mut(partition) {
+            *taken = true;
+        }
         if taken.iter().all(|taken| *taken) {
-            state.open = None;
+            *open = None;
         }
         Ok(reading)
     }

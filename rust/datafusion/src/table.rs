@@ -12,7 +12,7 @@ use datafusion_physical_plan::ExecutionPlan;
 use pyo3::prelude::*;
 
 use crate::column::Column;
-use crate::filter;
+use crate::filter::{self, Rendered};
 use crate::reading::RowCount;
 use crate::remote::{Source, external};
 use crate::scan::{Query, WarehouseScan};
@@ -40,11 +40,18 @@ impl WarehouseTable {
     /// Renders the statement that a scan sends.
     fn select(&self, projection: Option<&Vec<usize>>, filters: &[Expr], limit: Option<usize>) -> Result<Query> {
         let schema = project_schema(&self.schema, projection)?;
-        let names: Vec<String> = match projection {
-            Some(indices) => indices.iter().filter_map(|at| self.columns.get(*at)).map(Column::sql).collect(),
-            None => self.columns.iter().map(Column::sql).collect(),
+        let named: Vec<&Column> = match projection {
+            Some(indices) => indices.iter().filter_map(|at| self.columns.get(*at)).collect(),
+            None => self.columns.iter().collect(),
         };
+        if let Some(column) = named.iter().find(|column| !column.is_nameable()) {
+            let message = format!("`{}` cannot be read: the warehouse replaces `${{...}}`, also in names", column.name);
+            return Err(external(message));
+        }
+        let names: Vec<String> = named.into_iter().map(Column::sql).collect();
         let counted = names.is_empty();
+        // The rest, for which LIMIT has no number, is DataFusion's.
+        let limit = limit.filter(|limit| i32::try_from(*limit).is_ok());
         let mut behind = format!("FROM {}", self.source.from);
         for (position, filter) in filters.iter().enumerate() {
             // Only those come here for which `supports_filters_pushdown` has promised it.
@@ -85,7 +92,13 @@ impl TableProvider for WarehouseTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        let support = filters.iter().map(|filter| match filter::render(filter, &self.columns) {
+        let rendered: Vec<Option<Rendered>> =
+            filters.iter().map(|filter| filter::render(filter, &self.columns)).collect();
+        if !filter::are_simple(rendered.iter().flatten()) {
+            // None of them: DataFusion asks again for those that are left, and would send them as well.
+            return Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()]);
+        }
+        let support = rendered.iter().map(|rendered| match rendered {
             Some(rendered) if rendered.exact => TableProviderFilterPushDown::Exact,
             Some(_) => TableProviderFilterPushDown::Inexact,
             None => TableProviderFilterPushDown::Unsupported,

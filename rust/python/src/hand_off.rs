@@ -29,16 +29,24 @@ impl PyIpcEncoder {
 
     fn encode<'py>(&self, py: Python<'py>, table: &PyArrowTable) -> PyResult<Bound<'py, PyBytes>> {
         let pieces = py.detach(|| {
-            let mut encoder = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(encoder) = encoder.as_mut() else { return Ok(Vec::new()) };
-            encode(encoder, table.batches())
+            let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // Behind a batch that is missing nothing may follow, least of all the end marker.
+            let Some(mut encoder) = place.take() else {
+                return Err(ArrowError::IpcError("the stream has ended, or broken off".to_owned()));
+            };
+            let pieces = encode(&mut encoder, table.batches())?;
+            *place = Some(encoder);
+            Ok(pieces)
         });
         joined(py, &pieces.map_err(|failure| internal(py, &failure))?)
     }
 
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let encoder = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        joined(py, &end(py, encoder)?)
+        let Some(encoder) = encoder else {
+            return Err(error::raise(py, "InternalError", "Internal", "the stream has ended, or broken off"));
+        };
+        joined(py, &end(py, Some(encoder))?)
     }
 }
 

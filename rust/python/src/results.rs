@@ -987,9 +987,12 @@ impl PyResultStream {
         capsule::schema_capsule(py, &self.schema)
     }
 
-    fn hand_over(&self, py: Python<'_>) -> PyResult<Self> {
+    #[pyo3(signature = (*, tied=false))]
+    fn hand_over(&self, py: Python<'_>, tied: bool) -> PyResult<Self> {
         let (queue, source) = self.give_away(py)?;
-        let fetched = Arc::new(AtomicU64::new(0));
+        // What is tied counts as read here, and ends with this result.
+        let fetched = if tied { Arc::clone(&self.fetched) } else { Arc::default() };
+        let ending = if tied { self.ending.clone() } else { watch::Sender::new(Ending::Open) };
         Ok(Self {
             home: self.home.clone(),
             schema: Arc::clone(&self.schema),
@@ -1003,7 +1006,7 @@ impl PyResultStream {
             fetched: Arc::clone(&fetched),
             // Whoever observes the call that made the result has nothing to do with its reader.
             observer: None,
-            ending: watch::Sender::new(Ending::Open),
+            ending,
             state: Arc::new(tokio::sync::Mutex::new(State::new(source, queue, fetched))),
         })
     }
