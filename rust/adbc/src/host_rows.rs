@@ -122,7 +122,7 @@ fn last_error(stream: &mut FFI_ArrowArrayStream) -> String {
         Some(last_error) => unsafe { last_error(stream).as_ref().map(|text| CStr::from_ptr(text).to_string_lossy()) },
         None => None,
     };
-    text.map_or_else(|| "the source does not say why".to_owned(), |text| text.into_owned())
+    text.map_or_else(|| "the source does not say why".to_owned(), std::borrow::Cow::into_owned)
 }
 
 #[cfg(test)]
