@@ -1180,8 +1180,9 @@ class PartitionLease:
                 partition = await future
             except BaseException:
                 # Cancelled when it had come already: it is the next one again, even if others have seen the end.
-                if future.done() and not future.cancelled() and future.exception() is None and future.result():
-                    self._returned.append(future.result())
+                has_come = future.done() and not future.cancelled() and future.exception() is None
+                if has_come and (come := future.result()) is not None:
+                    self._returned.append(come)
                     lease._exhausted = False  # noqa: SLF001
                 raise
         if partition is None and self._returned:
