@@ -40,15 +40,15 @@ impl WarehouseTable {
     /// Renders the statement that a scan sends.
     fn select(&self, projection: Option<&Vec<usize>>, filters: &[Expr], limit: Option<usize>) -> Result<Query> {
         let schema = project_schema(&self.schema, projection)?;
-        let named: Vec<&Column> = match projection {
+        let selected: Vec<&Column> = match projection {
             Some(indices) => indices.iter().filter_map(|at| self.columns.get(*at)).collect(),
             None => self.columns.iter().collect(),
         };
-        if let Some(column) = named.iter().find(|column| !column.is_nameable()) {
+        if let Some(column) = selected.iter().find(|column| !column.is_nameable()) {
             let message = format!("`{}` cannot be read: the warehouse replaces `${{...}}`, also in names", column.name);
             return Err(external(message));
         }
-        let names: Vec<String> = named.into_iter().map(Column::sql).collect();
+        let names: Vec<String> = selected.into_iter().map(Column::sql).collect();
         let counted = names.is_empty();
         // The rest, for which LIMIT has no number, is DataFusion's.
         let limit = limit.filter(|limit| i32::try_from(*limit).is_ok());
