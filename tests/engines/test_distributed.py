@@ -74,7 +74,10 @@ def test_options_beside_a_connection_are_refused(engines_warehouse: LocalWarehou
 def test_a_sign_in_travels_by_name(graves: Path, engines_warehouse: LocalWarehouse) -> None:
     reader = pickle.loads(pickle.dumps(PartitionReader(engine_workers.options)))
     assert repr(reader) == "PartitionReader(sign_in='engine_workers:options', row_number=None)"
-    assert reader.options() == {"access_token": engines_warehouse.access_token}
+    assert reader.options() == {
+        "server_hostname": engines_warehouse.server_hostname,
+        "access_token": engines_warehouse.access_token,
+    }
     assert b"local-access-token" not in pickle.dumps(reader)
 
 
