@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import argparse
 import collections
-import os
-import platform
 import statistics
 import sys
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +80,10 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 
 def page(options: argparse.Namespace, runs: list[dict[str, Any]]) -> str:
-    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    day = datetime.now(timezone.utc).date().isoformat()
+    measured = report.circumstances(PACKAGES)
     return f"""# ADBC, beside our own cursor and databricks-sql-connector
 
-Measured on {day} with `make bench-adbc BENCH=--save`: {machine}; {versions}; medians of {options.rounds} rounds in which the
+Measured on {measured["date"]} with `make bench-adbc BENCH=--save`: {measured["machine"]}; {report.listed(measured["versions"])}; medians of {options.rounds} rounds in which the
 clients take turns. `../README.md` says how. Do not edit: this page is generated.
 
 From `execute` to the whole table in pyarrow. `{OURS}` is `cursor.fetch_arrow_table()` of adbc_driver_manager with this

@@ -11,13 +11,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,9 +50,7 @@ def main() -> int:
             runs += measured
             write(report.cell_table(measured))
     document = {
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-        "versions": {package: version(package) for package in PACKAGES},
+        **report.circumstances(PACKAGES),
         "rounds": options.rounds,
         "minutes": round((time.monotonic() - began) / 60, 1),
         "runs": runs,

@@ -9,13 +9,8 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,24 +86,16 @@ def main() -> int:
     runs = []
     with warehouse.Warehouse() as server:
         server.become("loopback", 8)
-        one_run(server.place, {"mode": CAPSULE, "rows": options.rows})
+        measure.in_a_process(__file__, {"place": server.place, "mode": CAPSULE, "rows": options.rows})
         for number in range(options.rounds):
             for mode in list(MODES)[:: -1 if number % 2 else 1]:
                 job = {"mode": mode, "rows": options.rows, "round": number}
-                runs.append({**job, **one_run(server.place, job)})
+                runs.append({**job, **measure.in_a_process(__file__, {**job, "place": server.place})})
     sys.stdout.write(table(runs) + "\n")
     if options.save:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / "hand_off.md").write_text(page(options, runs))
     return 0 if all(run["correct"] for run in runs) else 1
-
-
-def one_run(place: list[str], job: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, __file__, json.dumps({**job, "place": place})]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    if not done.stdout:
-        raise RuntimeError(done.stderr)
-    return json.loads(done.stdout)
 
 
 def run(job: dict[str, Any]) -> None:
@@ -165,12 +152,10 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 
 def page(options: argparse.Namespace, runs: list[dict[str, Any]]) -> str:
-    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    day = datetime.now(timezone.utc).date().isoformat()
+    measured = report.circumstances(PACKAGES)
     return f"""# Hand-off modes, side by side
 
-Measured on {day} with `make bench BENCH=--save`: {machine}; {versions}; {options.rows:,} rows of five columns (BIGINT, INT
+Measured on {measured["date"]} with `make bench BENCH=--save`: {measured["machine"]}; {report.listed(measured["versions"])}; {options.rows:,} rows of five columns (BIGINT, INT
 with NULLs, DOUBLE, DECIMAL(10,2), STRING); medians of {options.rounds} rounds. `../README.md` says how. Do not edit: this page
 is generated.
 

@@ -11,6 +11,7 @@ import math
 import re
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -38,6 +39,16 @@ SELECT id,
        id % 3 = 0 AS returned
 FROM range({rows})
 """
+
+
+def in_a_process(script: str, job: dict[str, Any]) -> Figures:
+    """Has `script` do one run in a process of its own, and returns what it prints."""
+    command = [sys.executable, script, json.dumps(job)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    if not done.stdout:
+        raise RuntimeError(done.stderr)
+    figures: Figures = json.loads(done.stdout)
+    return figures
 
 
 def statement(rows: int) -> str:

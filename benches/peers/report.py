@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
+from datetime import datetime, timezone
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 Run = dict[str, Any]
@@ -57,6 +61,19 @@ FIGURES = {
     "peak_growth_mib": "peak memory growth",
 }
 MEASURES = {"whole": "as one table", "batches": "batch by batch"}
+
+
+def circumstances(packages: list[str]) -> dict[str, Any]:
+    """When and where this was measured, and of what versions."""
+    return {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "versions": {package: version(package) for package in packages},
+    }
+
+
+def listed(versions: dict[str, str]) -> str:
+    return ", ".join(f"{package} {number}" for package, number in versions.items())
 
 
 def select(runs: list[Run], **wanted: object) -> list[Run]:
@@ -202,14 +219,13 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def page(document: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
     keys = ("setting", "links", "measure", "rows")
     by_cell: dict[tuple[Any, ...], list[Run]] = {}
     for run in document["runs"]:
         by_cell.setdefault(tuple(run[key] for key in keys), []).append(run)
     return f"""# Fetching results, beside the peers
 
-Measured on {document["date"]} with `make bench BENCH=--save`: {document["machine"]}; {versions}; medians of
+Measured on {document["date"]} with `make bench BENCH=--save`: {document["machine"]}; {listed(document["versions"])}; medians of
 {document["rounds"]} rounds. `../README.md` says how; `fetch.json` holds every run. Do not edit: this page is generated.
 
 ![Wall time by size of the result](fetch.svg)

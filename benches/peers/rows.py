@@ -9,14 +9,10 @@ from __future__ import annotations
 import argparse
 import collections
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -93,13 +89,15 @@ def main() -> int:
     runs = []
     with warehouse.Warehouse() as server:
         server.become("loopback", 8)
-        one_run(server.place, {"client": OURS, "measure": "fetchall_arrow()", "rows": options.rows})
+        measure.in_a_process(
+            __file__, {"place": server.place, "client": OURS, "measure": "fetchall_arrow()", "rows": options.rows}
+        )
         for name in options.measures:
             for number in range(options.rounds):
                 for client in clients_of(name, number):
                     rows = FEW if f"{FEW:,}" in name else options.rows
                     job = {"client": client, "measure": name, "rows": rows, "round": number}
-                    runs.append({**job, **one_run(server.place, job)})
+                    runs.append({**job, **measure.in_a_process(__file__, {**job, "place": server.place})})
             sys.stdout.write(table([run for run in runs if run["measure"] == name]) + "\n\n")
             sys.stdout.flush()
     if options.save:
@@ -123,14 +121,6 @@ def clients_of(name: str, number: int) -> list[str]:
     """Who takes part, in the order of this round."""
     clients = [client for client, fetch in zip((OURS, PEER), MEASURES[name], strict=True) if fetch]
     return clients[::-1] if number % 2 else clients
-
-
-def one_run(place: list[str], job: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, __file__, json.dumps({**job, "place": place})]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    if not done.stdout:
-        raise RuntimeError(done.stderr)
-    return json.loads(done.stdout)
 
 
 def run(job: dict[str, Any]) -> None:
@@ -183,12 +173,10 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 
 def page(options: argparse.Namespace, runs: list[dict[str, Any]]) -> str:
-    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    day = datetime.now(timezone.utc).date().isoformat()
+    measured = report.circumstances(PACKAGES)
     return f"""# Rows, beside databricks-sql-connector
 
-Measured on {day} with `make bench-rows BENCH=--save`: {machine}; {versions}; {options.rows:,} rows of eight columns (BIGINT,
+Measured on {measured["date"]} with `make bench-rows BENCH=--save`: {measured["machine"]}; {report.listed(measured["versions"])}; {options.rows:,} rows of eight columns (BIGINT,
 INT, DOUBLE, DECIMAL(10,2), STRING, DATE, TIMESTAMP, BOOLEAN; two with NULLs); medians of {options.rounds} rounds.
 `{PEER}` is databricks-sql-connector with `use_kernel=True`. `../README.md` says how. Do not edit: this page is generated.
 
