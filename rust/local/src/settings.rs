@@ -53,6 +53,7 @@ fn misplaced<T: DeserializeOwned>(value: Value) -> Option<SettingsError> {
     let is_reason = |value: &Value| refusal(value).as_ref() == Some(&reason);
     let (mut key, mut pointer, mut value) = (String::new(), String::new(), value);
     while let Some(place) = value.pointer_mut(&pointer) {
+        let is_list = place.is_array();
         let entries: Vec<(String, Value)> = match place.take() {
             Value::Array(items) => {
                 items.into_iter().enumerate().map(|(index, item)| (index.to_string(), item)).collect()
@@ -60,7 +61,6 @@ fn misplaced<T: DeserializeOwned>(value: Value) -> Option<SettingsError> {
             Value::Object(entries) => entries.into_iter().collect(),
             _ => break,
         };
-        let is_list = entries.first().is_some_and(|(name, _)| name == "0");
         // What comes after the entry that is looked for is left out for good: it would only be read in vain.
         let mut found = None;
         for count in 0..=entries.len() {
@@ -109,6 +109,7 @@ mod tests {
             (r#"[{"on": "a", "times": [1, 2, 300]}]"#, "[0].times[2]", "invalid value: integer `300`, expected u8"),
             ("[{\"on\": \"a\",\n \"inner\": {\"on\":\n true}}]", "[0].inner.on", "invalid type: boolean `true`"),
             (r#"[{"on": "}],\"[{", "times": 1}]"#, "[0].times", "invalid type: integer `1`"),
+            (r#"[{"0": 1, "on": "a"}]"#, "[0].0", "unknown field `0`"),
             (r#"{"on": "a"}"#, ".", "invalid type: map, expected a sequence"),
             (r#"[{"on": "a"}] 5"#, ".", "trailing characters"),
             (r#"[{"on": 1}, {"on": 1}]"#, "[0].on", "invalid type: integer `1`"),
