@@ -17,7 +17,7 @@ use crate::execution::ServerStatement;
 use crate::results::link::ChunkLink;
 use crate::results::links::LinkStream;
 use crate::results::task::Task;
-use crate::results::{ChunkHint, Compression, InlineRows, ResultStream, announces_rows, inline_rows};
+use crate::results::{ChunkHint, Compression, InlineRows, ResultStream, announces_rows, check_format, inline_rows};
 use crate::schema::Column;
 use crate::sea::wire::{Manifest, ResultData};
 
@@ -135,10 +135,8 @@ impl PartitionStream {
         }
         let has_rows = announces_rows(&manifest, &first);
         let is_inline = first.attachment.is_some() || first.data_array.is_some() || !has_rows;
-        let is_arrow = manifest.format.as_deref().is_none_or(|format| format == "ARROW_STREAM");
-        if !is_inline && !is_arrow {
-            let text = format!("the result files are in format `{}`", manifest.format.unwrap_or_default());
-            return Err(Error::new(ErrorKind::Protocol, text));
+        if !is_inline {
+            check_format(manifest.format.as_deref())?;
         }
         let columns: Vec<Column> = manifest.schema.columns.into_iter().map(Column::from).collect();
         let client = Arc::clone(statement.client());

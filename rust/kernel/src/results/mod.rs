@@ -295,10 +295,7 @@ impl ResultStream {
         } else if first.data_array.is_some() {
             ready = inline_json(&statement, first, &columns, &counters).await?;
         } else if rows_announced {
-            if manifest.format.as_deref().is_some_and(|format| format != "ARROW_STREAM") {
-                let text = format!("the result files are in format `{}`", manifest.format.unwrap_or_default());
-                return Err(Error::new(ErrorKind::Protocol, text));
-            }
+            check_format(manifest.format.as_deref())?;
             let hints = ChunkHint::from_manifest(manifest.chunks);
             let client = statement.client();
             let links = LinkStream::new(
@@ -577,6 +574,14 @@ impl ResultStream {
             )),
             _ => Ok(()),
         }
+    }
+}
+
+/// Fails where the files of a result are none of Arrow's.
+pub(crate) fn check_format(format: Option<&str>) -> Result<()> {
+    match format {
+        None | Some("ARROW_STREAM") => Ok(()),
+        Some(other) => Err(Error::new(ErrorKind::Protocol, format!("the result files are in format `{other}`"))),
     }
 }
 
