@@ -10,7 +10,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
 # The wheel must stay below this.
 WHEEL_BYTES := 4000000
-RUST_SOURCES := $(shell find rust -path '*/tests' -prune -o -path rust/datafusion -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
+RUST_SOURCES := $(shell find rust -path '*/tests' -prune -o -path rust/datafusion -prune -o -path rust/zerobus -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
 DATAFUSION_SOURCES := $(shell find rust/datafusion -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name 'Cargo.*' -o -name pyproject.toml)
 # A workspace of its own: nothing else waits for the crates of DataFusion.
 DATAFUSION := --manifest-path rust/datafusion/Cargo.toml --target-dir target/datafusion

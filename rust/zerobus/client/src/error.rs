@@ -1,0 +1,94 @@
+//! What can go wrong, by what the caller can do about it.
+
+use std::fmt;
+
+/// What a failure is about, besides its kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// The text, without the prefix of the variant.
+    pub message: String,
+    /// The gRPC status code, such as `INVALID_ARGUMENT`, where the service gave one.
+    pub grpc_code: Option<&'static str>,
+    /// The service's own code, such as `6006`.
+    pub server_code: Option<String>,
+    /// Whether it may help to send the same again.
+    pub retryable: bool,
+}
+
+/// Why a batch or a row was not stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the names are those of the Arrow Zerobus SDK Wrapper")]
+pub enum ZerobusError {
+    /// An option, a descriptor or the schema is wrong, or the wrapper was shut down.
+    ConfigurationError(Failure),
+    /// The credentials were refused.
+    AuthenticationError(Failure),
+    /// The service cannot be reached, the stream broke, or writes are paused.
+    ConnectionError(Failure),
+    /// A row, or a whole schema, cannot be written as Protobuf.
+    ConversionError(Failure),
+    /// The service refused the data.
+    TransmissionError(Failure),
+    /// All attempts are used; the text has their count and the last error.
+    RetryExhausted(Failure),
+    /// No token could be had, and none is left.
+    TokenRefreshError(Failure),
+}
+
+impl ZerobusError {
+    /// The name of the variant.
+    pub fn error_type(&self) -> &'static str {
+        self.parts().0
+    }
+
+    /// What is known of the failure.
+    pub fn failure(&self) -> &Failure {
+        self.parts().2
+    }
+
+    /// Whether it may help to send the same again.
+    pub fn is_retryable(&self) -> bool {
+        self.failure().retryable
+    }
+
+    /// Whether a new token may help: true of every `AuthenticationError`.
+    pub fn is_token_expired(&self) -> bool {
+        matches!(self, Self::AuthenticationError(_))
+    }
+
+    /// A `ConfigurationError` with this text.
+    pub fn configuration(message: impl Into<String>) -> Self {
+        Self::ConfigurationError(Failure { message: message.into(), ..Failure::default() })
+    }
+
+    /// A `ConversionError` with this text.
+    pub fn conversion(message: impl Into<String>) -> Self {
+        Self::ConversionError(Failure { message: message.into(), ..Failure::default() })
+    }
+
+    /// A `ConnectionError` with this text, which may pass.
+    pub fn connection(message: impl Into<String>) -> Self {
+        Self::ConnectionError(Failure { message: message.into(), retryable: true, ..Failure::default() })
+    }
+
+    fn parts(&self) -> (&'static str, &'static str, &Failure) {
+        match self {
+            Self::ConfigurationError(failure) => ("ConfigurationError", "Configuration error", failure),
+            Self::AuthenticationError(failure) => ("AuthenticationError", "Authentication error", failure),
+            Self::ConnectionError(failure) => ("ConnectionError", "Connection error", failure),
+            Self::ConversionError(failure) => ("ConversionError", "Conversion error", failure),
+            Self::TransmissionError(failure) => ("TransmissionError", "Transmission error", failure),
+            Self::RetryExhausted(failure) => ("RetryExhausted", "Retry exhausted", failure),
+            Self::TokenRefreshError(failure) => ("TokenRefreshError", "Token refresh error", failure),
+        }
+    }
+}
+
+impl fmt::Display for ZerobusError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (_, prefix, failure) = self.parts();
+        write!(formatter, "{prefix}: {}", failure.message)
+    }
+}
+
+impl std::error::Error for ZerobusError {}

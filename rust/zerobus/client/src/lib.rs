@@ -1,0 +1,15 @@
+//! Arrow batches into Databricks tables by Zerobus: every row is acknowledged, or named with its error.
+//!
+//! The way of a row: Arrow arrays, a plan made once per schema, the bytes of a request, one gRPC stream, an acknowledgement
+//! by position. No row is copied between plan and socket.
+
+mod config;
+mod convert;
+mod error;
+mod result;
+mod telemetry;
+
+pub use config::{IngestMode, NullListElement, OtlpSdkConfig, WrapperConfiguration};
+pub use convert::{Converter, EncodedRows, RequestLimits, Requests};
+pub use error::{Failure, ZerobusError};
+pub use result::{ErrorStatistics, TransmissionResult};
