@@ -45,6 +45,7 @@ impl Default for OtlpSdkConfig {
 
 /// All options of a wrapper.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct WrapperConfiguration {
     /// Address of the service, `https://` or, for tests, `http://`.
     pub zerobus_endpoint: String,

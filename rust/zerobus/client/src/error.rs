@@ -17,7 +17,6 @@ pub struct Failure {
 
 /// Why a batch or a row was not stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::enum_variant_names, reason = "the names are those of the Arrow Zerobus SDK Wrapper")]
 pub enum ZerobusError {
     /// An option, a descriptor or the schema is wrong, or the wrapper was shut down.
     ConfigurationError(Failure),
