@@ -117,6 +117,13 @@ bench-rows: $(VENV)/wheel ## a million rows as Python objects beside databricks-
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python benches/peers/rows.py $(BENCH)
 
+.PHONY: bench-zerobus
+bench-zerobus: $(VENV)/wheel $(VENV)/zerobus-release ## ingestion by Zerobus beside the official clients; BENCH=--save keeps the figures
+	$(BIN)/python -m pip install --quiet --group bench
+	cargo build --release -p seakernel-zerobus-local
+	cargo build --release --manifest-path benches/peers/zerobus_peers/Cargo.toml --target-dir target/zerobus-peers
+	$(BIN)/python benches/peers/zerobus.py $(BENCH)
+
 # In an environment of its own: it pins much that others need in other versions. Tests of proxies run it.
 .venv-mitmproxy/done: Makefile
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
