@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from seakernel._seakernel import Partition, PartitionLinks
-from seakernel.exceptions import DataLossError, InterfaceError, ProgrammingError
+from seakernel.exceptions import DataLossError, Error, InterfaceError, ProgrammingError
 from seakernel.options import forget_locals, session_arguments
 from seakernel.results import ArrowReads
 
@@ -413,6 +413,9 @@ def reader_arguments(partition: Partition, broker: Broker | None, options: dict[
     # One that the reader names itself is held against the partition's by the kernel.
     options.setdefault("http_path", partition.http_path)
     if broker is not None or partition.needs_no_sign_in:
+        if not _is_host_of_reader(partition, options):
+            # A host that only the partition names vouches for no address of an inner network.
+            options["results"] = {"private_storage_addresses": False, **(options.get("results") or {})}
         options.setdefault("server_hostname", partition.server_hostname)
         options |= {"access_token": _NO_TOKEN, "auth": None, "profile": None}
     else:
@@ -426,6 +429,19 @@ def reader_arguments(partition: Partition, broker: Broker | None, options: dict[
     if partition.has_links:
         arguments["access_token"] = _NO_TOKEN
     return arguments
+
+
+def _is_host_of_reader(partition: Partition, options: dict[str, Any]) -> bool:
+    """Tells whether options, environment or profile name the host of `partition`."""
+    from seakernel.configuration import configuration, normalised_host
+
+    try:
+        names = {name: options.get(name) for name in ("server_hostname", "profile")}
+        found = configuration(**names, signs_in=True).server_hostname
+        return found is not None and normalised_host(found.value) == partition.server_hostname
+    except Error:
+        # What is wrong with them is said where they are used.
+        return False
 
 
 def _check_names_host(partition: Partition, options: dict[str, Any]) -> None:

@@ -91,12 +91,35 @@ def test_links_travel_only_when_asked_for_and_do_not_show(own: LocalWarehouse, o
     assert "secret links" in repr(partition)
     assert not any(mark.decode() in repr((partition, parts)) for mark in MARKS)
     api = calls(own, "chunk") + calls(own, "poll")
-    assert partition.read().arrow().num_rows == 10_000
+    assert partition.read(server_hostname=own.server_hostname).arrow().num_rows == 10_000
     assert calls(own, "chunk") + calls(own, "poll") == api
     own.switches(link_lifetime_seconds=30)
     with pytest.raises(seakernel.OperationalError, match=r"end in (30|29|2\d) s") as refused:
         next(parts := own_cursor.partitions(SQL, links=True)).read()
     assert refused.value.kind == "LinkExpired"
+
+
+def test_links_to_inner_networks_are_used_only_where_the_reader_has_named_such_a_host(
+    own: LocalWarehouse, own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = own_cursor.partitions(SQL, links=True)
+    partition = next(parts)
+
+    def read(**options: Any) -> int:
+        return int(partition.read(**options).arrow().num_rows)
+
+    for who in ({}, {"broker": parts.links}):
+        for refused in ({}, {"server_hostname": own.server_hostname, "results": {"private_storage_addresses": False}}):
+            with pytest.raises(seakernel.Error, match="private_storage_addresses"):
+                read(**who, **refused)
+        monkeypatch.setenv("DATABRICKS_HOST", "dbc-other.example")
+        with pytest.raises(seakernel.Error, match="private_storage_addresses"):
+            read(**who)
+        assert read(**who, server_hostname=own.server_hostname) == 10_000
+        assert read(**who, results={"private_storage_addresses": True}) == 10_000
+        monkeypatch.setenv("DATABRICKS_HOST", own.server_hostname)
+        assert read(**who) == 10_000
+        monkeypatch.delenv("DATABRICKS_HOST")
 
 
 def test_a_descriptor_of_version_1_is_read_and_written_alike() -> None:
@@ -343,10 +366,11 @@ def test_any_callable_is_a_broker_and_its_failure_is_the_cause(own: LocalWarehou
 
     partitions = list(parts)
     own.faults([{"on": "download", "times": 2, "do": "expire"}])
-    tables = [partition.read(broker=broker).arrow() for partition in partitions]
+    host = own.server_hostname
+    tables = [partition.read(broker=broker, server_hostname=host).arrow() for partition in partitions]
     assert everything(*tables) == list(range(10_000))
     assert len(asked) > len(partitions), "expired links are asked for again"
-    as_bytes = partitions[0].read(broker=lambda partition: parts.links(partition).to_bytes())
+    as_bytes = partitions[0].read(broker=lambda one: parts.links(one).to_bytes(), server_hostname=host)
     assert as_bytes.arrow().num_rows == partitions[0].row_count
     for wrong, error, match in (
         (lambda _: parts.links(partitions[1]), seakernel.ProgrammingError, "other rows"),
@@ -358,7 +382,10 @@ def test_any_callable_is_a_broker_and_its_failure_is_the_cause(own: LocalWarehou
     assert isinstance(failed.value.__cause__, ZeroDivisionError)
 
 
-def test_a_link_server_needs_its_key_and_serves_its_own_statement(own: LocalWarehouse, own_cursor: Cursor) -> None:
+def test_a_link_server_needs_its_key_and_serves_its_own_statement(
+    own: LocalWarehouse, own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABRICKS_HOST", own.server_hostname)
     parts, others = own_cursor.partitions(SQL), own_cursor.partitions(SQL)
     partition, other = next(parts), next(others)
     with seakernel.LinkServer(parts) as server:
@@ -386,10 +413,14 @@ def test_a_link_server_needs_its_key_and_serves_its_own_statement(own: LocalWare
 
 
 def test_a_link_server_is_not_held_by_those_who_prove_nothing(
-    own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch, eventually: Callable[[Callable[[], Any]], Any]
+    own: LocalWarehouse,
+    own_cursor: Cursor,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[[Callable[[], Any]], Any],
 ) -> None:
     import socket
 
+    monkeypatch.setenv("DATABRICKS_HOST", own.server_hostname)
     monkeypatch.setattr("seakernel.partitions._MOST_CONNECTIONS", 2)
     monkeypatch.setattr("seakernel.partitions._PATIENCE_S", 0.5)
     parts = own_cursor.partitions(SQL)

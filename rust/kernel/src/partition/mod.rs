@@ -206,6 +206,9 @@ impl Partition {
     /// Opens the rows, all of them and no others, with a sign-in of the reader's own. Needs no session on the server. Where
     /// [`Partition::needs_no_sign_in`], the credentials of `config` are not used.
     ///
+    /// A host of `config` that comes from the partition itself vouches for nothing: set
+    /// [`ResultConfig::private_storage_addresses`] to `Some(false)` then, for its links could name an inner network.
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] where `config` is for another host or warehouse, [`ErrorKind::NotFound`] where the
     /// statement was closed, its result is older than the server keeps it, or the reader may not see it,
