@@ -412,23 +412,48 @@ def reader_arguments(partition: Partition, broker: Broker | None, options: dict[
             )
     # One that the reader names itself is held against the partition's by the kernel.
     options.setdefault("http_path", partition.http_path)
-    if broker is not None or partition.needs_no_sign_in:
+    if broker is None and not partition.needs_no_sign_in:
+        signs_in = True
+    else:
+        # Links that came along may have to be asked for again.
+        signs_in = broker is None and partition.has_links and _has_sign_in(partition, options)
+    if signs_in:
+        if partition.sign_in is not None and not _names_sign_in(options):
+            options["profile"] = partition.sign_in
+        _check_names_host(partition, options)
+    else:
         if not _is_host_of_reader(partition, options):
             # A host that only the partition names vouches for no address of an inner network.
             options["results"] = {"private_storage_addresses": False, **(options.get("results") or {})}
         options.setdefault("server_hostname", partition.server_hostname)
         options |= {"access_token": _NO_TOKEN, "auth": None, "profile": None}
-    else:
-        if partition.sign_in is not None and not {"access_token", "auth", "profile"} & options.keys():
-            options["profile"] = partition.sign_in
-        _check_names_host(partition, options)
     known = signature(connect).parameters
     defaults = {name: None for name in known if name != "connector_options"}
     further = {name: options.pop(name) for name in list(options) if name not in known}
     arguments = session_arguments(**{**defaults, **options}, connector_options=further)
-    if partition.has_links:
-        arguments["access_token"] = _NO_TOKEN
+    if not signs_in:
+        arguments["access_token"] = None
     return arguments
+
+
+def _names_sign_in(options: dict[str, Any]) -> bool:
+    return not {"access_token", "auth", "profile"}.isdisjoint(options)
+
+
+def _has_sign_in(partition: Partition, options: dict[str, Any]) -> bool:
+    """Tells whether options name a sign-in, or profile or environment have one for the host of `partition`."""
+    from seakernel.configuration import configuration
+
+    if _names_sign_in(options):
+        return True
+    if not _is_host_of_reader(partition, options):
+        return False
+    names = {name: options.get(name) for name in ("server_hostname", "http_path")}
+    try:
+        found = configuration(**names, profile=partition.sign_in)
+    except Error:
+        return False
+    return found.access_token is not None or found.sign_in is not None
 
 
 def _is_host_of_reader(partition: Partition, options: dict[str, Any]) -> bool:
@@ -436,8 +461,8 @@ def _is_host_of_reader(partition: Partition, options: dict[str, Any]) -> bool:
     from seakernel.configuration import configuration, normalised_host
 
     try:
-        names = {name: options.get(name) for name in ("server_hostname", "profile")}
-        found = configuration(**names, signs_in=True).server_hostname
+        profile = options.get("profile", partition.sign_in)
+        found = configuration(options.get("server_hostname"), profile=profile, signs_in=True).server_hostname
         return found is not None and normalised_host(found.value) == partition.server_hostname
     except Error:
         # What is wrong with them is said where they are used.

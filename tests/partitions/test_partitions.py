@@ -504,7 +504,34 @@ def test_who_signs_in_needs_no_links_that_came_along(own: LocalWarehouse, own_cu
     partition = next(lease := own_cursor.partitions(SQL, links=True))
     with pytest.raises(seakernel.OperationalError, match="at least 60 s"):
         partition.read()
+    with pytest.raises(seakernel.ProgrammingError, match="name the workspace"):
+        partition.read(access_token=own.access_token)
     assert partition.read(own_cursor.connection).arrow().num_rows == 10_000
+    sign_in = {"server_hostname": own.server_hostname, "access_token": own.access_token}
+    assert partition.read(**sign_in).arrow().num_rows == 10_000
+    lease.close()
+
+
+def test_links_that_expire_are_asked_for_again_by_who_has_a_sign_in(
+    own: LocalWarehouse, own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partition = next(lease := own_cursor.partitions(SQL, links=True))
+    sign_in = {"server_hostname": own.server_hostname, "access_token": own.access_token}
+    asked = calls(own, "chunk")
+    assert partition.read(**sign_in).arrow().num_rows == 10_000
+    assert calls(own, "chunk") == asked, "those that came along do"
+    monkeypatch.setenv("DATABRICKS_HOST", own.server_hostname)
+    expire = [{"on": "download", "times": 2, "do": "expire"}]
+    for options in (sign_in, {}):
+        own.faults(expire)
+        if not options:
+            with pytest.raises(seakernel.OperationalError, match="came with the partition have expired") as refused:
+                partition.read().arrow()
+            assert refused.value.kind == "LinkExpired"
+            own.faults(expire)
+            monkeypatch.setenv("DATABRICKS_TOKEN", own.access_token)
+        assert everything(partition.read(**options).arrow()) == list(range(10_000))
+    assert calls(own, "chunk") > asked
     lease.close()
 
 

@@ -210,18 +210,24 @@ fn not_links(why: &str) -> Error {
     Error::new(ErrorKind::InvalidArgument, format!("these bytes are not the links of a partition: {why}"))
 }
 
-/// Links that came along: there are no others.
-pub(super) fn given(links: PartitionLinks) -> LinkSource {
+/// Links that came along, and those that `server` gives when these have expired.
+pub(super) fn given(links: PartitionLinks, server: Option<(Arc<SeaClient>, Partition)>) -> LinkSource {
     let used = AtomicBool::new(false);
     LinkSource::Other(Arc::new(move || {
-        let answer = if used.swap(true, Ordering::AcqRel) {
-            let text =
-                "the links that came with the partition have expired; have new ones made, or read it with a sign-in";
-            Err(Error::new(ErrorKind::LinkExpired, text))
-        } else {
-            links.answer()
-        };
-        async move { answer }.boxed()
+        if !used.swap(true, Ordering::AcqRel) {
+            let answer = links.answer();
+            return async move { answer }.boxed();
+        }
+        let server = server.clone();
+        async move {
+            let Some((client, partition)) = server else {
+                let text = "the links that came with the partition have expired; have new ones made, or read it with a sign-in";
+                return Err(Error::new(ErrorKind::LinkExpired, text));
+            };
+            client.sign_in().await?;
+            PartitionLinks::ask(&client, &partition).await?.answer()
+        }
+        .boxed()
     }))
 }
 
