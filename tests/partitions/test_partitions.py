@@ -43,6 +43,18 @@ def own_cursor(own: LocalWarehouse) -> Iterator[Cursor]:
         yield cursor
 
 
+# The peak of this process: on Linux `ru_maxrss` begins with that of the process it was forked from.
+PEAK = """
+import resource, sys, seakernel
+def peak():
+    if sys.platform == "linux":
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
+"""
+
+
 def calls(warehouse: LocalWarehouse, operation: str) -> int:
     return sum(request["operation"] == operation for request in warehouse.requests())
 
@@ -550,12 +562,7 @@ def test_a_hundred_thousand_chunks_are_walked_within_64_mib() -> None:
     remote = RemoteWarehouse(
         chunk_rows=1, inline_bytes=0, switches={"hybrid_links_per_response": 64}, logged_requests=1
     )
-    walk = """
-import resource, sys, seakernel
-def peak():
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024
-connection = seakernel.connect(*sys.argv[1:])
+    walk = f"""{PEAK}connection = seakernel.connect(*sys.argv[1:])
 cursor = connection.cursor()
 list(cursor.partitions("SELECT id FROM range(1000)", target_bytes=1))
 before = peak()
@@ -571,3 +578,55 @@ print(rows, peak() - before)
     rows, grown = map(int, output.split())
     assert rows == 100_000
     assert grown < 64 << 20, f"{grown >> 20} MiB"
+
+
+def hostile(kind: str, fields: dict[str, Any]) -> bytes:
+    """Descriptors whose parts would take far more memory than their text."""
+    columns, link = fields["columns"], {"external_link": "", "chunk_index": 0, "row_offset": 0}
+    links = {"seakernel_links": 1, "statement_id": fields["statement_id"], "row_offset": 0}
+    column = {"name": "", "type_text": "INT", "type_name": "INT"}
+    changed: dict[str, Any] = {
+        "columns": {"columns": [column] * 300_000},
+        "most_columns": {"columns": [column] * (1 << 14)},
+        "inner_fields": {"columns": [column | {"type_text": f"STRUCT<{','.join(['a x'] * 5_000_000)}>"}]},
+        "most_inner_fields": {"columns": [column | {"type_text": f"STRUCT<{','.join(['a x'] * 32_000)}>"}]},
+        "chunks": {"chunks": [[0, 0, None, None]] * 1_000_000},
+        "values": {"links": {**links, "external_links": [{"a": 0}] * 2_000_000}},
+        "links": {"links": {**links, "external_links": [link] * 400_000}},
+        "most_links": {"links": {**links, "external_links": [link] * 200_000}},
+        "headers": {
+            "links": {
+                **links,
+                "external_links": [link | {"http_headers": {chr(97 + n): "" for n in range(26)}}] * 100_000,
+            }
+        },
+        "one_header": {"links": {**links, "external_links": [link | {"http_headers": {"a": ""}}] * 200_000}},
+        "zone": {"time_zone": "x" * (16 << 20), "columns": [columns[0] | {"type_text": "TIMESTAMP"}] * 10_000},
+        "unknown": {"later": [[]] * 5_000_000},
+    }[kind]
+    return json.dumps(fields | changed, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("read", ["Partition", "PartitionLinks"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "columns", "most_columns", "inner_fields", "most_inner_fields", "chunks", "values", "links", "most_links", "headers",
+        "one_header", "zone", "unknown",
+    ],
+)  # fmt: skip
+def test_reading_foreign_bytes_takes_a_small_multiple_of_their_memory(kind: str, read: str) -> None:
+    data = hostile(kind, json.loads((HERE / "partition_version_1.json").read_bytes()))
+    if read == "PartitionLinks":
+        data = json.dumps(json.loads(data).get("links", {})).encode()
+    measure = f"""{PEAK}data = sys.stdin.buffer.read()
+before = peak()
+try:
+    kept = getattr(seakernel, sys.argv[1])(data)
+except seakernel.ProgrammingError:
+    pass
+print(peak() - before)
+"""
+    command = [sys.executable, "-c", measure, read]
+    grown = int(subprocess.run(command, input=data, capture_output=True, check=True, timeout=110).stdout)
+    assert grown <= 10 * len(data) + (64 << 20), f"{grown >> 20} MiB of {len(data) >> 20} MiB"
