@@ -41,7 +41,8 @@ class PartitionLease:
 
     The lease ends, and the statement is closed on the server, with `finish`, `close`, the end of a `with`, after
     `lease_s`, when the object is dropped, and when the connection or the process ends. `detach` has the statement outlive
-    all of that.
+    all of that. Only its owner closes a statement: the end of a lease on one that was submitted or attached leaves it alone,
+    and of several leases in this process on one statement the last one closes it.
 
     Threads may share it.
 
@@ -247,6 +248,8 @@ class PartitionLease:
 
     def close(self) -> None:
         """Ends the lease: closes the statement on the server, so that no partition can be opened any more. Safe to call twice.
+
+        Not where the statement was submitted or attached, or where this process has another lease on it, which then closes it.
 
         Nothing is checked; `finish` does. After `detach` it does nothing.
 

@@ -98,6 +98,39 @@ async fn a_partition_is_read_without_a_session_and_the_statement_is_open_as_long
 }
 
 #[tokio::test]
+async fn a_statement_is_closed_by_its_owner_with_the_last_lease() {
+    let warehouse = Warehouse::start();
+    let (session, other) = (warehouse.session().await, warehouse.session().await);
+    let closed = |w: &Warehouse| w.count(Operation::CloseStatement);
+
+    let executed = session.statement(NUMBERS).execute().await.unwrap();
+    let first = executed.partitions(cut_at(1)).await.unwrap();
+    let mut second = executed.partitions(cut_at(1)).await.unwrap();
+    let partition = second.next().await.unwrap().unwrap();
+    first.close().await.unwrap();
+    first.close().await.unwrap();
+    assert_eq!(read(&partition, warehouse.config()).await.unwrap().len() as i64, partition.row_count());
+    assert_eq!(closed(&warehouse), 0, "the second lease lasts");
+    second.close().await.unwrap();
+    assert_eq!(closed(&warehouse), 1);
+    assert_eq!(read(&partition, warehouse.config()).await.unwrap_err().kind(), ErrorKind::NotFound);
+
+    // Through another session: it closes nothing, and is not closed under.
+    let (owner, partitions) = cut(&session, NUMBERS, cut_at(1)).await;
+    let attached = other.attach(owner.statement_id()).await.unwrap();
+    attached.keep();
+    let brief = attached.partitions(cut_at(1)).await.unwrap();
+    brief.close().await.unwrap();
+    let mut of_another = attached.partitions(cut_at(1)).await.unwrap();
+    of_another.next().await.unwrap();
+    drop(owner);
+    assert_eq!(read(&partitions[1], warehouse.config()).await.unwrap().len() as i64, partitions[1].row_count());
+    assert_eq!(closed(&warehouse), 1, "another lease lasts");
+    drop(of_another);
+    assert!(warehouse.eventually(|w| closed(w) == 2).await, "the owner's wish comes true");
+}
+
+#[tokio::test]
 async fn a_partition_of_another_host_or_warehouse_is_refused_before_anything_is_sent() {
     let (warehouse, other) = (Warehouse::start(), Warehouse::start());
     let (_stream, partitions) = cut(&warehouse.session().await, NUMBERS, cut_at(1)).await;
