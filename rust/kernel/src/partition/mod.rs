@@ -234,14 +234,13 @@ impl Partition {
             }
             None => None,
         };
-        let source = match given {
-            Some(links) => links::given(links, (!is_nobody).then(|| (Arc::clone(&client), self.clone()))),
-            None => {
-                if signs_in {
-                    client.sign_in().await?;
-                }
-                LinkSource::Server
+        let source = if let Some(links) = given {
+            links::given(links, (!is_nobody).then(|| (Arc::clone(&client), self.clone())))
+        } else {
+            if signs_in {
+                client.sign_in().await?;
             }
+            LinkSource::Server
         };
         self.open(client, source).await
     }

@@ -467,9 +467,11 @@ struct Lease {
     ended: AtomicBool,
 }
 
-/// The leases of this process by host and statement, for a statement may be leased through several sessions: how many there
-/// are, and the statement of the owner, once that has ended his own.
-static LEASES: Mutex<BTreeMap<(String, String), (usize, Option<Arc<ServerStatement>>)>> = Mutex::new(BTreeMap::new());
+/// How many leases a statement has, and the owner's handle on it, once that has ended his own.
+type Held = (usize, Option<Arc<ServerStatement>>);
+
+/// The leases of this process by host and statement, for a statement may be leased through several sessions.
+static LEASES: Mutex<BTreeMap<(String, String), Held>> = Mutex::new(BTreeMap::new());
 
 impl Lease {
     fn new(statement: &Arc<ServerStatement>) -> Arc<Self> {
