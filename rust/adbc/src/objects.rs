@@ -410,8 +410,9 @@ impl Objects {
                     Some(tables.filter_map(|table| Some((table.name, counts.next()??))).collect())
                 });
                 let Some(statistics) = fields(data_type)?.get(1) else { return Err(no_statistics()) };
-                let tables =
-                    lists(statistics.data_type(), tables, |data_type, rows| row_counts(data_type, rows, approximate));
+                let tables = lists(statistics.data_type(), tables, |data_type, rows: Vec<_>| {
+                    row_counts(data_type, &rows, approximate)
+                });
                 structs(data_type, vec![Arc::new(names), tables?])
             },
         )?;
@@ -419,7 +420,7 @@ impl Objects {
     }
 }
 
-fn row_counts(data_type: &DataType, rows: Vec<(String, i64)>, approximate: bool) -> Result<ArrayRef> {
+fn row_counts(data_type: &DataType, rows: &[(String, i64)], approximate: bool) -> Result<ArrayRef> {
     let (count, Some(value)) = (rows.len(), fields(data_type)?.get(3)) else { return Err(no_statistics()) };
     let DataType::Union(kinds, _) = value.data_type() else { return Err(no_statistics()) };
     // Of the four kinds of values the first is the one of counts.
