@@ -451,9 +451,8 @@ def _has_sign_in(partition: Partition, options: dict[str, Any]) -> bool:
         return True
     if not _is_host_of_reader(partition, options):
         return False
-    names = {name: options.get(name) for name in ("server_hostname", "http_path")}
     try:
-        found = configuration(**names, profile=partition.sign_in)
+        found = configuration(options.get("server_hostname"), options.get("http_path"), profile=partition.sign_in)
     except Error:
         return False
     return found.access_token is not None or found.sign_in is not None
