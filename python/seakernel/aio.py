@@ -490,6 +490,8 @@ class Cursor:
         # Holds the result and the position, and makes what fetches return. Never called before that needs no wait.
         self._cursor = cursor
         self._executing: Statement | None = None
+        # Tasks that wait for rows.
+        self._fetching = 0
 
     @property
     def connection(self) -> Connection:
@@ -900,6 +902,9 @@ class Cursor:
                 of the caller, a batch at a time in the event loop's thread.
             allocate: For `copy`: gets a number of bytes and returns as many, writable.
 
+        Raises:
+            InterfaceError: another task is fetching from this cursor; and for one that fetches once this has begun.
+
         Example:
             >>> import polars
             >>> cursor = await cursor.execute("SELECT id, id * id AS square FROM range(3)")
@@ -912,27 +917,21 @@ class Cursor:
         """
         check_mode(mode, allocate)
         result = self._cursor._unread("hand_off")  # noqa: SLF001
+        if self._fetching:
+            message = "another task is fetching from this cursor: hand the result off when that has its rows"
+            raise InterfaceError(message, kind="InvalidArgument", statement_id=result.statement_id)
         if mode == "ipc":
             return IpcStream(result.hand_over())
-        if allocate is None:
-            self._cursor._read_by = "hand_off"  # noqa: SLF001
-            try:
-                return (await _prepared(result, None, as_rows=False)).take()
-            except BaseException:
-                if self._cursor._result is result:  # noqa: SLF001
-                    self._cursor._read_by = None  # noqa: SLF001
-                raise
         # From here on nobody else reads it, be it another task or `allocate`; a cancel still ends it.
-        given = result.hand_over(tied=True)
         self._cursor._read_by = "hand_off"  # noqa: SLF001
         try:
-            copied = CopiedResult(given, allocate)
-            while copied._copy((await _prepared(given, 1, as_rows=False)).next_batch()):  # noqa: SLF001
-                pass
+            if allocate is None:
+                return (await _prepared(result, None, as_rows=False)).take()
+            return await _copied(result.hand_over(tied=True), allocate)
         except BaseException:
-            await _ended(given.close_async())
+            if self._cursor._result is result:  # noqa: SLF001
+                self._cursor._read_by = None  # noqa: SLF001
             raise
-        return copied
 
     async def close(self) -> None:
         """Closes the cursor and releases its result. Safe to call twice.
@@ -948,14 +947,29 @@ class Cursor:
 
     async def _prepared(self, rows: int | None, *, as_rows: bool) -> ResultStream:
         """Waits until the next `rows` rows can be taken without a wait, and returns the result that has them."""
-        return await _prepared(self._cursor._open_result(), rows, as_rows=as_rows)  # noqa: SLF001
+        result = self._cursor._open_result()  # noqa: SLF001
+        self._check_not_handed_off(result)
+        self._fetching += 1
+        try:
+            return await _prepared(result, rows, as_rows=as_rows)
+        finally:
+            self._fetching -= 1
+
+    def _check_not_handed_off(self, result: ResultStream) -> None:
+        # Also while `hand_off` still gathers the rows, which would lack those that others take.
+        if self._cursor._read_by == "hand_off":  # noqa: SLF001
+            message = "the result was handed over by `hand_off()`, which can be done once; read what that returns"
+            raise InterfaceError(message, kind="Closed", statement_id=result.statement_id)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Row:
         result = self._cursor._result  # noqa: SLF001
-        row = None if result is None else result.next_made()
+        row = None
+        if result is not None:
+            self._check_not_handed_off(result)
+            row = result.next_made()
         if row is None:
             row = await self.fetchone()
         if row is None:
@@ -1213,6 +1227,17 @@ async def _prepared(result: ResultStream, rows: int | None, *, as_rows: bool) ->
     while (step := result.prepare_async(rows, as_rows=as_rows)) is not True:
         await (step or _turn())
     return result
+
+
+async def _copied(given: ResultStream, allocate: Callable[[int], Any]) -> CopiedResult:
+    try:
+        copied = CopiedResult(given, allocate)
+        while copied._copy((await _prepared(given, 1, as_rows=False)).next_batch()):  # noqa: SLF001 - one protocol
+            pass
+    except BaseException:
+        await _ended(given.close_async())
+        raise
+    return copied
 
 
 @types.coroutine

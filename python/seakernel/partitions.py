@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from seakernel._seakernel import Partition, PartitionLinks
-from seakernel.exceptions import DataLossError, InterfaceError, ProgrammingError
+from seakernel.exceptions import DataLossError, Error, InterfaceError, ProgrammingError
 from seakernel.options import forget_locals, session_arguments
 from seakernel.results import ArrowReads
 
@@ -41,7 +41,8 @@ class PartitionLease:
 
     The lease ends, and the statement is closed on the server, with `finish`, `close`, the end of a `with`, after
     `lease_s`, when the object is dropped, and when the connection or the process ends. `detach` has the statement outlive
-    all of that.
+    all of that. Only its owner closes a statement: the end of a lease on one that was submitted or attached leaves it alone,
+    and of several leases in this process on one statement the last one closes it.
 
     Threads may share it.
 
@@ -248,6 +249,8 @@ class PartitionLease:
     def close(self) -> None:
         """Ends the lease: closes the statement on the server, so that no partition can be opened any more. Safe to call twice.
 
+        Not where the statement was submitted or attached, or where this process has another lease on it, which then closes it.
+
         Nothing is checked; `finish` does. After `detach` it does nothing.
 
         Example:
@@ -412,20 +415,60 @@ def reader_arguments(partition: Partition, broker: Broker | None, options: dict[
             )
     # One that the reader names itself is held against the partition's by the kernel.
     options.setdefault("http_path", partition.http_path)
-    if broker is not None or partition.needs_no_sign_in:
-        options.setdefault("server_hostname", partition.server_hostname)
-        options |= {"access_token": _NO_TOKEN, "auth": None, "profile": None}
+    if broker is None and not partition.needs_no_sign_in:
+        signs_in = True
     else:
-        if partition.sign_in is not None and not {"access_token", "auth", "profile"} & options.keys():
+        # Links that came along may have to be asked for again.
+        signs_in = broker is None and partition.has_links and _has_sign_in(partition, options)
+    if signs_in:
+        if partition.sign_in is not None and not _names_sign_in(options):
             options["profile"] = partition.sign_in
         _check_names_host(partition, options)
+    else:
+        if not _is_host_of_reader(partition, options):
+            # A host that only the partition names vouches for no address of an inner network.
+            options["results"] = {"private_storage_addresses": False, **(options.get("results") or {})}
+        options.setdefault("server_hostname", partition.server_hostname)
+        options |= {"access_token": _NO_TOKEN, "auth": None, "profile": None}
     known = signature(connect).parameters
     defaults = {name: None for name in known if name != "connector_options"}
     further = {name: options.pop(name) for name in list(options) if name not in known}
     arguments = session_arguments(**{**defaults, **options}, connector_options=further)
-    if partition.has_links:
-        arguments["access_token"] = _NO_TOKEN
+    if not signs_in:
+        arguments["access_token"] = None
     return arguments
+
+
+def _names_sign_in(options: dict[str, Any]) -> bool:
+    return not {"access_token", "auth", "profile"}.isdisjoint(options)
+
+
+def _has_sign_in(partition: Partition, options: dict[str, Any]) -> bool:
+    """Tells whether options name a sign-in, or profile or environment have one for the host of `partition`."""
+    from seakernel.configuration import configuration
+
+    if _names_sign_in(options):
+        return True
+    if not _is_host_of_reader(partition, options):
+        return False
+    try:
+        found = configuration(options.get("server_hostname"), options.get("http_path"), profile=partition.sign_in)
+    except Error:
+        return False
+    return found.access_token is not None or found.sign_in is not None
+
+
+def _is_host_of_reader(partition: Partition, options: dict[str, Any]) -> bool:
+    """Tells whether options, environment or profile name the host of `partition`."""
+    from seakernel.configuration import configuration, normalised_host
+
+    try:
+        profile = options.get("profile", partition.sign_in)
+        found = configuration(options.get("server_hostname"), profile=profile, signs_in=True).server_hostname
+        return found is not None and normalised_host(found.value) == partition.server_hostname
+    except Error:
+        # What is wrong with them is said where they are used.
+        return False
 
 
 def _check_names_host(partition: Partition, options: dict[str, Any]) -> None:

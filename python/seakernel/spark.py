@@ -50,7 +50,7 @@ class SeakernelDataSource(DataSource):  # type: ignore[misc] # untyped here
     Without `profile` and `sign_in` each process signs in by its own environment.
 
     The query runs once for each action that reads it: when Spark plans the read, in the process that runs `partitions`.
-    The schema is found before by `SELECT * FROM (query) LIMIT 0`, unless `.schema(...)` gives it, as it must for a
+    `explain` runs it in Sail, whose plan says how many partitions there are, and not in Spark. The schema is found before by `SELECT * FROM (query) LIMIT 0`, unless `.schema(...)` gives it, as it must for a
     statement that is no query, such as `SHOW TABLES`. The source learns of no end of a read, so the server's own
     deadline ends it: results are given up an hour after the statement has succeeded.
 
@@ -150,8 +150,19 @@ class _SeakernelReader(DataSourceReader):  # type: ignore[misc] # untyped here
     def __init__(self, source: _Source, schema: pa.Schema) -> None:
         self._source = source
         self._schema = schema
+        self._partitions: list[InputPartition] | None = None
 
     def partitions(self) -> Sequence[InputPartition]:
+        # An engine may ask again while it plans the one read that this reader is for.
+        if self._partitions is None:
+            self._partitions = self._planned()
+        return self._partitions
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tasks get one partition each beside the reader, not all of them with it.
+        return {**self.__dict__, "_partitions": None}
+
+    def _planned(self) -> list[InputPartition]:
         source = self._source
         with source.connect() as connection, connection.cursor() as cursor:
             lease = cursor.partitions(source.query, target_bytes=source.target_bytes, ordered=True)

@@ -75,8 +75,8 @@ class ResultOptions(TypedDict, total=False):
     max_chunk_bytes: int
     """Largest decoded chunk accepted, in bytes. Default 2 GiB."""
     private_storage_addresses: bool
-    """Whether result links may name private, link-local or loopback addresses. Default False, unless the warehouse has
-    such an address itself. Names that resolve to private addresses are always fine."""
+    """Whether result links may name private, link-local or loopback addresses. Default: where the host that the
+    connection names is such an address itself. Names that resolve to private addresses are always fine."""
     complex_types: Literal["native", "json"]
     """How ARRAY, MAP and STRUCT columns arrive: as Arrow's nested types, the default, or as compact JSON text. In JSON,
     decimals keep their scale, bytes are base64, keys of a map are strings in the map's order, NaN and infinities are

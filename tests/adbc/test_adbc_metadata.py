@@ -122,7 +122,15 @@ def test_table_types(adbc: dbapi.Connection) -> None:
     assert adbc.adbc_get_table_types() == ["SYSTEM TABLE", "TABLE", "VIEW", "METRIC_VIEW"]
 
 
-def test_statistics_are_refused_with_words(adbc: dbapi.Connection) -> None:
+def test_statistics_are_rows_that_were_counted_or_are_known(adbc: dbapi.Connection) -> None:
     assert adbc.adbc_get_statistic_names().read_all().num_rows == 0
-    with pytest.raises(dbapi.NotSupportedError, match="DESCRIBE TABLE EXTENDED"):
-        adbc.adbc_get_statistics(table_name_filter="x")
+    place = {"catalog_filter": "samples", "db_schema_filter": "nycflights13", "table_name_filter": "airlines"}
+    (catalog,) = adbc.adbc_get_statistics(**place, approximate=False).read_all().to_pylist()
+    (schema,) = catalog["catalog_db_schemas"]
+    assert (catalog["catalog_name"], schema["db_schema_name"]) == ("samples", "nycflights13")
+    (found,) = schema["db_schema_statistics"]
+    assert (found["table_name"], found["column_name"], found["statistic_key"]) == ("airlines", None, 6)
+    assert (found["statistic_value"], found["statistic_is_approximate"]) == (16, False)
+    # Nobody has analysed the table, and what is not known is left out.
+    (catalog,) = adbc.adbc_get_statistics(**place, approximate=True).read_all().to_pylist()
+    assert catalog["catalog_db_schemas"][0]["db_schema_statistics"] == []

@@ -12,6 +12,8 @@ import pytest
 import seakernel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seakernel import Cursor, ResultStream
     from seakernel.local import LocalWarehouse
 
@@ -192,3 +194,36 @@ def test_columns_are_slices_of_the_decoded_file(warehouse: LocalWarehouse, nulls
     assert end - begin <= statistics.decoded_bytes
     used = sum(buffer.size for buffer in buffers)
     assert used > 0.9 * statistics.decoded_bytes, "the block holds the columns and little else"
+
+
+@pytest.mark.parametrize(
+    ("sql", "name"),
+    [
+        ("SELECT 1 AS `a\0b`", r"a\\0b"),
+        ("SELECT array(named_struct('x\0y', 2)) AS s", r"s\.element\.x\\0y"),
+        ("SELECT * FROM (VALUES (1)) AS v(`\0`)", r"\\0"),
+    ],
+)
+def test_a_name_that_the_c_interface_cannot_hold_is_refused_by_name(cursor: Cursor, sql: str, name: str) -> None:
+    row = cursor.execute(sql).fetchone()
+    assert row is not None
+    exports: list[Callable[[], object]] = [
+        lambda: cursor.execute(sql).arrow(),
+        lambda: cursor.execute(sql).pl(),
+        lambda: cursor.execute(sql).df(),
+        lambda: cursor.execute(sql).fetch_record_batch(),
+        lambda: cursor.execute(sql).__arrow_c_schema__(),
+        lambda: pa.table(cursor.execute(sql).hand_off()),
+        lambda: cursor.execute(sql).hand_off("copy", allocate=bytearray),
+        lambda: pa.schema(next(cursor.partitions(sql))),
+    ]
+    for export in exports:
+        with pytest.raises(seakernel.NotSupportedError, match=rf"column `{name}` has a NUL character") as refused:
+            export()
+        assert "defect" not in str(refused.value)
+    cursor.execute(sql)
+    with pytest.raises(seakernel.NotSupportedError):
+        cursor.arrow()
+    with pytest.raises(seakernel.NotSupportedError):
+        cursor.__arrow_c_stream__()
+    assert cursor.fetchone() == row, "nothing was given away"

@@ -443,6 +443,44 @@ def test_sixteen_threads_hand_off_at_once(chunked: LocalWarehouse) -> None:
             assert set().union(*pool.map(run, range(16))) == {wanted}
 
 
+def test_of_a_hand_off_and_a_fetch_at_once_the_second_is_refused(chunked: LocalWarehouse) -> None:
+    sql, late = WIDE.format(rows=5000), [{"on": "download", "after": 3, "times": 1, "do": {"delay": {"ms": 300}}}]
+
+    async def main() -> None:
+        place = chunked.server_hostname, chunked.http_path, chunked.access_token
+        async with aio.connect(*place) as connection, connection.cursor() as cursor:
+            chunked.faults(late)
+            await cursor.execute(sql)
+            assert (await cursor.fetchmany(2))[1].id == 1
+            handing = asyncio.ensure_future(cursor.hand_off())
+            await asyncio.sleep(0)
+            fetches = (cursor.fetchone, cursor.fetchall, cursor.arrow, cursor.__anext__, cursor.batches().__anext__)
+            for fetch in fetches:
+                with pytest.raises(seakernel.InterfaceError, match="was handed over by"):
+                    await fetch()
+            assert not handing.done()
+            assert pa.table(await handing)["id"].to_pylist() == list(range(2, 5000))
+            with pytest.raises(seakernel.InterfaceError, match="was handed over by"):
+                await cursor.fetchone()
+
+            chunked.faults(late)
+            await cursor.execute(sql)
+            fetching = asyncio.ensure_future(cursor.fetchmany(4000))
+            await asyncio.sleep(0)
+            for handing_off in (
+                cursor.hand_off(),
+                cursor.hand_off("ipc"),
+                cursor.hand_off("copy", allocate=bytearray),
+            ):
+                with pytest.raises(seakernel.InterfaceError, match="another task is fetching"):
+                    await handing_off
+            assert not fetching.done()
+            assert [row.id for row in await fetching] == list(range(4000))
+            assert pa.table(await cursor.hand_off())["id"].to_pylist() == list(range(4000, 5000))
+
+    asyncio.run(main())
+
+
 def test_asyncio_hands_off_in_every_mode(chunked: LocalWarehouse) -> None:
     async def main() -> list[pa.Table]:
         place = chunked.server_hostname, chunked.http_path, chunked.access_token

@@ -160,3 +160,27 @@ def test_an_error_of_a_task_is_told(engine: str, engines_warehouse: LocalWarehou
     with pytest.raises(Exception, match="statement") as error:
         table(engine, data, pa.schema([]))
     assert "local-access-token" not in str(error.value)
+
+
+def test_a_reader_of_spark_or_sail_runs_its_query_once_and_only_when_partitions_are_asked_for(
+    engines_warehouse: LocalWarehouse,
+) -> None:
+    pytest.importorskip("pyspark")
+    from seakernel.spark import SeakernelDataSource
+
+    def executed() -> int:
+        return sum(entry["operation"] == "execute" for entry in engines_warehouse.requests())
+
+    source = SeakernelDataSource({"query": sql(ROWS), "server_hostname": engines_warehouse.server_hostname})
+    before = executed()
+    schema = source.schema()
+    assert executed() == before + 1, "the columns"
+    reader = source.reader(schema)
+    assert executed() == before + 1
+    first = reader.partitions()
+    assert executed() == before + 2
+    assert reader.partitions() == first
+    sent = pickle.loads(pickle.dumps(reader))
+    assert len(pickle.dumps(reader)) < len(pickle.dumps(first))
+    assert sum(batch.num_rows for part in first for batch in sent.read(part)) == ROWS
+    assert executed() == before + 2

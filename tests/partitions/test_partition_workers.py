@@ -152,16 +152,17 @@ def test_under_worker_kills_expired_links_and_429_storms_the_parts_are_the_resul
         cut = {"target_bytes": schedule.target_bytes, "ordered": True, "links": schedule.mode == "link"}
         with cursor.partitions(sql(schedule.rows), **cut) as lease:
             disturbed.faults(schedule.faults)
+            host = {"server_hostname": disturbed.server_hostname}
             if schedule.mode == "broker":
                 with seakernel.LinkServer(lease) as server:
-                    parts = run(schedule, lease, workers, {"broker": server.address})
+                    parts = run(schedule, lease, workers, {**host, "broker": server.address})
             else:
                 own = {
-                    "server_hostname": disturbed.server_hostname,
+                    **host,
                     "access_token": disturbed.access_token,
                     "connects": schedule.mode == "connection",
                 }
-                parts = run(schedule, lease, workers, {} if schedule.mode == "link" else own)
+                parts = run(schedule, lease, workers, host if schedule.mode == "link" else own)
             disturbed.faults()
         assert lease.acknowledged_rows == schedule.rows
         ordered = [parts[sequence] for sequence in range(len(parts))]

@@ -43,6 +43,18 @@ def own_cursor(own: LocalWarehouse) -> Iterator[Cursor]:
         yield cursor
 
 
+# The peak of this process: on Linux `ru_maxrss` begins with that of the process it was forked from.
+PEAK = """
+import resource, sys, seakernel
+def peak():
+    if sys.platform == "linux":
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
+"""
+
+
 def calls(warehouse: LocalWarehouse, operation: str) -> int:
     return sum(request["operation"] == operation for request in warehouse.requests())
 
@@ -91,12 +103,35 @@ def test_links_travel_only_when_asked_for_and_do_not_show(own: LocalWarehouse, o
     assert "secret links" in repr(partition)
     assert not any(mark.decode() in repr((partition, parts)) for mark in MARKS)
     api = calls(own, "chunk") + calls(own, "poll")
-    assert partition.read().arrow().num_rows == 10_000
+    assert partition.read(server_hostname=own.server_hostname).arrow().num_rows == 10_000
     assert calls(own, "chunk") + calls(own, "poll") == api
     own.switches(link_lifetime_seconds=30)
     with pytest.raises(seakernel.OperationalError, match=r"end in (30|29|2\d) s") as refused:
         next(parts := own_cursor.partitions(SQL, links=True)).read()
     assert refused.value.kind == "LinkExpired"
+
+
+def test_links_to_inner_networks_are_used_only_where_the_reader_has_named_such_a_host(
+    own: LocalWarehouse, own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = own_cursor.partitions(SQL, links=True)
+    partition = next(parts)
+
+    def read(**options: Any) -> int:
+        return int(partition.read(**options).arrow().num_rows)
+
+    for who in ({}, {"broker": parts.links}):
+        for refused in ({}, {"server_hostname": own.server_hostname, "results": {"private_storage_addresses": False}}):
+            with pytest.raises(seakernel.Error, match="private_storage_addresses"):
+                read(**who, **refused)
+        monkeypatch.setenv("DATABRICKS_HOST", "dbc-other.example")
+        with pytest.raises(seakernel.Error, match="private_storage_addresses"):
+            read(**who)
+        assert read(**who, server_hostname=own.server_hostname) == 10_000
+        assert read(**who, results={"private_storage_addresses": True}) == 10_000
+        monkeypatch.setenv("DATABRICKS_HOST", own.server_hostname)
+        assert read(**who) == 10_000
+        monkeypatch.delenv("DATABRICKS_HOST")
 
 
 def test_a_descriptor_of_version_1_is_read_and_written_alike() -> None:
@@ -343,10 +378,11 @@ def test_any_callable_is_a_broker_and_its_failure_is_the_cause(own: LocalWarehou
 
     partitions = list(parts)
     own.faults([{"on": "download", "times": 2, "do": "expire"}])
-    tables = [partition.read(broker=broker).arrow() for partition in partitions]
+    host = own.server_hostname
+    tables = [partition.read(broker=broker, server_hostname=host).arrow() for partition in partitions]
     assert everything(*tables) == list(range(10_000))
     assert len(asked) > len(partitions), "expired links are asked for again"
-    as_bytes = partitions[0].read(broker=lambda partition: parts.links(partition).to_bytes())
+    as_bytes = partitions[0].read(broker=lambda one: parts.links(one).to_bytes(), server_hostname=host)
     assert as_bytes.arrow().num_rows == partitions[0].row_count
     for wrong, error, match in (
         (lambda _: parts.links(partitions[1]), seakernel.ProgrammingError, "other rows"),
@@ -358,7 +394,10 @@ def test_any_callable_is_a_broker_and_its_failure_is_the_cause(own: LocalWarehou
     assert isinstance(failed.value.__cause__, ZeroDivisionError)
 
 
-def test_a_link_server_needs_its_key_and_serves_its_own_statement(own: LocalWarehouse, own_cursor: Cursor) -> None:
+def test_a_link_server_needs_its_key_and_serves_its_own_statement(
+    own: LocalWarehouse, own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABRICKS_HOST", own.server_hostname)
     parts, others = own_cursor.partitions(SQL), own_cursor.partitions(SQL)
     partition, other = next(parts), next(others)
     with seakernel.LinkServer(parts) as server:
@@ -386,10 +425,14 @@ def test_a_link_server_needs_its_key_and_serves_its_own_statement(own: LocalWare
 
 
 def test_a_link_server_is_not_held_by_those_who_prove_nothing(
-    own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch, eventually: Callable[[Callable[[], Any]], Any]
+    own: LocalWarehouse,
+    own_cursor: Cursor,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[[Callable[[], Any]], Any],
 ) -> None:
     import socket
 
+    monkeypatch.setenv("DATABRICKS_HOST", own.server_hostname)
     monkeypatch.setattr("seakernel.partitions._MOST_CONNECTIONS", 2)
     monkeypatch.setattr("seakernel.partitions._PATIENCE_S", 0.5)
     parts = own_cursor.partitions(SQL)
@@ -473,7 +516,34 @@ def test_who_signs_in_needs_no_links_that_came_along(own: LocalWarehouse, own_cu
     partition = next(lease := own_cursor.partitions(SQL, links=True))
     with pytest.raises(seakernel.OperationalError, match="at least 60 s"):
         partition.read()
+    with pytest.raises(seakernel.ProgrammingError, match="name the workspace"):
+        partition.read(access_token=own.access_token)
     assert partition.read(own_cursor.connection).arrow().num_rows == 10_000
+    sign_in = {"server_hostname": own.server_hostname, "access_token": own.access_token}
+    assert partition.read(**sign_in).arrow().num_rows == 10_000
+    lease.close()
+
+
+def test_links_that_expire_are_asked_for_again_by_who_has_a_sign_in(
+    own: LocalWarehouse, own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partition = next(lease := own_cursor.partitions(SQL, links=True))
+    sign_in = {"server_hostname": own.server_hostname, "access_token": own.access_token}
+    asked = calls(own, "chunk")
+    assert partition.read(**sign_in).arrow().num_rows == 10_000
+    assert calls(own, "chunk") == asked, "those that came along do"
+    monkeypatch.setenv("DATABRICKS_HOST", own.server_hostname)
+    expire = [{"on": "download", "times": 2, "do": "expire"}]
+    for options in (sign_in, {}):
+        own.faults(expire)
+        if not options:
+            with pytest.raises(seakernel.OperationalError, match="came with the partition have expired") as refused:
+                partition.read().arrow()
+            assert refused.value.kind == "LinkExpired"
+            own.faults(expire)
+            monkeypatch.setenv("DATABRICKS_TOKEN", own.access_token)
+        assert everything(partition.read(**options).arrow()) == list(range(10_000))
+    assert calls(own, "chunk") > asked
     lease.close()
 
 
@@ -492,12 +562,7 @@ def test_a_hundred_thousand_chunks_are_walked_within_64_mib() -> None:
     remote = RemoteWarehouse(
         chunk_rows=1, inline_bytes=0, switches={"hybrid_links_per_response": 64}, logged_requests=1
     )
-    walk = """
-import resource, sys, seakernel
-def peak():
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024
-connection = seakernel.connect(*sys.argv[1:])
+    walk = f"""{PEAK}connection = seakernel.connect(*sys.argv[1:])
 cursor = connection.cursor()
 list(cursor.partitions("SELECT id FROM range(1000)", target_bytes=1))
 before = peak()
@@ -513,3 +578,55 @@ print(rows, peak() - before)
     rows, grown = map(int, output.split())
     assert rows == 100_000
     assert grown < 64 << 20, f"{grown >> 20} MiB"
+
+
+def hostile(kind: str, fields: dict[str, Any]) -> bytes:
+    """Descriptors whose parts would take far more memory than their text."""
+    columns, link = fields["columns"], {"external_link": "", "chunk_index": 0, "row_offset": 0}
+    links = {"seakernel_links": 1, "statement_id": fields["statement_id"], "row_offset": 0}
+    column = {"name": "", "type_text": "INT", "type_name": "INT"}
+    changed: dict[str, Any] = {
+        "columns": {"columns": [column] * 300_000},
+        "most_columns": {"columns": [column] * (1 << 14)},
+        "inner_fields": {"columns": [column | {"type_text": f"STRUCT<{','.join(['a x'] * 5_000_000)}>"}]},
+        "most_inner_fields": {"columns": [column | {"type_text": f"STRUCT<{','.join(['a x'] * 32_000)}>"}]},
+        "chunks": {"chunks": [[0, 0, None, None]] * 1_000_000},
+        "values": {"links": {**links, "external_links": [{"a": 0}] * 2_000_000}},
+        "links": {"links": {**links, "external_links": [link] * 400_000}},
+        "most_links": {"links": {**links, "external_links": [link] * 200_000}},
+        "headers": {
+            "links": {
+                **links,
+                "external_links": [link | {"http_headers": {chr(97 + n): "" for n in range(26)}}] * 100_000,
+            }
+        },
+        "one_header": {"links": {**links, "external_links": [link | {"http_headers": {"a": ""}}] * 200_000}},
+        "zone": {"time_zone": "x" * (16 << 20), "columns": [columns[0] | {"type_text": "TIMESTAMP"}] * 10_000},
+        "unknown": {"later": [[]] * 5_000_000},
+    }[kind]
+    return json.dumps(fields | changed, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("read", ["Partition", "PartitionLinks"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "columns", "most_columns", "inner_fields", "most_inner_fields", "chunks", "values", "links", "most_links", "headers",
+        "one_header", "zone", "unknown",
+    ],
+)  # fmt: skip
+def test_reading_foreign_bytes_takes_a_small_multiple_of_their_memory(kind: str, read: str) -> None:
+    data = hostile(kind, json.loads((HERE / "partition_version_1.json").read_bytes()))
+    if read == "PartitionLinks":
+        data = json.dumps(json.loads(data).get("links", {})).encode()
+    measure = f"""{PEAK}data = sys.stdin.buffer.read()
+before = peak()
+try:
+    kept = getattr(seakernel, sys.argv[1])(data)
+except seakernel.ProgrammingError:
+    pass
+print(peak() - before)
+"""
+    command = [sys.executable, "-c", measure, read]
+    grown = int(subprocess.run(command, input=data, capture_output=True, check=True, timeout=110).stdout)
+    assert grown <= 10 * len(data) + (64 << 20), f"{grown >> 20} MiB of {len(data) >> 20} MiB"

@@ -89,16 +89,35 @@ impl Connection {
 
     /// Runs a statement of the driver's own and returns the text in its first row and column.
     fn ask(&self, sql: &str) -> Result<Option<String>> {
+        self.look(sql, |batch| text_at(batch, 0, 0).map(str::to_owned))
+    }
+
+    /// Runs a statement of the driver's own and returns what is found in one of its batches.
+    fn look<T>(&self, sql: &str, find: impl Fn(&RecordBatch) -> Option<T>) -> Result<Option<T>> {
         let execution = self.current.begin(self.session.home());
         let mut stream = self.sender().send(&execution, sql, Vec::new()).inspect_err(|_| execution.end())?;
-        let batch = match stream.get_mut() {
-            Some(stream) => execution.wait(async { stream.next_batch().await.map_err(|cause| from_kernel(&cause)) })?,
-            None => None,
-        };
+        let mut found = None;
+        while let (None, Some(stream)) = (&found, stream.get_mut()) {
+            let next = execution.wait(async { stream.next_batch().await.map_err(|cause| from_kernel(&cause)) });
+            let Some(batch) = next.inspect_err(|_| execution.end())? else { break };
+            found = find(&batch);
+        }
         execution.end();
-        let first = batch.as_ref().and_then(|batch| batch.columns().first());
-        let texts = first.and_then(|column| column.as_string_opt::<i32>());
-        Ok(texts.filter(|texts| !texts.is_empty() && texts.is_valid(0)).map(|texts| texts.value(0).to_owned()))
+        Ok(found)
+    }
+
+    /// Returns the rows of a table: counted, or as its statistics have them, where there are any.
+    fn row_count(&self, [catalog, schema, name]: &[String; 3], approximate: bool) -> Result<Option<i64>> {
+        let name = table(Some(catalog), Some(schema), name);
+        if approximate {
+            self.look(&format!("DESCRIBE TABLE EXTENDED {name}"), |batch| {
+                let row = (0..batch.num_rows()).find(|row| text_at(batch, 0, *row) == Some("Statistics"))?;
+                rows_in(text_at(batch, 1, row)?)
+            })
+        } else {
+            let count = self.ask(&format!("SELECT CAST(count(*) AS STRING) FROM {name}"))?;
+            Ok(count.and_then(|count| count.parse().ok()))
+        }
     }
 
     fn option(&self, key: &OptionConnection) -> Result<String> {
@@ -121,6 +140,16 @@ impl Connection {
         execution.end();
         outcome
     }
+}
+
+fn text_at(batch: &RecordBatch, column: usize, row: usize) -> Option<&str> {
+    let texts = batch.columns().get(column)?.as_string_opt::<i32>()?;
+    (row < texts.len() && texts.is_valid(row)).then(|| texts.value(row))
+}
+
+/// Reads the rows in statistics such as `864 bytes, 2 rows`; those without a scan have bytes only.
+fn rows_in(statistics: &str) -> Option<i64> {
+    statistics.split(',').find_map(|part| part.trim().strip_suffix(" rows")?.parse().ok())
 }
 
 impl Drop for Connection {
@@ -236,14 +265,18 @@ impl adbc_core::Connection for Connection {
 
     fn get_statistics(
         &self,
-        _catalog: Option<&str>,
-        _db_schema: Option<&str>,
-        _table_name: Option<&str>,
-        _approximate: bool,
+        catalog: Option<&str>,
+        db_schema: Option<&str>,
+        table_name: Option<&str>,
+        approximate: bool,
     ) -> Result<BoxedReader> {
-        Err(not_implemented(
-            "statistics: a warehouse tells them for one table at a time and as text only (`DESCRIBE TABLE EXTENDED`)",
-        ))
+        let filter = Filter { catalog, schema: db_schema, table: table_name, types: None, column: None };
+        let metadata = self.session.get()?.metadata();
+        let found = self.listing(objects::find(&metadata, ObjectDepth::Tables, &filter))?;
+        // One statement for each table, as a warehouse answers for no more.
+        let counts = found.tables().iter().map(|table| self.row_count(table, approximate)).collect::<Result<_>>()?;
+        let batch = found.into_row_counts(counts, approximate)?;
+        Ok(Batches::boxed(batch.schema(), vec![batch]))
     }
 
     fn commit(&mut self) -> Result<()> {
@@ -268,5 +301,18 @@ impl adbc_core::Connection for Connection {
         let stream = execution.wait(async { partition.results_in(session).await.map_err(|cause| from_kernel(&cause)) });
         let stream = Owned::new(home, stream.inspect_err(|_| execution.end())?);
         Ok(Box::new(Reader::new(Arc::clone(&self.session), execution, stream, None)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_read_from_statistics() {
+        for (text, rows) in [("864 bytes, 2 rows", Some(2)), ("864 bytes", None), ("", None), ("1 bytes, x rows", None)]
+        {
+            assert_eq!(rows_in(text), rows, "{text}");
+        }
     }
 }

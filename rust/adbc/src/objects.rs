@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use adbc_core::constants::ADBC_STATISTIC_ROW_COUNT_KEY;
 use adbc_core::error::{Result, Status};
 use adbc_core::options::ObjectDepth;
-use adbc_core::schemas::GET_OBJECTS_SCHEMA;
+use adbc_core::schemas::{GET_OBJECTS_SCHEMA, GET_STATISTICS_SCHEMA};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int16Type, Int32Type};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Int16Array, Int32Array, ListArray, RecordBatch, StringArray, StructArray,
-    new_null_array,
+    Array, ArrayRef, BooleanArray, Int16Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
+    StructArray, UnionArray, new_null_array,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, FieldRef};
@@ -378,6 +379,72 @@ impl Objects {
         let children = lists(schema.field(1).data_type(), self.0.into_iter().map(|catalog| catalog.schemas), schemas)?;
         Ok(RecordBatch::try_new(schema, vec![Arc::new(names), children])?)
     }
+}
+
+impl Objects {
+    /// Returns catalog, schema and name of each table.
+    pub(crate) fn tables(&self) -> Vec<[String; 3]> {
+        let mut found = Vec::new();
+        for catalog in &self.0 {
+            for schema in catalog.schemas.iter().flatten() {
+                let names = schema.tables.iter().flatten().map(|table| &table.name);
+                found.extend(names.map(|name| [catalog.name.clone(), schema.name.clone(), name.clone()]));
+            }
+        }
+        found
+    }
+
+    /// Builds the answer of `GetStatistics` of the rows of each table, in the order of [`Objects::tables`]; tables whose rows
+    /// are not known are left out.
+    pub(crate) fn into_row_counts(self, counts: Vec<Option<i64>>, approximate: bool) -> Result<RecordBatch> {
+        let schema = Arc::clone(&GET_STATISTICS_SCHEMA);
+        let names: StringArray = self.0.iter().map(|catalog| Some(catalog.name.as_str())).collect();
+        let mut counts = counts.into_iter();
+        let children = lists(
+            schema.field(1).data_type(),
+            self.0.into_iter().map(|catalog| Some(catalog.schemas.unwrap_or_default())),
+            |data_type, schemas: Vec<Schema>| {
+                let names: StringArray = schemas.iter().map(|schema| Some(schema.name.as_str())).collect();
+                let tables = schemas.into_iter().map(|schema| {
+                    let tables = schema.tables.unwrap_or_default().into_iter();
+                    Some(tables.filter_map(|table| Some((table.name, counts.next()??))).collect())
+                });
+                let Some(statistics) = fields(data_type)?.get(1) else { return Err(no_statistics()) };
+                let tables = lists(statistics.data_type(), tables, |data_type, rows: Vec<_>| {
+                    row_counts(data_type, &rows, approximate)
+                });
+                structs(data_type, vec![Arc::new(names), tables?])
+            },
+        )?;
+        Ok(RecordBatch::try_new(schema, vec![Arc::new(names), children])?)
+    }
+}
+
+fn row_counts(data_type: &DataType, rows: &[(String, i64)], approximate: bool) -> Result<ArrayRef> {
+    let (count, Some(value)) = (rows.len(), fields(data_type)?.get(3)) else { return Err(no_statistics()) };
+    let DataType::Union(kinds, _) = value.data_type() else { return Err(no_statistics()) };
+    // Of the four kinds of values the first is the one of counts.
+    let mut values: Vec<ArrayRef> = kinds.iter().map(|(_, kind)| new_null_array(kind.data_type(), 0)).collect();
+    if let Some(counts) = values.first_mut() {
+        *counts = Arc::new(rows.iter().map(|(_, count)| Some(*count)).collect::<Int64Array>());
+    }
+    let offsets = (0..i32::try_from(count).unwrap_or(i32::MAX)).collect();
+    let values = UnionArray::try_new(kinds.clone(), vec![0; count].into(), Some(offsets), values)?;
+    let names: StringArray = rows.iter().map(|(name, _)| Some(name.as_str())).collect();
+    structs(
+        data_type,
+        vec![
+            Arc::new(names),
+            new_null_array(&DataType::Utf8, count),
+            Arc::new(Int16Array::from(vec![ADBC_STATISTIC_ROW_COUNT_KEY; count])),
+            Arc::new(values),
+            Arc::new(BooleanArray::from(vec![approximate; count])),
+        ],
+    )
+}
+
+fn no_statistics() -> adbc_core::error::Error {
+    error(Status::Internal, "the schema of statistics is another one")
 }
 
 /// Builds a list for each item; `None` is NULL.

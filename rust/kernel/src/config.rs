@@ -66,9 +66,9 @@ pub struct ResultConfig {
     /// Largest decoded chunk accepted. Default 2 GiB: a hostile body must not fill the memory.
     pub max_chunk_bytes: usize,
     /// Whether links may name private, link-local or loopback addresses: a server of the open network that does so would
-    /// make us talk to an inner one. Default false; a warehouse that has such an address itself may always. Names that
-    /// resolve to private addresses are fine: that is how private links to storage work.
-    pub private_storage_addresses: bool,
+    /// make us talk to an inner one. Default `None`: where the session's host is such an address itself, for its user has
+    /// named it. Names that resolve to private addresses are fine: that is how private links to storage work.
+    pub private_storage_addresses: Option<bool>,
     /// How ARRAY, MAP and STRUCT columns are handed over: as Arrow's nested types, or as JSON text. Default native.
     pub complex_types: ValueForm,
     /// How interval columns are handed over: as months and durations, or as text such as `2-6` and
@@ -116,7 +116,7 @@ impl Default for ResultConfig {
             compression: true,
             download_idle_timeout: Duration::from_secs(30),
             max_chunk_bytes: 2 << 30,
-            private_storage_addresses: false,
+            private_storage_addresses: None,
             complex_types: ValueForm::Native,
             intervals: ValueForm::Native,
             geospatial: ValueForm::Text,
@@ -237,6 +237,11 @@ impl SessionConfig {
             connect_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(900),
         })
+    }
+
+    /// Tells whether links may name addresses of inner networks.
+    pub(crate) fn allows_private_storage(&self) -> bool {
+        self.results.private_storage_addresses.unwrap_or_else(|| is_internal(&self.host))
     }
 }
 

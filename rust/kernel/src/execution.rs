@@ -242,6 +242,11 @@ impl ServerStatement {
         };
     }
 
+    /// Tells whether it is ours to close when nobody needs it any more.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.hold() == Hold::Owned
+    }
+
     pub(crate) fn client(&self) -> &Arc<SeaClient> {
         self.session.client_of_statement()
     }

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::execution::{ExecutedStatement, StatementCanceller};
 use crate::params::Parameter;
 use crate::sea::wire::StatementResponse;
-use crate::sea::{MetadataCall, SeaClient, Submission, Wait};
+use crate::sea::{MetadataCall, SeaClient, Submission, Wait, is_id};
 use crate::session::Session;
 
 /// Longest text of a statement. Source: Statement Execution API, "statement".
@@ -120,7 +120,7 @@ impl Statement {
             let (session, canceller) = (session.clone(), canceller.clone());
             async move {
                 let is_wanted = || canceller.is_wanted();
-                let answer = send(&session, &client, &submission, wait, &is_wanted).await;
+                let answer = send(&session, &client, &submission, wait, &is_wanted).await.and_then(checked_id);
                 if let Ok(response) = &answer {
                     canceller.statement_known(&response.statement_id).await;
                 }
@@ -168,6 +168,14 @@ impl Statement {
         }
         Ok(())
     }
+}
+
+/// Refuses an answer whose id could stand in no path and in no message.
+fn checked_id(response: StatementResponse) -> Result<StatementResponse> {
+    if is_id(&response.statement_id) {
+        return Ok(response);
+    }
+    Err(Error::new(ErrorKind::Protocol, "the server answered with what is no id of a statement"))
 }
 
 /// Sends a statement; once more where it was refused only for its session, which the server had ended.

@@ -25,7 +25,6 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
-use crate::config::is_internal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::retry::{Failure, RequestClass};
 use crate::http::{Attempt, HttpClient, Response};
@@ -620,11 +619,10 @@ impl Request {
         let action = action.ok_or_else(|| unusable("names no operation of PUT, GET and REMOVE"))?;
         let url = column("presignedUrl", 1).and_then(text).ok_or_else(|| unusable("holds no link"))?;
         let config = session.client()?.config();
-        let may_be_internal = config.results.private_storage_addresses || is_internal(&config.host);
         Ok(Self {
             statement_id: statement_id.to_owned(),
             action,
-            url: PresignedUrl::parse(&url, may_be_internal)?,
+            url: PresignedUrl::parse(&url, config.allows_private_storage())?,
             headers: column("headers", 2).map_or_else(|| Ok(HeaderMap::new()), headers)?,
             local_file: column("localFile", 3).and_then(text).filter(|file| !file.is_empty()),
         })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow_array::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
 use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::ffi::FFI_ArrowSchema;
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
@@ -20,6 +20,7 @@ use crate::runtime::{self, Home, Owned};
 
 /// Returns the `arrow_schema` capsule of `schema`.
 pub(crate) fn schema_capsule<'py>(py: Python<'py>, schema: &SchemaRef) -> PyResult<Bound<'py, PyCapsule>> {
+    check_names(py, schema)?;
     let exported = FFI_ArrowSchema::try_from(schema.as_ref()).map_err(|failure| internal(py, &failure))?;
     PyCapsule::new_with_value(py, exported, c"arrow_schema")
 }
@@ -42,7 +43,32 @@ pub(crate) fn stream_capsule(
     py: Python<'_>,
     reader: Box<dyn RecordBatchReader + Send>,
 ) -> PyResult<Bound<'_, PyCapsule>> {
+    check_names(py, &reader.schema())?;
     PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(reader), c"arrow_array_stream")
+}
+
+/// Refuses names that no `ArrowSchema` can hold: in it they end at the first NUL character.
+pub(crate) fn check_names(py: Python<'_>, schema: &Schema) -> PyResult<()> {
+    let Some(name) = schema.fields().iter().find_map(|field| name_with_nul(field)) else { return Ok(()) };
+    let message = format!(
+        "the column `{}` has a NUL character in its name, which ends a name in the Arrow C interface: give it an alias in \
+         SQL, or fetch rows",
+        name.escape_debug()
+    );
+    Err(error::raise(py, "NotSupportedError", "InvalidArgument", &message))
+}
+
+/// Returns the name of the field, or the path to one within it.
+fn name_with_nul(field: &Field) -> Option<String> {
+    if field.name().contains('\0') {
+        return Some(field.name().clone());
+    }
+    let within = match field.data_type() {
+        DataType::Struct(fields) => fields.iter().find_map(|inner| name_with_nul(inner)),
+        DataType::List(inner) | DataType::LargeList(inner) | DataType::Map(inner, _) => name_with_nul(inner),
+        _ => None,
+    };
+    within.map(|inner| format!("{}.{inner}", field.name()))
 }
 
 fn internal(py: Python<'_>, failure: &ArrowError) -> PyErr {

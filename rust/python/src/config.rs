@@ -36,7 +36,7 @@ pub(crate) fn result_config(options: &Bound<'_, PyDict>) -> PyResult<ResultConfi
             "compression" => config.compression = truth(&key, &value)?,
             "download_idle_timeout_s" => config.download_idle_timeout = seconds(&key, &value)?,
             "max_chunk_bytes" => config.max_chunk_bytes = positive(&key, &value)?,
-            "private_storage_addresses" => config.private_storage_addresses = truth(&key, &value)?,
+            "private_storage_addresses" => config.private_storage_addresses = Some(truth(&key, &value)?),
             "complex_types" => config.complex_types = form(&key, &value, "json")?,
             "intervals" => config.intervals = form(&key, &value, "text")?,
             "geospatial" => config.geospatial = form(&key, &value, "text")?,

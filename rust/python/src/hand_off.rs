@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyMemoryView};
 use seakernel::hand_off::{self, BatchLayout, BufferPlace, ColumnLayout};
 
 use crate::results::{PyArrowTable, PyResultStream};
-use crate::{error, visit};
+use crate::{capsule, error, visit};
 
 /// Writes one Arrow IPC stream, piece by piece.
 #[pyclass(frozen, name = "IpcEncoder", module = "seakernel._seakernel")]
@@ -55,6 +55,7 @@ impl PyIpcEncoder {
 pub(crate) fn layout_head<'py>(py: Python<'py>, result: &PyResultStream) -> PyResult<Bound<'py, PyDict>> {
     result.check_readable(py)?;
     let schema = result.schema();
+    capsule::check_names(py, schema)?;
     let head = PyDict::new(py);
     head.set_item("version", 1)?;
     head.set_item("form", if hand_off::has_layout(schema) { "buffers" } else { "ipc" })?;

@@ -974,6 +974,8 @@ impl PyResultStream {
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
         drop(requested_schema);
+        // Nothing is given away that cannot be.
+        capsule::check_names(py, &self.schema)?;
         let (queue, source) = self.give_away(py)?;
         let stream = match source {
             Source::Live(stream) => Some(stream),

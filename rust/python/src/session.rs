@@ -7,7 +7,9 @@ use std::time::Duration;
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use seakernel::{ExecutedStatement, SessionConfig, Statement, StatementCanceller, StatementState, VolumeOperation};
+use seakernel::{
+    Credentials, ExecutedStatement, SessionConfig, Statement, StatementCanceller, StatementState, VolumeOperation,
+};
 
 use crate::future::GRACE;
 use crate::metadata::PyMetadata;
@@ -56,11 +58,9 @@ impl PySession {
         let home = Home::current(py)?;
         let config = session_config(
             &home,
-            None,
+            sign_in::credentials(py, access_token, auth.as_ref(), None)?,
             server_hostname,
             http_path,
-            access_token,
-            auth,
             catalog,
             schema,
             session_configuration,
@@ -104,13 +104,12 @@ impl PySession {
         read_timeout_s: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let home = Home::current(py)?;
+        let event_loop = future::running_loop(py)?.unbind();
         let config = session_config(
             &home,
-            Some(future::running_loop(py)?.unbind()),
+            sign_in::credentials(py, access_token, auth.as_ref(), Some(event_loop))?,
             server_hostname,
             http_path,
-            access_token,
-            auth,
             catalog,
             schema,
             session_configuration,
@@ -532,11 +531,9 @@ fn nothing<'py>(
 #[allow(clippy::too_many_arguments)]
 fn session_config(
     home: &Home,
-    event_loop: Option<Py<PyAny>>,
+    credentials: Credentials,
     server_hostname: &str,
     http_path: &str,
-    access_token: Option<&str>,
-    auth: Option<Bound<'_, PyAny>>,
     catalog: Option<String>,
     schema: Option<String>,
     session_configuration: Option<Bound<'_, PyDict>>,
@@ -550,7 +547,6 @@ fn session_config(
     read_timeout_s: Option<Bound<'_, PyAny>>,
 ) -> PyResult<SessionConfig> {
     logging::forget_levels();
-    let credentials = Python::attach(|py| sign_in::credentials(py, access_token, auth.as_ref(), event_loop))?;
     let mut session_config = SessionConfig::new(server_hostname, http_path, credentials)
         .map_err(|failure| Python::attach(|py| error::from_kernel(py, failure)))?;
     session_config.sign_ins = home.sign_ins().clone();
@@ -584,7 +580,7 @@ fn session_config(
     Ok(session_config)
 }
 
-/// Reads the arguments of a session from a dict that has no others.
+/// Reads the arguments of a session from a dict that has no others. Without a token and another sign-in it is nobody's.
 pub(crate) fn config_of(
     home: &Home,
     event_loop: Option<Py<PyAny>>,
@@ -599,13 +595,16 @@ pub(crate) fn config_of(
             None => Ok(None),
         }
     }
+    let credentials = match (given::<String>(arguments, "access_token")?, given::<Bound<'_, PyAny>>(arguments, "auth")?)
+    {
+        (None, None) => Credentials::None,
+        (token, auth) => sign_in::credentials(arguments.py(), token.as_deref(), auth.as_ref(), event_loop)?,
+    };
     session_config(
         home,
-        event_loop,
+        credentials,
         &given::<String>(arguments, "server_hostname")?.unwrap_or_default(),
         &given::<String>(arguments, "http_path")?.unwrap_or_default(),
-        given::<String>(arguments, "access_token")?.as_deref(),
-        given(arguments, "auth")?,
         given(arguments, "catalog")?,
         given(arguments, "schema")?,
         given(arguments, "session_configuration")?,

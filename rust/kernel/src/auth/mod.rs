@@ -62,6 +62,19 @@ pub enum Credentials {
     TokenSource(Arc<dyn TokenSource>),
     /// Tokens of limited life, from an identity provider.
     SignIn(SignIn),
+    /// Nobody's: for partitions that need no sign-in. Whatever does need one fails with
+    /// [`crate::ErrorKind::Unauthenticated`] before anything is sent.
+    None,
+}
+
+/// Gives no token.
+pub(crate) struct NoSignIn;
+
+impl TokenSource for NoSignIn {
+    fn grant(&self, _: Demand) -> BoxFuture<'_, Result<Grant, Box<dyn StdError + Send + Sync>>> {
+        let error = crate::Error::new(crate::ErrorKind::Unauthenticated, "there is no sign-in");
+        Box::pin(async move { Err(error.into()) })
+    }
 }
 
 /// What a token source gives: a bearer token, how long it is good, and what goes along with it.
@@ -119,6 +132,7 @@ impl fmt::Debug for Credentials {
             // A source may hold secrets and print them.
             Self::TokenSource(_) => formatter.write_str("TokenSource(...)"),
             Self::SignIn(sign_in) => sign_in.fmt(formatter),
+            Self::None => formatter.write_str("None"),
         }
     }
 }

@@ -3,15 +3,17 @@
 //! JSON with a version. Readers pass over fields they do not know, so that fields which may be ignored can be added; a
 //! change that older readers must not pass over gets a new version, which they refuse.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use arrow_buffer::Buffer;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::links::PartitionLinks;
+use super::links::{LinksText, PartitionLinks};
 use super::{Forms, Partition, Rows, Whole, presented};
 use crate::auth::Credentials;
 use crate::config::{SessionConfig, ValueForm};
@@ -24,6 +26,16 @@ use crate::sea::is_id;
 const VERSION: u64 = 1;
 /// Largest descriptor accepted: a result of 64 MiB in it takes 86 MiB.
 const MAX_BYTES: usize = 256 << 20;
+/// Most chunks accepted; 64 are written.
+const MAX_CHUNKS: usize = 1024;
+/// Most columns accepted, for each is a field of two schemas.
+const MAX_COLUMNS: usize = 1 << 14;
+/// Longest names and types of all columns together.
+const MAX_COLUMN_BYTES: usize = 4 << 20;
+/// Most commas and brackets in the types of all columns: each may stand for a field within one.
+const MAX_INNER_FIELDS: usize = 1 << 15;
+/// Longest name of a time zone.
+const MAX_ZONE_BYTES: usize = 256;
 
 #[derive(Deserialize)]
 struct Versioned {
@@ -39,6 +51,7 @@ struct Descriptor {
     http_path: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sign_in: Option<String>,
+    #[serde(deserialize_with = "at_most::<MAX_COLUMNS, _, _>")]
     columns: Vec<ColumnText>,
     time_zone: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,13 +66,13 @@ struct Descriptor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     byte_count: Option<i64>,
     /// Index, first row, rows and uncompressed bytes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MAX_CHUNKS, _, _>")]
     chunks: Vec<(i64, i64, Option<i64>, Option<u64>)>,
     /// An Arrow stream in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     inline: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    links: Option<Value>,
+    links: Option<LinksText>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -184,13 +197,14 @@ impl Partition {
             byte_count: self.byte_count,
             chunks: chunks.iter().map(chunk).collect(),
             inline,
-            links: self.links.as_ref().map(PartitionLinks::to_json),
+            links: self.links.as_ref().map(PartitionLinks::text),
         };
         // Plain structs, texts and numbers: there is no map with other keys that could fail.
         serde_json::to_vec(&descriptor).unwrap_or_default()
     }
 
-    /// Reads what [`Partition::to_bytes`] of this or an older release has written.
+    /// Reads what [`Partition::to_bytes`] of this or an older release has written. Takes up to ten times the memory of
+    /// `bytes`, and 64 MiB for the schema.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for anything else, a later version included.
@@ -221,6 +235,7 @@ impl Partition {
         if *chunk_index < 0 || !is_range(*row_offset, *row_count) || byte_count.is_some_and(|bytes| bytes < 0) {
             return Err(not_a_partition("an index, offset or count is negative or too large"));
         }
+        check_size(&descriptor.columns, &descriptor.time_zone)?;
         // The rules for hosts and paths are those of a session's; the credentials are not used.
         let place =
             SessionConfig::new(&descriptor.server_hostname, &descriptor.http_path, Credentials::access_token(""))
@@ -255,7 +270,7 @@ impl Partition {
             row_count: descriptor.row_count,
             byte_count: descriptor.byte_count,
             rows,
-            links: descriptor.links.map(PartitionLinks::from_json).transpose()?,
+            links: descriptor.links.map(PartitionLinks::of_text).transpose()?,
         })
     }
 }
@@ -269,6 +284,48 @@ fn chunks(chunks: Vec<(i64, i64, Option<i64>, Option<u64>)>) -> Result<Arc<[Chun
         Ok(ChunkHint { chunk_index, row_offset, row_count, byte_count })
     };
     chunks.into_iter().map(chunk).collect()
+}
+
+/// Refuses what would become far larger as a schema.
+fn check_size(columns: &[ColumnText], time_zone: &str) -> Result<()> {
+    let bytes: usize =
+        columns.iter().map(|column| column.name.len() + column.type_text.len() + column.type_name.len()).sum();
+    let inner: usize =
+        columns.iter().map(|column| column.type_text.bytes().filter(|byte| b",<".contains(byte)).count()).sum();
+    if bytes > MAX_COLUMN_BYTES || inner > MAX_INNER_FIELDS || time_zone.len() > MAX_ZONE_BYTES {
+        return Err(not_a_partition("its columns or its time zone are too long"));
+    }
+    Ok(())
+}
+
+/// Reads a list of `MOST` items at most: a short text could stand for a lot of memory.
+pub(super) fn at_most<'de, const MOST: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    struct Items<const MOST: usize, T>(PhantomData<T>);
+
+    impl<'de, const MOST: usize, T: Deserialize<'de>> Visitor<'de> for Items<MOST, T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(formatter, "a list of at most {MOST}")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut items = Vec::new();
+            while let Some(item) = list.next_element()? {
+                if items.len() == MOST {
+                    return Err(A::Error::invalid_length(MOST + 1, &self));
+                }
+                items.push(item);
+            }
+            Ok(items)
+        }
+    }
+
+    deserializer.deserialize_seq(Items::<MOST, T>(PhantomData))
 }
 
 fn not_a_partition(why: &str) -> Error {

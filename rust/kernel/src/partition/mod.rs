@@ -7,7 +7,6 @@ mod descriptor;
 mod links;
 mod stream;
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -15,10 +14,9 @@ use std::time::Duration;
 
 use arrow_buffer::Buffer;
 use arrow_schema::SchemaRef;
-use futures_util::future::BoxFuture;
 use url::Url;
 
-use crate::auth::{Credentials, Demand, Grant, TokenSource};
+use crate::auth::Credentials;
 use crate::client_settings;
 use crate::config::{CloudFetch, ResultConfig, SessionConfig, ValueForm};
 use crate::error::{Error, ErrorKind, Result};
@@ -203,26 +201,48 @@ impl Partition {
         self.links.is_some()
     }
 
-    /// Opens the rows, all of them and no others, with a sign-in of the reader's own. Needs no session on the server. Where
-    /// [`Partition::needs_no_sign_in`], the credentials of `config` are not used.
+    /// Opens the rows, all of them and no others, with a sign-in of the reader's own. Needs no session on the server.
+    ///
+    /// Rows that came along need no sign-in, and links that came along none until they expire: then the credentials of
+    /// `config` have others asked for, unless they are [`Credentials::None`].
+    ///
+    /// A host of `config` that comes from the partition itself vouches for nothing: set
+    /// [`ResultConfig::private_storage_addresses`] to `Some(false)` then, for its links could name an inner network.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] where `config` is for another host or warehouse, [`ErrorKind::NotFound`] where the
     /// statement was closed, its result is older than the server keeps it, or the reader may not see it,
-    /// [`ErrorKind::LinkExpired`] where links that came along have too little life left, and those of
-    /// [`ResultStream::next_batch`].
+    /// [`ErrorKind::LinkExpired`] where links that came along have too little life left and there are no credentials, and
+    /// those of [`ResultStream::next_batch`].
     pub async fn results(&self, mut config: SessionConfig) -> Result<ResultStream> {
         self.check_place(&config)?;
         client_settings::take(&mut config);
-        if self.needs_no_sign_in() {
-            config.credentials = Credentials::TokenSource(Arc::new(NoSignIn));
+        if matches!(self.rows, Rows::Inline(_)) {
+            config.credentials = Credentials::None;
         }
+        let is_nobody = matches!(config.credentials, Credentials::None);
         let signs_in = matches!(config.credentials, Credentials::SignIn(_));
         let client = client(config)?;
-        if signs_in {
-            client.sign_in().await?;
-        }
-        self.open(client, None, false).await
+        let given = match &self.links {
+            Some(links) => {
+                links.check_is_of(self)?;
+                match links.still_good(self) {
+                    Ok(links) => Some(links),
+                    Err(error) if is_nobody => return Err(error),
+                    Err(_) => None,
+                }
+            }
+            None => None,
+        };
+        let source = if let Some(links) = given {
+            links::given(links, (!is_nobody).then(|| (Arc::clone(&client), self.clone())))
+        } else {
+            if signs_in {
+                client.sign_in().await?;
+            }
+            LinkSource::Server
+        };
+        self.open(client, source).await
     }
 
     /// Opens the rows as [`Partition::results`] does, with the sign-in and the connections of `session`.
@@ -232,7 +252,7 @@ impl Partition {
     pub async fn results_in(&self, session: &Session) -> Result<ResultStream> {
         let client = session.client()?;
         self.check_place(client.config())?;
-        self.open(Arc::clone(client), None, true).await
+        self.open(Arc::clone(client), LinkSource::Server).await
     }
 
     /// Opens the rows as [`Partition::results`] does, with links from `broker` instead of a sign-in: the credentials of
@@ -247,8 +267,8 @@ impl Partition {
     ) -> Result<ResultStream> {
         self.check_place(&config)?;
         client_settings::take(&mut config);
-        config.credentials = Credentials::TokenSource(Arc::new(NoSignIn));
-        self.open(client(config)?, Some(broker), false).await
+        config.credentials = Credentials::None;
+        self.open(client(config)?, links::from_broker(broker, self.clone())).await
     }
 
     /// Asks the workspace for fresh links to the rows: what a [`LinkBroker`] hands out.
@@ -261,27 +281,10 @@ impl Partition {
         PartitionLinks::ask(client, self).await
     }
 
-    /// Opens the rows with links of `broker`, else of the server where the client `signs_in`, else with those that came
-    /// along.
-    async fn open(
-        &self,
-        client: Arc<SeaClient>,
-        broker: Option<Arc<dyn LinkBroker>>,
-        signs_in: bool,
-    ) -> Result<ResultStream> {
+    async fn open(&self, client: Arc<SeaClient>, source: LinkSource) -> Result<ResultStream> {
         let rows = match &self.rows {
             Rows::Inline(content) => PartRows::Inline(content.clone()),
-            Rows::Chunks(hints) => {
-                let source = match (broker, &self.links) {
-                    (Some(broker), _) => links::from_broker(broker, self.clone()),
-                    (None, Some(links)) if !signs_in => {
-                        links.check_is_of(self)?;
-                        links::given(links.still_good(self)?)
-                    }
-                    (None, _) => LinkSource::Server,
-                };
-                PartRows::Chunks { run: self.run(), source, hints: hints.to_vec() }
-            }
+            Rows::Chunks(hints) => PartRows::Chunks { run: self.run(), source, hints: hints.to_vec() },
         };
         let part = Part {
             statement_id: self.whole.statement_id.clone(),
@@ -341,16 +344,6 @@ impl fmt::Debug for Partition {
             .field("byte_count", &self.byte_count)
             .field("links", &self.links)
             .finish_non_exhaustive()
-    }
-}
-
-/// Stands for no credentials at all, where none are needed: no request that would take them is sent.
-struct NoSignIn;
-
-impl TokenSource for NoSignIn {
-    fn grant(&self, _: Demand) -> BoxFuture<'_, Result<Grant, Box<dyn StdError + Send + Sync>>> {
-        let text = "the partition is read without a sign-in";
-        Box::pin(async move { Err(Error::new(ErrorKind::Unauthenticated, text).into()) })
     }
 }
 

@@ -1,6 +1,8 @@
 //! Cutting a result into partitions while its chain of links is walked.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -32,14 +34,15 @@ const MAX_INLINE_BYTES: usize = 64 << 20;
 /// the links only the next few are held.
 ///
 /// Holds the statement, so that the partitions can be read: until this and the other handles are dropped, until
-/// [`PartitionStream::close`], or until [`PartitionConfig::lease`] is over. It closes the statement then, unless that is
-/// another's or kept.
+/// [`PartitionStream::close`], or until [`PartitionConfig::lease`] is over. The statement is closed then, unless that is
+/// another's or kept; where other streams of this process hold it, with the last of them.
 #[derive(Debug)]
 pub struct PartitionStream {
     /// Kept open for the readers.
     statement: Arc<ServerStatement>,
-    /// Closes it in the end.
-    lease: Task<()>,
+    lease: Arc<Lease>,
+    /// Ends the lease in time.
+    end_of_lease: Task<()>,
     config: PartitionConfig,
     whole: Arc<Whole>,
     hints: Arc<[ChunkHint]>,
@@ -159,9 +162,10 @@ impl PartitionStream {
             let links = LinkStream::new(Arc::clone(&client), id, first, hints, counters)?;
             (Arc::new(whole), State::Walking(Box::new(links)))
         };
-        let lease = Task::spawn(end_of_lease(Arc::clone(&statement), config.lease));
+        let lease = Lease::new(&statement);
         Ok(Self {
             statement,
+            end_of_lease: Task::spawn(end_of_lease(Arc::clone(&lease), config.lease)),
             lease,
             config,
             whole,
@@ -180,9 +184,11 @@ impl PartitionStream {
     fn of_rows(statement: Arc<ServerStatement>, rows: InlineRows, config: PartitionConfig) -> Result<Self> {
         let whole = Arc::new(whole(&statement, rows.columns, Compression::None, config.sign_in.clone())?);
         let partition = inline_partition(&whole, config.ordered, &rows.wire, &rows.batches)?;
+        let lease = Lease::new(&statement);
         Ok(Self {
-            lease: Task::spawn(end_of_lease(Arc::clone(&statement), config.lease)),
             statement,
+            end_of_lease: Task::spawn(end_of_lease(Arc::clone(&lease), config.lease)),
+            lease,
             config,
             whole,
             hints: Arc::default(),
@@ -238,7 +244,7 @@ impl PartitionStream {
             State::Inline(_) => self.cut().await,
             State::Walking(_) | State::Walked => {
                 let cut = self.cut().await;
-                if self.lease.is_finished() { Err(self.lease_is_over(cut.err())) } else { cut }
+                if self.end_of_lease.is_finished() { Err(self.lease_is_over(cut.err())) } else { cut }
             }
         };
         match next {
@@ -287,14 +293,15 @@ impl PartitionStream {
     /// Has the statement outlive this stream, its session and this process, as [`crate::ExecutedStatement::keep`] does: nobody
     /// closes it then, and the server gives up its result by itself.
     pub fn keep(&mut self) {
-        self.lease = Task::spawn(std::future::pending());
+        self.end_of_lease = Task::spawn(std::future::pending());
         self.statement.keep();
     }
 
-    /// Ends the lease: closes the statement on the server, so that no partition can be opened any more. Safe to call twice.
+    /// Ends the lease: closes the statement on the server, so that no partition can be opened any more, unless it is another's
+    /// or kept, or other streams of this process hold it. Safe to call twice.
     pub fn close(&self) -> impl Future<Output = Result<()>> + Send + 'static {
-        let statement = Arc::clone(&self.statement);
-        async move { statement.close().await }
+        let lease = Arc::clone(&self.lease);
+        async move { lease.close().await }
     }
 
     async fn cut(&mut self) -> Result<Option<Partition>> {
@@ -446,11 +453,68 @@ fn whole(
     })
 }
 
-async fn end_of_lease(statement: Arc<ServerStatement>, lease: Duration) {
-    time::sleep(lease).await;
-    let statement_id = statement.statement_id();
+impl Drop for PartitionStream {
+    fn drop(&mut self) {
+        // A statement that nothing else holds is closed in the background when it is dropped.
+        drop(self.lease.end());
+    }
+}
+
+/// The right of one stream to have its statement open.
+#[derive(Debug)]
+struct Lease {
+    statement: Arc<ServerStatement>,
+    ended: AtomicBool,
+}
+
+/// How many leases a statement has, and the owner's handle on it, once that has ended his own.
+type Held = (usize, Option<Arc<ServerStatement>>);
+
+/// The leases of this process by host and statement, for a statement may be leased through several sessions.
+static LEASES: Mutex<BTreeMap<(String, String), Held>> = Mutex::new(BTreeMap::new());
+
+impl Lease {
+    fn new(statement: &Arc<ServerStatement>) -> Arc<Self> {
+        let lease = Self { statement: Arc::clone(statement), ended: AtomicBool::new(false) };
+        let mut leases = LEASES.lock().unwrap_or_else(PoisonError::into_inner);
+        leases.entry(lease.key()).or_default().0 += 1;
+        Arc::new(lease)
+    }
+
+    fn key(&self) -> (String, String) {
+        (self.statement.client().config().host.to_string(), self.statement.statement_id().to_owned())
+    }
+
+    /// Ends it, and returns the statement if that is to be closed now: where it is owned and this was the last lease.
+    fn end(&self) -> Option<Arc<ServerStatement>> {
+        if self.ended.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        let own = self.statement.is_owned().then(|| Arc::clone(&self.statement));
+        let mut leases = LEASES.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = self.key();
+        let (count, owner) = leases.get_mut(&key)?;
+        *count -= 1;
+        *owner = own.or_else(|| owner.take());
+        if *count > 0 {
+            return None;
+        }
+        leases.remove(&key)?.1
+    }
+
+    async fn close(&self) -> Result<()> {
+        match self.end() {
+            Some(statement) => statement.close().await,
+            None => Ok(()),
+        }
+    }
+}
+
+async fn end_of_lease(lease: Arc<Lease>, lasts: Duration) {
+    time::sleep(lasts).await;
+    let statement_id = lease.statement.statement_id();
     info!(statement_id, "the lease of the partitions is over");
-    if let Err(error) = statement.close().await {
+    if let Err(error) = lease.close().await {
         warn!(statement_id, cause = %error, "statement not closed");
     }
 }

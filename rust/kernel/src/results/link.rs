@@ -82,7 +82,6 @@ pub(crate) struct ChunkLink {
 
 impl ChunkLink {
     pub(crate) fn from_wire(link: &ExternalLink, config: &SessionConfig) -> Result<Self> {
-        let may_be_internal = config.results.private_storage_addresses || is_internal(&config.host);
         let in_chunk = |error: Error| error.with_chunk_index(link.chunk_index);
         let mut headers = HeaderMap::new();
         for (name, value) in &link.http_headers {
@@ -117,7 +116,7 @@ impl ChunkLink {
             row_offset: link.row_offset,
             row_count: link.row_count,
             byte_count: link.byte_count,
-            url: PresignedUrl::parse(link.url.expose(), may_be_internal).map_err(in_chunk)?,
+            url: PresignedUrl::parse(link.url.expose(), config.allows_private_storage()).map_err(in_chunk)?,
             headers,
             followers: None,
             expires_at,

@@ -22,7 +22,7 @@ use std::time::Duration;
 use ring::rand::{SecureRandom, SystemRandom};
 use url::Url;
 
-use crate::auth::{Credentials, Grant, SIGN_IN_TIME_LIMIT, Secret, TokenSource, Tokens};
+use crate::auth::{Credentials, Grant, NoSignIn, SIGN_IN_TIME_LIMIT, Secret, TokenSource, Tokens};
 use crate::config::{SessionConfig, TlsConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proxy::ProxyConfig;
@@ -160,6 +160,7 @@ impl SignIns {
         let sign_in = match &config.credentials {
             Credentials::AccessToken(token) => return Ok(Tokens::Fixed(Grant::of(token.clone()))),
             Credentials::TokenSource(source) => return Ok(Tokens::of_source(Arc::clone(source))),
+            Credentials::None => return Ok(Tokens::of_source(Arc::new(NoSignIn))),
             Credentials::SignIn(sign_in) => sign_in,
         };
         let subject = match &sign_in.method {

@@ -98,6 +98,39 @@ async fn a_partition_is_read_without_a_session_and_the_statement_is_open_as_long
 }
 
 #[tokio::test]
+async fn a_statement_is_closed_by_its_owner_with_the_last_lease() {
+    let warehouse = Warehouse::start();
+    let (session, other) = (warehouse.session().await, warehouse.session().await);
+    let closed = |w: &Warehouse| w.count(Operation::CloseStatement);
+
+    let executed = session.statement(NUMBERS).execute().await.unwrap();
+    let first = executed.partitions(cut_at(1)).await.unwrap();
+    let mut second = executed.partitions(cut_at(1)).await.unwrap();
+    let partition = second.next().await.unwrap().unwrap();
+    first.close().await.unwrap();
+    first.close().await.unwrap();
+    assert_eq!(read(&partition, warehouse.config()).await.unwrap().len() as i64, partition.row_count());
+    assert_eq!(closed(&warehouse), 0, "the second lease lasts");
+    second.close().await.unwrap();
+    assert_eq!(closed(&warehouse), 1);
+    assert_eq!(read(&partition, warehouse.config()).await.unwrap_err().kind(), ErrorKind::NotFound);
+
+    // Through another session: it closes nothing, and is not closed under.
+    let (owner, partitions) = cut(&session, NUMBERS, cut_at(1)).await;
+    let attached = other.attach(owner.statement_id()).await.unwrap();
+    attached.keep();
+    let brief = attached.partitions(cut_at(1)).await.unwrap();
+    brief.close().await.unwrap();
+    let mut of_another = attached.partitions(cut_at(1)).await.unwrap();
+    of_another.next().await.unwrap();
+    drop(owner);
+    assert_eq!(read(&partitions[1], warehouse.config()).await.unwrap().len() as i64, partitions[1].row_count());
+    assert_eq!(closed(&warehouse), 1, "another lease lasts");
+    drop(of_another);
+    assert!(warehouse.eventually(|w| closed(w) == 2).await, "the owner's wish comes true");
+}
+
+#[tokio::test]
 async fn a_partition_of_another_host_or_warehouse_is_refused_before_anything_is_sent() {
     let (warehouse, other) = (Warehouse::start(), Warehouse::start());
     let (_stream, partitions) = cut(&warehouse.session().await, NUMBERS, cut_at(1)).await;
@@ -163,11 +196,8 @@ async fn small_results_travel_in_their_partition_also_where_the_server_has_close
             let reads =
                 |w: &Warehouse| w.count(Operation::Chunk) + w.count(Operation::Poll) + w.count(Operation::Download);
             let seen = reads(&warehouse);
-            let without = SessionConfig::new(
-                partitions[0].server_hostname(),
-                &partitions[0].http_path(),
-                Credentials::access_token(""),
-            );
+            let without =
+                SessionConfig::new(partitions[0].server_hostname(), &partitions[0].http_path(), Credentials::None);
             assert!(read(&partitions[0], without.unwrap()).await.unwrap().into_iter().eq(0..10));
             assert_eq!(reads(&warehouse), seen, "the rows are in it");
         }
@@ -245,8 +275,7 @@ async fn links_that_travel_along_need_no_sign_in_and_are_refused_near_their_end(
         let mut all = Vec::new();
         for partition in &partitions {
             assert!(partition.has_links() && format!("{partition:?}").contains("secret links"));
-            let config =
-                SessionConfig::new(partition.server_hostname(), &partition.http_path(), Credentials::access_token(""));
+            let config = SessionConfig::new(warehouse.server.address(), &partition.http_path(), Credentials::None);
             match read(partition, config.unwrap()).await {
                 Ok(rows) => all.extend(rows),
                 Err(error) => assert_eq!((lifetime, error.kind()), (30.0, ErrorKind::LinkExpired)),
@@ -264,10 +293,16 @@ async fn links_that_travel_along_and_are_refused_by_the_store_are_a_link_error()
     let (_stream, partitions) = cut(&warehouse.session().await, NUMBERS, config).await;
     warehouse.server.set_faults(vec![FaultRule::new(Operation::Download, Fault::Expire).always()]);
     let chunk_calls = warehouse.count(Operation::Chunk);
-    let error = read(&partitions[0], warehouse.config()).await.unwrap_err();
+    let unsigned =
+        SessionConfig::new(warehouse.server.address(), &partitions[0].http_path(), Credentials::None).unwrap();
+    let error = read(&partitions[0], unsigned).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LinkExpired);
     assert!(error.to_string().contains("came with the partition"), "{error}");
     assert_eq!(warehouse.count(Operation::Chunk), chunk_calls);
+
+    warehouse.server.set_faults(vec![FaultRule::new(Operation::Download, Fault::Expire).times(2)]);
+    let rows = read(&partitions[0], warehouse.config()).await.unwrap();
+    assert!(rows.into_iter().eq(0..partitions[0].row_count()), "who has a sign-in asks for others");
 }
 
 /// Hands out links as a driver would, over bytes.
@@ -300,8 +335,8 @@ async fn a_broker_gives_links_and_again_when_they_have_expired() {
     warehouse.server.set_faults(vec![FaultRule::new(Operation::Download, Fault::Expire).times(2)]);
     let mut all = Vec::new();
     for partition in &partitions {
-        let without = Credentials::access_token("");
-        let config = SessionConfig::new(partition.server_hostname(), &partition.http_path(), without).unwrap();
+        let without = Credentials::None;
+        let config = SessionConfig::new(warehouse.server.address(), &partition.http_path(), without).unwrap();
         let broker = Arc::<Driver>::clone(&driver);
         let mut results = sent(partition).results_through(broker, config).await.unwrap();
         all.extend(ids(&mut results).await.unwrap());

@@ -314,6 +314,14 @@ async fn json_rows_are_read_to_their_last_piece_where_a_server_sends_them() {
     warehouse.server.set_faults(vec![FaultRule::new(Operation::Execute, answer(&short))]);
     let mut results = warehouse.results(FEW).await.unwrap();
     assert_eq!(ids(&mut results).await.unwrap_err().kind(), ErrorKind::DataLoss);
+
+    // An id that is none is neither asked for nor repeated.
+    for id in ["", "../01ef-json", r"01ef\u0000json"] {
+        let answered = first.replace("01ef-json", id);
+        warehouse.server.set_faults(vec![FaultRule::new(Operation::Execute, answer(&answered))]);
+        let Err(error) = warehouse.results(FEW).await else { panic!("{id:?} was taken") };
+        assert_eq!((error.kind(), error.statement_id()), (ErrorKind::Protocol, None), "{id:?}");
+    }
 }
 
 #[tokio::test]
