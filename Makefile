@@ -122,7 +122,7 @@ bench-zerobus: $(VENV)/wheel $(VENV)/zerobus-release ## ingestion by Zerobus bes
 	$(BIN)/python -m pip install --quiet --group bench
 	cargo build --release -p seakernel-zerobus-local
 	cargo build --release --manifest-path benches/peers/zerobus_peers/Cargo.toml --target-dir target/zerobus-peers
-	$(BIN)/python benches/peers/zerobus.py $(BENCH)
+	$(BIN)/python benches/peers/ingestion.py $(BENCH)
 
 # In an environment of its own: it pins much that others need in other versions. Tests of proxies run it.
 .venv-mitmproxy/done: Makefile
