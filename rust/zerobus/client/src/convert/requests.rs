@@ -47,9 +47,16 @@ impl Requests {
         &self.failed
     }
 
-    /// Mean bytes of a row so far.
+    /// Mean bytes of the rows so far or, where there are none, of those that were measured.
     fn mean(&self) -> usize {
-        self.bytes.checked_div(self.chunk + self.done).unwrap_or_default().max(1)
+        let (bytes, rows) = match self.chunk + self.done {
+            0 => {
+                let sizes = self.columns.sizes().iter().filter(|size| **size <= self.limits.record_bytes);
+                sizes.fold((0, 0), |(bytes, rows), size| (bytes + field_len(*size), rows + 1))
+            }
+            rows => (self.bytes, rows),
+        };
+        bytes.checked_div(rows).unwrap_or_default().max(1)
     }
 
     /// Measures the next rows; false where there are none.
@@ -118,7 +125,7 @@ impl Iterator for Requests {
                 break;
             }
             if rows.is_empty() {
-                let mean = if row == 0 { length } else { self.mean().max(length) };
+                let mean = self.mean();
                 let left = (self.rows - row).min(self.limits.request_rows);
                 writer = Writer::new((mean * left).min(self.limits.request_bytes));
                 rows.reserve(left.min(self.limits.request_bytes / mean + 1));

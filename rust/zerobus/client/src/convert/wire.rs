@@ -72,6 +72,10 @@ impl Writer {
 
     pub(super) fn finish(mut self) -> Vec<u8> {
         self.bytes.truncate(self.at);
+        // A request waits for its acknowledgement; what it does not need is not to wait with it.
+        if self.bytes.capacity() / 2 > self.at {
+            self.bytes.shrink_to_fit();
+        }
         self.bytes
     }
 
