@@ -4,6 +4,8 @@ mod column;
 mod decimal;
 mod descriptor;
 mod leaf;
+mod list;
+mod mapped;
 mod plan;
 mod requests;
 mod rows;
