@@ -1,21 +1,44 @@
 //! Arrow rows as Protobuf messages.
 
-use std::ops::Range;
+mod column;
+mod decimal;
+mod descriptor;
+mod leaf;
+mod list;
+mod mapped;
+mod plan;
+mod requests;
+mod rows;
+mod variant;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::Schema;
+use arrow_schema::{FieldRef, Fields, Schema};
 use bytes::Bytes;
+use prost::Message as _;
 use prost_types::DescriptorProto;
 
+use self::column::Message;
+use self::descriptor::Types;
+use self::plan::{MessagePlan, Planner};
 use crate::config::NullListElement;
 use crate::error::ZerobusError;
+
+pub use requests::Requests;
+pub use rows::EncodedRows;
 
 /// How rows of one schema become messages of one descriptor. Made once per schema, shared by all that send.
 #[derive(Debug)]
 pub struct Converter {
     descriptor: DescriptorProto,
     descriptor_bytes: Bytes,
+    columns: Fields,
+    plan: MessagePlan,
 }
 
 /// How much goes into one request.
@@ -36,11 +59,21 @@ impl Converter {
     /// `ConfigurationError` for a descriptor that is none or lacks a column, `ConversionError` for a column that has no
     /// Protobuf type; both name it.
     pub fn new(
-        _schema: &Schema,
-        _descriptor: Option<&DescriptorProto>,
-        _null_list_element: NullListElement,
+        schema: &Schema,
+        descriptor: Option<&DescriptorProto>,
+        null_list_element: NullListElement,
     ) -> Result<Self, ZerobusError> {
-        Err(ZerobusError::conversion("not there yet"))
+        let generated;
+        let descriptor = if let Some(descriptor) = descriptor {
+            descriptor
+        } else {
+            generated = descriptor::generate(schema.fields())?;
+            &generated
+        };
+        let planner = Planner { types: Types::check(descriptor)?, null_list_element };
+        let plan = planner.message(planner.types.root_name(), descriptor, schema.fields(), "", 0)?;
+        let descriptor_bytes = descriptor.encode_to_vec().into();
+        Ok(Self { descriptor: descriptor.clone(), descriptor_bytes, columns: schema.fields().clone(), plan })
     }
 
     /// The descriptor of the messages.
@@ -54,47 +87,18 @@ impl Converter {
     }
 
     /// Encodes `batch` request by request, as they are asked for. Blocks for the CPU time that takes.
-    pub fn requests(self: &Arc<Self>, batch: RecordBatch, limits: RequestLimits) -> Requests {
-        Requests { converter: Arc::clone(self), batch, limits, failed: Vec::new() }
+    ///
+    /// # Errors
+    /// `ConfigurationError` for a batch of another schema, and for a column that has values but no field.
+    #[expect(clippy::needless_pass_by_value, reason = "the requests keep its memory")]
+    pub fn requests(&self, batch: RecordBatch, limits: RequestLimits) -> Result<Requests, ZerobusError> {
+        let schema = batch.schema_ref();
+        let same = |(ours, theirs): (&FieldRef, &FieldRef)| {
+            Arc::ptr_eq(ours, theirs) || (ours.name() == theirs.name() && ours.data_type() == theirs.data_type())
+        };
+        if self.columns.len() != schema.fields().len() || !self.columns.iter().zip(schema.fields()).all(same) {
+            return Err(ZerobusError::configuration("the batch has another schema than was planned for"));
+        }
+        Ok(Requests::new(Message::bind(&self.plan, batch.columns(), None)?, batch.num_rows(), limits))
     }
-}
-
-/// The requests of a batch: consecutive rows, none of them twice.
-#[derive(Debug)]
-pub struct Requests {
-    #[expect(dead_code)]
-    converter: Arc<Converter>,
-    #[expect(dead_code)]
-    batch: RecordBatch,
-    #[expect(dead_code)]
-    limits: RequestLimits,
-    failed: Vec<(usize, ZerobusError)>,
-}
-
-impl Requests {
-    /// The rows so far that cannot be encoded, ascending.
-    pub fn failed(&self) -> &[(usize, ZerobusError)] {
-        &self.failed
-    }
-}
-
-impl Iterator for Requests {
-    type Item = EncodedRows;
-
-    fn next(&mut self) -> Option<EncodedRows> {
-        None
-    }
-}
-
-/// Rows as a run of fields `records` of the message `ProtoEncodedRecordBatch`: tag, length and record, one after another.
-#[derive(Clone, Debug, Default)]
-pub struct EncodedRows {
-    /// The fields.
-    pub records: Bytes,
-    /// Of each record, the row of the batch that it is.
-    pub rows: Arc<[usize]>,
-    /// Of each record, where its field ends in the bytes of the rows that were encoded together.
-    pub ends: Arc<[usize]>,
-    /// Which of these rows are meant.
-    pub range: Range<usize>,
 }
