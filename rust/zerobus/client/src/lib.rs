@@ -5,6 +5,7 @@
 
 mod config;
 mod convert;
+mod debug;
 mod error;
 mod result;
 mod telemetry;

@@ -1,6 +1,7 @@
 //! Arrow rows as Protobuf messages.
 
-use std::ops::Range;
+mod rows;
+
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -10,6 +11,8 @@ use prost_types::DescriptorProto;
 
 use crate::config::NullListElement;
 use crate::error::ZerobusError;
+
+pub use rows::EncodedRows;
 
 /// How rows of one schema become messages of one descriptor. Made once per schema, shared by all that send.
 #[derive(Debug)]
@@ -54,8 +57,11 @@ impl Converter {
     }
 
     /// Encodes `batch` request by request, as they are asked for. Blocks for the CPU time that takes.
-    pub fn requests(self: &Arc<Self>, batch: RecordBatch, limits: RequestLimits) -> Requests {
-        Requests { converter: Arc::clone(self), batch, limits, failed: Vec::new() }
+    ///
+    /// # Errors
+    /// `ConfigurationError` for a batch of another schema, and for a column that has values but no field.
+    pub fn requests(self: &Arc<Self>, batch: RecordBatch, limits: RequestLimits) -> Result<Requests, ZerobusError> {
+        Ok(Requests { converter: Arc::clone(self), batch, limits, failed: Vec::new() })
     }
 }
 
@@ -84,17 +90,4 @@ impl Iterator for Requests {
     fn next(&mut self) -> Option<EncodedRows> {
         None
     }
-}
-
-/// Rows as a run of fields `records` of the message `ProtoEncodedRecordBatch`: tag, length and record, one after another.
-#[derive(Clone, Debug, Default)]
-pub struct EncodedRows {
-    /// The fields.
-    pub records: Bytes,
-    /// Of each record, the row of the batch that it is.
-    pub rows: Arc<[usize]>,
-    /// Of each record, where its field ends in the bytes of the rows that were encoded together.
-    pub ends: Arc<[usize]>,
-    /// Which of these rows are meant.
-    pub range: Range<usize>,
 }
