@@ -21,7 +21,9 @@ mod token;
 mod wire;
 mod wrapper;
 
-pub use config::{IngestMode, NullListElement, OtlpSdkConfig, WrapperConfiguration};
+pub use config::{
+    IngestMode, NullListElement, OtlpConfig, OtlpSdkConfig, WrapperConfiguration, load_from_env, load_from_yaml,
+};
 pub use convert::{Converter, EncodedRows, RequestLimits, Requests};
 pub use error::{Failure, ZerobusError};
 pub use result::{ErrorStatistics, TransmissionResult};
