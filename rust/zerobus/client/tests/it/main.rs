@@ -59,14 +59,9 @@ fn small_requests(server: &ZerobusServer, rows: usize) -> WrapperConfiguration {
 
 fn batch(ids: Range<i64>) -> RecordBatch {
     let text = ids.clone().map(|id| (id % 7 != 0).then(|| format!("row {id}")));
-    let schema = Schema::new(vec![
-        Field::new("id", DataType::Int64, false),
-        Field::new("text", DataType::Utf8, true),
-    ]);
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(Int64Array::from_iter_values(ids)),
-        Arc::new(StringArray::from_iter(text)),
-    ];
+    let schema = Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("text", DataType::Utf8, true)]);
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(Int64Array::from_iter_values(ids)), Arc::new(StringArray::from_iter(text))];
     RecordBatch::try_new(Arc::new(schema), columns).unwrap()
 }
 

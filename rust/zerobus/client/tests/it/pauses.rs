@@ -44,7 +44,10 @@ async fn f29_a_name_with_that_number_blocks_nothing() {
     let table = "main.default.t_6006";
     server.create_table(table, &columns()).unwrap();
     let message = format!("table {table} is being created; 16006 of 60061 done; t.6006");
-    faults(&server, &json!([{"on": "open", "do": {"status": {"code": "UNAVAILABLE", "message": message}}}]).to_string());
+    faults(
+        &server,
+        &json!([{"on": "open", "do": {"status": {"code": "UNAVAILABLE", "message": message}}}]).to_string(),
+    );
     let wrapper = ZerobusWrapper::new(config_for(&server, table)).await.unwrap();
     let result = send(&wrapper, batch(0..3)).await;
     assert_eq!((result.successful_count, result.attempts), (3, 2));
