@@ -177,12 +177,12 @@ impl MessageReader {
             if let Some((_, by)) = self.enough.filter(|(enough, _)| self.bytes >= *enough) {
                 return Err(ReadEnd::Enough(by));
             }
-            if let Some(message) = self.cut()? {
-                return Ok(message);
-            }
             if let Some(instant) = self.resume_at {
                 sleep_until(instant).await;
                 self.resume_at = None;
+            }
+            if let Some(message) = self.cut()? {
+                return Ok(message);
             }
             let data = match poll_fn(|context| self.body.poll_data(context)).await {
                 Some(Ok(data)) => data,

@@ -5,7 +5,7 @@ use seakernel_zerobus_local::{ServerOptions, ZerobusServer};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::client::{Event, batch_message, ids, record_message, row, start, stream};
+use crate::client::{Event, batch_message, ids, open_with, record_message, row, start, stream, token};
 
 #[tokio::test]
 async fn messages_beyond_the_limits_are_refused_before_they_are_read() {
@@ -47,8 +47,10 @@ async fn bytes_that_are_no_messages_end_the_call() {
 #[tokio::test]
 async fn random_records_do_no_harm() {
     let server = start();
+    let token = token(&server);
     for _ in 0..200 {
-        let mut stream = stream(&server).await;
+        let mut stream = open_with(&server, &token).await;
+        stream.create().await;
         let length = rand::random_range(0..60);
         let record: Vec<u8> = (0..length).map(|_| rand::random()).collect();
         stream.write(&batch_message(0, &[record]));
