@@ -1,17 +1,32 @@
 //! Arrow rows as Protobuf messages.
 
+mod column;
+mod decimal;
+mod descriptor;
+mod leaf;
+mod plan;
+mod requests;
 mod rows;
+mod wire;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::Schema;
+use arrow_schema::{FieldRef, Fields, Schema};
 use bytes::Bytes;
+use prost::Message as _;
 use prost_types::DescriptorProto;
 
+use self::column::Message;
+use self::descriptor::Types;
+use self::plan::{MessagePlan, Planner};
 use crate::config::NullListElement;
 use crate::error::ZerobusError;
 
+pub use requests::Requests;
 pub use rows::EncodedRows;
 
 /// How rows of one schema become messages of one descriptor. Made once per schema, shared by all that send.
@@ -19,6 +34,8 @@ pub use rows::EncodedRows;
 pub struct Converter {
     descriptor: DescriptorProto,
     descriptor_bytes: Bytes,
+    columns: Fields,
+    plan: MessagePlan,
 }
 
 /// How much goes into one request.
@@ -39,11 +56,21 @@ impl Converter {
     /// `ConfigurationError` for a descriptor that is none or lacks a column, `ConversionError` for a column that has no
     /// Protobuf type; both name it.
     pub fn new(
-        _schema: &Schema,
-        _descriptor: Option<&DescriptorProto>,
-        _null_list_element: NullListElement,
+        schema: &Schema,
+        descriptor: Option<&DescriptorProto>,
+        null_list_element: NullListElement,
     ) -> Result<Self, ZerobusError> {
-        Err(ZerobusError::conversion("not there yet"))
+        let generated;
+        let descriptor = if let Some(descriptor) = descriptor {
+            descriptor
+        } else {
+            generated = descriptor::generate(schema.fields())?;
+            &generated
+        };
+        let planner = Planner { types: Types::check(descriptor)?, null_list_element };
+        let plan = planner.message(planner.types.root_name(), descriptor, schema.fields(), "", 0)?;
+        let descriptor_bytes = descriptor.encode_to_vec().into();
+        Ok(Self { descriptor: descriptor.clone(), descriptor_bytes, columns: schema.fields().clone(), plan })
     }
 
     /// The descriptor of the messages.
@@ -60,34 +87,15 @@ impl Converter {
     ///
     /// # Errors
     /// `ConfigurationError` for a batch of another schema, and for a column that has values but no field.
-    pub fn requests(self: &Arc<Self>, batch: RecordBatch, limits: RequestLimits) -> Result<Requests, ZerobusError> {
-        Ok(Requests { converter: Arc::clone(self), batch, limits, failed: Vec::new() })
-    }
-}
-
-/// The requests of a batch: consecutive rows, none of them twice.
-#[derive(Debug)]
-pub struct Requests {
-    #[expect(dead_code)]
-    converter: Arc<Converter>,
-    #[expect(dead_code)]
-    batch: RecordBatch,
-    #[expect(dead_code)]
-    limits: RequestLimits,
-    failed: Vec<(usize, ZerobusError)>,
-}
-
-impl Requests {
-    /// The rows so far that cannot be encoded, ascending.
-    pub fn failed(&self) -> &[(usize, ZerobusError)] {
-        &self.failed
-    }
-}
-
-impl Iterator for Requests {
-    type Item = EncodedRows;
-
-    fn next(&mut self) -> Option<EncodedRows> {
-        None
+    #[expect(clippy::needless_pass_by_value, reason = "the requests keep its memory")]
+    pub fn requests(&self, batch: RecordBatch, limits: RequestLimits) -> Result<Requests, ZerobusError> {
+        let schema = batch.schema_ref();
+        let same = |(ours, theirs): (&FieldRef, &FieldRef)| {
+            Arc::ptr_eq(ours, theirs) || (ours.name() == theirs.name() && ours.data_type() == theirs.data_type())
+        };
+        if self.columns.len() != schema.fields().len() || !self.columns.iter().zip(schema.fields()).all(same) {
+            return Err(ZerobusError::configuration("the batch has another schema than was planned for"));
+        }
+        Ok(Requests::new(Message::bind(&self.plan, batch.columns(), None)?, batch.num_rows(), limits))
     }
 }

@@ -21,7 +21,6 @@ pub struct EncodedRows {
 
 impl EncodedRows {
     /// The rows `rows` of a batch, whose fields end at `ends`.
-    #[allow(dead_code)]
     pub(super) fn new(fields: Bytes, rows: Vec<usize>, ends: Vec<usize>) -> Self {
         let range = 0..rows.len().min(ends.len());
         Self { fields, rows: rows.into(), ends: ends.into(), range }

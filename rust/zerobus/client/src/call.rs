@@ -1,0 +1,515 @@
+//! One batch on its way: converted while it is sent, sent again where that may help, its bad rows found.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use futures_util::stream::{BoxStream, StreamExt, unfold};
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use crate::breaker::Breaker;
+use crate::config::WrapperConfiguration;
+use crate::convert::{Converter, EncodedRows, RequestLimits};
+use crate::debug::DebugFiles;
+use crate::error::ZerobusError;
+use crate::in_flight::{Active, Hold};
+use crate::lanes::Lanes;
+use crate::result::TransmissionResult;
+use crate::retry::{Refusal, Tries, Verdict};
+use crate::stream::{Answer, Ending, Job, Stream};
+use crate::telemetry::{Span, Telemetry};
+use crate::wrapper::refused;
+
+/// Pieces into which a refused request of this many rows is cut row by row; larger ones are cut into the square root.
+const SINGLES: usize = 128;
+
+/// What a call needs of its wrapper.
+pub(crate) struct Call<'a> {
+    pub(crate) config: &'a WrapperConfiguration,
+    pub(crate) limits: RequestLimits,
+    pub(crate) lanes: Option<&'a Lanes>,
+    pub(crate) breaker: &'a Breaker,
+    pub(crate) debug: &'a Arc<DebugFiles>,
+    pub(crate) telemetry: &'a Telemetry,
+    pub(crate) span: &'a Span,
+    pub(crate) active: Arc<Active>,
+}
+
+/// A request that is not acknowledged yet.
+#[derive(Clone)]
+struct Request {
+    rows: EncodedRows,
+    hold: Arc<Hold>,
+    written: bool,
+    /// Whether it is sent by itself, so that a refusal can be about nothing else.
+    alone: bool,
+}
+
+/// What is known of the rows so far.
+struct Fates {
+    rows: Vec<Fate>,
+    errors: Vec<(usize, ZerobusError)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Unknown,
+    /// Written to a socket.
+    Written,
+    Stored,
+    /// Its error is known.
+    Failed,
+    /// The same, and it was written.
+    FailedWritten,
+}
+
+/// The state of the tries.
+struct Progress {
+    attempts: u32,
+    tries: Tries,
+    probes: u32,
+    /// Ends of streams that count as no failure, since the last acknowledgement.
+    free: u32,
+    has_new_token: bool,
+    /// Whether it ended for a pause of the table.
+    is_paused: bool,
+}
+
+/// How a round of sending ended.
+struct Round {
+    /// Not acknowledged, in order.
+    left: VecDeque<Request>,
+    /// Why the stream ended, where it has.
+    ending: Option<Arc<Ending>>,
+    /// Whether anything was acknowledged.
+    acked: bool,
+    /// Whether the first of what is left is what the stream ended for.
+    first: bool,
+}
+
+impl Call<'_> {
+    /// Sends all rows of `batch`, which has some.
+    pub(crate) async fn send(self, batch: RecordBatch, converter: Arc<Converter>) -> TransmissionResult {
+        let total = batch.num_rows();
+        if self.lanes.is_some()
+            && let Err(error) = self.breaker.check()
+        {
+            return refused(total, error);
+        }
+        let requests = match converter.requests(batch.clone(), self.limits) {
+            Ok(requests) => requests,
+            Err(error) => return refused(total, error),
+        };
+        let convert = self.span.child("zerobus.convert");
+        // One is sent, one waits, one is being made.
+        let (sender, receiver) = mpsc::channel(1);
+        let (files, plan) = (Arc::clone(self.debug), Arc::clone(&converter));
+        let conversion = tokio::task::spawn_blocking(move || {
+            let _span = convert;
+            if files.are_on() {
+                files.batch(&batch);
+            }
+            drop(batch);
+            let mut requests = requests;
+            for rows in requests.by_ref() {
+                if files.are_on() {
+                    files.records(&rows, &plan);
+                }
+                // Nobody waits any more.
+                if sender.blocking_send(rows).is_err() {
+                    break;
+                }
+            }
+            requests.failed().to_vec()
+        });
+        let mut fates = Fates { rows: vec![Fate::Unknown; total], errors: Vec::new() };
+        let mut progress = Progress {
+            attempts: 0,
+            tries: Tries::new(self.config),
+            probes: 0,
+            free: 0,
+            has_new_token: false,
+            is_paused: false,
+        };
+        let transmit = self.span.child("zerobus.transmit");
+        let mut wire_bytes = 0;
+        let mut ended = match self.lanes {
+            Some(lanes) => {
+                let active = Arc::clone(&self.active);
+                let source = unfold((receiver, active), |(mut receiver, active)| async {
+                    let rows: EncodedRows = receiver.recv().await?;
+                    let hold = active.room(rows.byte_count()).await?;
+                    Some((Request { rows, hold, written: false, alone: false }, (receiver, active)))
+                });
+                let mut source = source.fuse().boxed();
+                self.transmit(lanes, &converter, &mut source, &mut fates, &mut progress, &mut wire_bytes).await
+            }
+            None => {
+                let mut receiver = receiver;
+                while let Some(rows) = receiver.recv().await {
+                    wire_bytes += rows.byte_count();
+                    fates.stored(&rows);
+                }
+                Ok(())
+            }
+        };
+        if let Err(error) = &ended {
+            transmit.failed(error);
+        }
+        drop(transmit);
+        match conversion.await {
+            Ok(failed) => fates.failed(failed),
+            // A panic: the rows that it did not come to have no other fate.
+            Err(_) => ended = ended.and(Err(ZerobusError::conversion("the conversion broke off"))),
+        }
+        let unfit = fates.rows.iter().filter(|fate| **fate == Fate::Failed).count();
+        let result = fates.into_result(ended.err(), progress.attempts.max(1), wire_bytes);
+        if self.lanes.is_some() && !progress.is_paused {
+            self.breaker.count(total - unfit, result.failed_count - unfit);
+        }
+        result
+    }
+
+    /// Sends what comes from `source`; an error is that of all rows whose fate is still unknown.
+    async fn transmit(
+        &self,
+        lanes: &Lanes,
+        converter: &Converter,
+        source: &mut Source,
+        fates: &mut Fates,
+        progress: &mut Progress,
+        wire_bytes: &mut usize,
+    ) -> Result<(), ZerobusError> {
+        let mut left = VecDeque::new();
+        loop {
+            if left.is_empty() {
+                let Some(request) = source.next().await else { return Ok(()) };
+                *wire_bytes += request.rows.byte_count();
+                left.push_back(request);
+            }
+            progress.attempts += 1;
+            let stream = match lanes.stream(converter.descriptor_bytes(), self.span).await {
+                Ok(stream) => stream,
+                Err(refusal) => {
+                    self.pause(progress, &refusal).await?;
+                    continue;
+                }
+            };
+            let round = self.round(&stream, left, Some(&mut *source), fates, wire_bytes).await;
+            drop(stream);
+            left = round.left;
+            let Some(ending) = round.ending else { continue };
+            if left.is_empty() {
+                // The end of the stream matters to what is still to come alone.
+                let Some(request) = source.next().await else { return Ok(()) };
+                *wire_bytes += request.rows.byte_count();
+                left.push_back(request);
+            }
+            if round.acked {
+                progress.free = 0;
+            }
+            if ending.refusal.verdict == Verdict::BadRow && !ending.orderly {
+                if !round.first {
+                    // Another call's row; it is not ours to pay for.
+                    self.again_for_free(progress, &ending.refusal, self.config.isolate_max_probes).await?;
+                } else if self.config.isolate_bad_rows {
+                    debug!(cause = %ending.refusal.error, "a row is refused and looked for");
+                    left = self.isolate(lanes, converter, left, &ending.refusal, fates, progress).await?;
+                } else {
+                    return Err(ending.refusal.error.clone());
+                }
+            } else {
+                self.after(lanes, progress, &ending).await?;
+            }
+        }
+    }
+
+    /// Sends `left`, and what comes from `source`, until all of it is acknowledged or the stream has ended.
+    async fn round(
+        &self,
+        stream: &Stream,
+        left: VecDeque<Request>,
+        mut source: Option<&mut Source>,
+        fates: &mut Fates,
+        wire_bytes: &mut usize,
+    ) -> Round {
+        let (reply, mut answers) = mpsc::unbounded_channel();
+        let mut requests: Vec<Option<Request>> = Vec::new();
+        let (mut due, mut ending, mut acked, mut first) = (0_usize, None, false, false);
+        let mut takes = true;
+        let submit = |request: Request, requests: &mut Vec<Option<Request>>| {
+            let (rows, keep) = (request.rows.clone(), Arc::clone(&request.hold));
+            let job = Job { index: requests.len(), rows, reply: reply.clone(), keep };
+            requests.push(Some(request));
+            stream.submit(job).is_ok()
+        };
+        for request in left {
+            if takes {
+                takes = submit(request, &mut requests);
+                due += usize::from(takes);
+            } else {
+                requests.push(Some(request));
+            }
+        }
+        loop {
+            let is_more = takes && source.is_some();
+            if due == 0 && !is_more {
+                break;
+            }
+            tokio::select! {
+                biased;
+                answer = answers.recv(), if due > 0 => {
+                    due -= 1;
+                    match answer {
+                        Some(Answer::Acked(index, latency)) => {
+                            self.telemetry.acked(latency);
+                            acked = true;
+                            if let Some(request) = requests.get_mut(index).and_then(Option::take) {
+                                fates.stored(&request.rows);
+                            }
+                        }
+                        Some(Answer::Returned(returned)) => {
+                            takes = false;
+                            if let Some(Some(request)) = requests.get_mut(returned.index) {
+                                request.written |= returned.written;
+                                if returned.written {
+                                    fates.written(&request.rows);
+                                }
+                            }
+                            first |= returned.first;
+                            // The end itself says more than its announcement.
+                            if returned.written || ending.is_none() {
+                                ending = Some(returned.ending);
+                            }
+                        }
+                        None => due = 0,
+                    }
+                }
+                request = next(&mut source), if is_more => match request {
+                    Some(request) => {
+                        *wire_bytes += request.rows.byte_count();
+                        takes = submit(request, &mut requests);
+                        due += usize::from(takes);
+                    }
+                    None => source = None,
+                },
+            }
+        }
+        let left: VecDeque<Request> = requests.into_iter().flatten().collect();
+        if ending.is_none() && !left.is_empty() {
+            // It took no more, and nothing was lost on it.
+            ending = Some(Arc::new(Ending::closing()));
+        }
+        Round { left, ending, acked, first }
+    }
+
+    /// Finds the rows that the service refuses among `left`, whose first is refused, on streams of its own; returns what was
+    /// not sent after all.
+    async fn isolate(
+        &self,
+        lanes: &Lanes,
+        converter: &Converter,
+        left: VecDeque<Request>,
+        refusal: &Refusal,
+        fates: &mut Fates,
+        progress: &mut Progress,
+    ) -> Result<VecDeque<Request>, ZerobusError> {
+        let mut last = refusal.error.clone();
+        let mut left = left;
+        // An acknowledgement in vain: this server ends a stream before it has acknowledged what it stored, so that the position
+        // says nothing, and pieces must go one by one.
+        let mut one_by_one = false;
+        left = cut_first(left, one_by_one);
+        while !left.is_empty() {
+            if progress.probes >= self.config.isolate_max_probes {
+                debug!(probes = progress.probes, "too many streams were opened to find the refused rows");
+                return Err(last);
+            }
+            progress.probes += 1;
+            progress.attempts += 1;
+            let stream = match lanes.own(converter.descriptor_bytes(), self.span).await {
+                Ok(stream) => stream,
+                Err(refusal) => {
+                    self.pause(progress, &refusal).await?;
+                    continue;
+                }
+            };
+            while !left.is_empty() {
+                let is_certain = one_by_one || left.front().is_some_and(|request| request.alone);
+                let count =
+                    if is_certain { 1 } else { left.iter().position(|request| request.alone).unwrap_or(left.len()) };
+                let rest = left.split_off(count);
+                let round = self.round(&stream, left, None, fates, &mut 0).await;
+                left = round.left;
+                let was_in_vain = left.is_empty() && is_certain && !one_by_one;
+                let refused = left.len();
+                left.extend(rest);
+                let Some(ending) = round.ending else {
+                    one_by_one |= was_in_vain;
+                    continue;
+                };
+                if round.acked {
+                    progress.free = 0;
+                }
+                if refused == 0 {
+                    break;
+                }
+                if ending.refusal.verdict != Verdict::BadRow || ending.orderly {
+                    self.after(lanes, progress, &ending).await?;
+                    break;
+                }
+                last = ending.refusal.error.clone();
+                match left.front_mut() {
+                    Some(front) if front.rows.len() > 1 => left = cut_first(left, one_by_one),
+                    Some(_) if is_certain => {
+                        if let Some(front) = left.pop_front() {
+                            fates.refused(&front.rows, &last);
+                        }
+                    }
+                    Some(front) => front.alone = true,
+                    None => {}
+                }
+                break;
+            }
+        }
+        Ok(left)
+    }
+
+    /// Decides what comes after the end of a stream on which rows were lost.
+    async fn after(&self, lanes: &Lanes, progress: &mut Progress, ending: &Ending) -> Result<(), ZerobusError> {
+        if ending.orderly {
+            return self.again_for_free(progress, &ending.refusal, 1).await;
+        }
+        if ending.refusal.verdict == Verdict::NewToken && !progress.has_new_token {
+            progress.has_new_token = true;
+            return match lanes.token_refused(ending.generation, self.span).await {
+                Ok(()) => Ok(()),
+                Err(refusal) => self.pause(progress, &refusal).await,
+            };
+        }
+        self.pause(progress, &ending.refusal).await
+    }
+
+    /// Goes on at once after what is nobody's fault, except where it happens again and again without anything being stored.
+    async fn again_for_free(&self, progress: &mut Progress, refusal: &Refusal, most: u32) -> Result<(), ZerobusError> {
+        progress.free += 1;
+        if progress.free <= most {
+            self.telemetry.retried(&refusal.error);
+            return Ok(());
+        }
+        let refusal = match refusal.verdict {
+            Verdict::BadRow => Refusal { verdict: Verdict::Retry, ..refusal.clone() },
+            _ => refusal.clone(),
+        };
+        self.pause(progress, &refusal).await
+    }
+
+    /// Waits before the next try, or returns the error that ends the call.
+    async fn pause(&self, progress: &mut Progress, refusal: &Refusal) -> Result<(), ZerobusError> {
+        progress.is_paused = matches!(refusal.verdict, Verdict::Blocked | Verdict::Paused);
+        let pause: Duration = progress.tries.failed(refusal)?;
+        debug!(cause = %refusal.error, milliseconds = pause.as_millis(), "sending is tried again");
+        self.telemetry.retried(&refusal.error);
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// Requests as the conversion makes them.
+type Source = BoxStream<'static, Request>;
+
+async fn next(source: &mut Option<&mut Source>) -> Option<Request> {
+    match source {
+        Some(source) => source.next().await,
+        None => None,
+    }
+}
+
+/// Cuts the first request into smaller ones: rows where it has few, else so many pieces that the next cut is into rows.
+fn cut_first(mut left: VecDeque<Request>, in_halves: bool) -> VecDeque<Request> {
+    let Some(first) = left.pop_front() else { return left };
+    let rows = first.rows.len();
+    let size = if in_halves {
+        rows.div_ceil(2)
+    } else if rows <= SINGLES {
+        1
+    } else {
+        rows.isqrt()
+    };
+    let starts: Vec<usize> = (0..rows).step_by(size.max(1)).collect();
+    for start in starts.into_iter().rev() {
+        let range: Range<usize> = start..(start + size).min(rows);
+        left.push_front(Request { rows: first.rows.slice(range), alone: false, ..first.clone() });
+    }
+    left
+}
+
+impl Fates {
+    fn set(&mut self, rows: &EncodedRows, change: fn(Fate) -> Fate) {
+        for row in rows.rows() {
+            if let Some(fate) = self.rows.get_mut(*row) {
+                *fate = change(*fate);
+            }
+        }
+    }
+
+    fn stored(&mut self, rows: &EncodedRows) {
+        self.set(rows, |_| Fate::Stored);
+    }
+
+    fn written(&mut self, rows: &EncodedRows) {
+        self.set(rows, |fate| if fate == Fate::Unknown { Fate::Written } else { fate });
+    }
+
+    /// The service refuses these rows.
+    fn refused(&mut self, rows: &EncodedRows, error: &ZerobusError) {
+        self.set(rows, |_| Fate::FailedWritten);
+        self.errors.extend(rows.rows().iter().map(|row| (*row, error.clone())));
+    }
+
+    /// These cannot be converted.
+    fn failed(&mut self, rows: Vec<(usize, ZerobusError)>) {
+        for (row, error) in rows {
+            if let Some(fate) = self.rows.get_mut(row).filter(|fate| **fate == Fate::Unknown) {
+                *fate = Fate::Failed;
+                self.errors.push((row, error));
+            }
+        }
+    }
+
+    /// Makes the result; `error` is that of all rows of which nothing is known.
+    fn into_result(mut self, error: Option<ZerobusError>, attempts: u32, wire_bytes: usize) -> TransmissionResult {
+        let nothing_written =
+            !self.rows.iter().any(|fate| matches!(fate, Fate::Stored | Fate::Written | Fate::FailedWritten));
+        let batch_error = error.clone().filter(|_| nothing_written);
+        let error = error.unwrap_or_else(|| ZerobusError::connection("it is not known what became of the row"));
+        let unknown = |fate: &Fate| matches!(fate, Fate::Unknown | Fate::Written);
+        for (row, fate) in self.rows.iter().enumerate() {
+            if unknown(fate) {
+                self.errors.push((row, error.clone()));
+            }
+        }
+        self.errors.sort_by_key(|(row, _)| *row);
+        let of = |wanted: fn(&Fate) -> bool| -> Vec<usize> {
+            self.rows.iter().enumerate().filter(|(_, fate)| wanted(fate)).map(|(row, _)| row).collect()
+        };
+        let stored = of(|fate| *fate == Fate::Stored);
+        let uncertain_rows = of(|fate| matches!(fate, Fate::Written | Fate::FailedWritten));
+        TransmissionResult {
+            success: !stored.is_empty(),
+            error: batch_error,
+            attempts,
+            wire_bytes,
+            uncertain_rows,
+            total_rows: self.rows.len(),
+            successful_count: stored.len(),
+            failed_count: self.errors.len(),
+            successful_rows: (!stored.is_empty()).then_some(stored),
+            failed_rows: (!self.errors.is_empty()).then_some(self.errors),
+            ..TransmissionResult::default()
+        }
+    }
+}
