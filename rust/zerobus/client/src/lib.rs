@@ -27,4 +27,5 @@ pub use config::{
 pub use convert::{Converter, EncodedRows, RequestLimits, Requests};
 pub use error::{Failure, ZerobusError};
 pub use result::{ErrorStatistics, TransmissionResult};
+pub use seakernel::Secret;
 pub use wrapper::ZerobusWrapper;

@@ -1,8 +1,20 @@
-//! The extension module `seakernel_zerobus._seakernel_zerobus`.
+//! The extension module `seakernel_zerobus._seakernel_zerobus`. Conversions only; what is sent, and how, the client knows.
+
+mod arrow;
+mod config;
+mod error;
+mod result;
+// One tale of exits, forks and threads inside the interpreter for both extension modules.
+#[path = "../../../python/src/visit.rs"]
+mod visit;
 
 use pyo3::prelude::*;
 
 #[pymodule(gil_used = false)]
-fn _seakernel_zerobus(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+fn _seakernel_zerobus(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<config::PyWrapperConfiguration>()?;
+    module.add_class::<result::PyTransmissionResult>()?;
+    // Not with `add_function`, which would export it.
+    module.setattr("_first_buffer", wrap_pyfunction!(arrow::_first_buffer, module)?)?;
+    visit::guard_forks(module.py())
 }
