@@ -1,9 +1,11 @@
 //! Batches on their way to the look-alike, undisturbed and disturbed.
 
+mod disabled;
 mod isolation;
 mod lifecycle;
 mod pauses;
 mod random;
+mod tls;
 mod tokens;
 mod transport;
 
