@@ -5,13 +5,6 @@ use serde_json::json;
 
 use super::*;
 
-/// Lets the clock of this client jump; the server has its own.
-async fn pass(seconds: u64) {
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(seconds)).await;
-    tokio::time::resume();
-}
-
 #[tokio::test]
 async fn f29_a_blocked_table_is_left_alone_and_then_tried_again() {
     let info = json!({"reason": "STREAM_CREATION_BLOCKED", "domain": "zerobus.databricks.com", "metadata": {"error_code": "6006"}});

@@ -115,3 +115,34 @@ async fn f35_a_refused_token_is_renewed_once() {
         assert!(!text.contains(server.client_secret()));
     }
 }
+
+#[tokio::test]
+async fn f34_a_failed_renewal_keeps_the_token_in_use_and_is_not_repeated_at_once() {
+    let server = server();
+    let wrapper = wrapper(&server).await;
+    let rotate = json!({"on": "message", "times": "always", "do": {"close": {"ms": 0}}});
+    faults(
+        &server,
+        &json!([rotate, {"on": "token", "times": "always", "after": 1, "do": {"http": {"code": 400}}}]).to_string(),
+    );
+    let send_some = async |first: i64| {
+        for id in first..first + 5 {
+            assert_eq!(send(&wrapper, batch(id..id + 1)).await.successful_count, 1);
+        }
+    };
+    send_some(0).await;
+    assert_eq!(fetches(&server), 1);
+    // The last five minutes of an hour.
+    pass(3400).await;
+    send_some(5).await;
+    until(|| fetches(&server) == 2).await;
+    send_some(10).await;
+    assert_eq!(fetches(&server), 2);
+    // It is tried again later, and then it works.
+    faults(&server, &json!([rotate]).to_string());
+    pass(6).await;
+    send_some(15).await;
+    until(|| fetches(&server) == 3).await;
+    send_some(20).await;
+    assert_stored_once(&server, 0..25);
+}

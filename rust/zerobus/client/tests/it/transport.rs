@@ -396,3 +396,41 @@ async fn what_hangs_at_opening_ends_in_time() {
         until(|| server.log().open_connections == 0).await;
     }
 }
+
+#[tokio::test]
+async fn requests_that_are_too_large_for_the_service_are_cut() {
+    let server = server();
+    faults(&server, r#"[{"on": "open", "times": "always", "do": {"limit": {"bytes": 2000, "code": "OUT_OF_RANGE"}}}]"#);
+    let wrapper = wrapper(&server).await;
+    let result = send(&wrapper, batch(0..1000)).await;
+    assert_eq!((result.successful_count, result.failed_count), (1000, 0), "{:?}", result.failed_rows);
+    assert_stored_once(&server, 0..1000);
+}
+
+#[tokio::test]
+async fn a_table_that_changes_in_between_fails_what_is_left() {
+    let server = server_with(Settings { ack_interval_ms: 0, ..Settings::default() });
+    let wrapper = ZerobusWrapper::new(small_requests(&server, 10)).await.unwrap();
+    let rules = json!([
+        {"on": "message", "after": 5, "do": {"close": {"ms": 0}}},
+        {"on": "open", "after": 1, "do": {"columns": [{"name": "other", "type": "STRING"}]}},
+    ]);
+    faults(&server, &rules.to_string());
+    let result = send(&wrapper, batch(0..1000)).await;
+    assert!(result.error.is_none() && result.is_partial_success(), "{result:?}");
+    assert_eq!(server.log().opens, 2);
+    for (_, error) in result.failed_rows.as_ref().unwrap() {
+        assert_eq!(error.error_type(), "ConfigurationError");
+    }
+    assert_eq!(server.row_count(TABLE), result.successful_count as u64);
+}
+
+#[tokio::test]
+async fn a_connection_that_goes_away_in_order_loses_nothing() {
+    let server = server();
+    let wrapper = ZerobusWrapper::new(small_requests(&server, 10)).await.unwrap();
+    faults(&server, r#"[{"on": "message", "after": 5, "do": {"go_away": {}}}]"#);
+    let result = send(&wrapper, batch(0..500)).await;
+    assert_eq!(result.successful_count, 500);
+    assert_stored_once(&server, 0..500);
+}
