@@ -10,7 +10,7 @@ use crate::flight::{Flight, launch};
 use crate::retry::{Refusal, Verdict};
 use crate::service::Service;
 use crate::stream::Stream;
-use crate::telemetry::{Span, Telemetry};
+use crate::telemetry::{Recovery, Span, Telemetry};
 
 /// Descriptors whose streams are kept open.
 const MOST: usize = 4;
@@ -41,9 +41,9 @@ impl Lanes {
                 Some((_, opening)) => match opening.peek() {
                     Some(Ok(stream)) if stream.is_open() => opening,
                     Some(Ok(stream)) => {
-                        if let Some(ending) = stream.ending() {
-                            self.telemetry.stream_recovered(ending.reason);
-                        }
+                        // One that has not ended yet was asked to.
+                        let reason = stream.ending().map_or(Recovery::ServerClose, |ending| ending.reason);
+                        self.telemetry.stream_recovered(reason);
                         self.begin(descriptor, span)
                     }
                     Some(Err(_)) => self.begin(descriptor, span),

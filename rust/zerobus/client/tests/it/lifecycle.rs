@@ -105,7 +105,7 @@ async fn f37_shutdown_ends_the_stream_in_order() {
     until(|| server.row_count(TABLE) == 10).await;
     let other = wrapper.clone();
     let (one, two) = tokio::join!(wrapper.shutdown(), other.shutdown());
-    (one.unwrap(), two.unwrap());
+    assert_eq!((one, two), (Ok(()), Ok(())));
     wrapper.shutdown().await.unwrap();
     assert_eq!(sender.await.unwrap().successful_count, 10);
     let log = server.log();
