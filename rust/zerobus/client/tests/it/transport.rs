@@ -286,15 +286,16 @@ async fn f26_an_idle_stream_has_no_time_limit() {
 #[tokio::test]
 async fn f27_hostile_acknowledgements_are_no_success() {
     for fault in
-        [json!("no_value"), json!("backwards"), json!({"beyond": {"by": 1}}), json!({"beyond": {"by": 1_i64 << 40}})]
+        [json!("no_value"), json!("backwards"), json!({"beyond": {"by": 100}}), json!({"beyond": {"by": 1_i64 << 40}})]
     {
         let server = server();
         let wrapper = ZerobusWrapper::new(small_requests(&server, 10)).await.unwrap();
         faults(&server, &json!([{"on": "ack", "after": 0, "do": fault}]).to_string());
         let result = send(&wrapper, batch(0..100)).await;
-        assert_eq!((result.successful_count, result.attempts), (100, 2), "{fault}");
+        assert_eq!(result.successful_count, 100, "{fault}");
         assert!(stored(&server).into_iter().map(|(id, _)| id).eq(0..100), "{fault}");
-        // What goes backwards was acknowledged before.
+        // What goes backwards was acknowledged before, and may have been the last.
+        assert!(result.attempts == 2 || fault == json!("backwards"), "{fault}");
         if fault == json!("backwards") {
             continue;
         }
