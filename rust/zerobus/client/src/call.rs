@@ -123,11 +123,12 @@ impl Call<'_> {
             // A panic: the rows that it did not come to have no other fate.
             Err(_) => (Vec::new(), Err(ZerobusError::conversion("the conversion broke off"))),
         };
-        let unfit_rows = progress.fates.failed(unfit);
+        progress.fates.failed(unfit);
         let ended = ended.and(broken);
         let result = progress.fates.into_result(ended.err(), progress.attempts.max(1), progress.wire_bytes);
         if self.lanes.is_some() && !progress.is_paused {
-            self.breaker.count(total - unfit_rows, result.failed_count - unfit_rows);
+            let failed = result.failed_rows.iter().flatten().filter(|(_, error)| is_of_the_way(error)).count();
+            self.breaker.count(result.successful_count + failed, failed);
         }
         result
     }
@@ -459,6 +460,14 @@ fn cut_first(mut left: VecDeque<Request>, in_halves: bool) -> VecDeque<Request> 
     left
 }
 
+/// Tells whether a row failed on its way, by network or service, and not for what the caller gave.
+fn is_of_the_way(error: &ZerobusError) -> bool {
+    !matches!(
+        error,
+        ZerobusError::ConfigurationError(_) | ZerobusError::AuthenticationError(_) | ZerobusError::ConversionError(_)
+    )
+}
+
 impl Fates {
     fn set(&mut self, rows: &EncodedRows, change: fn(Fate) -> Fate) {
         for row in rows.rows() {
@@ -482,16 +491,14 @@ impl Fates {
         self.errors.extend(rows.rows().iter().map(|row| (*row, error.clone())));
     }
 
-    /// These cannot be converted; returns their count.
-    fn failed(&mut self, rows: Vec<(usize, ZerobusError)>) -> usize {
-        let before = self.errors.len();
+    /// These cannot be converted.
+    fn failed(&mut self, rows: Vec<(usize, ZerobusError)>) {
         for (row, error) in rows {
             if let Some(fate) = self.rows.get_mut(row).filter(|fate| **fate == Fate::Unknown) {
                 *fate = Fate::Failed;
                 self.errors.push((row, error));
             }
         }
-        self.errors.len() - before
     }
 
     /// Makes the result; `error` is that of all rows of which nothing is known.

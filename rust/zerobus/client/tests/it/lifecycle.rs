@@ -144,3 +144,23 @@ async fn f37_a_send_that_is_given_up_leaves_the_wrapper_usable() {
     assert_eq!(server.log().opens, 1);
     assert_no_violations(&server);
 }
+
+#[test]
+fn a_wrapper_outlives_the_runtime_it_was_made_in() {
+    let server = server_with(Settings { ack_delay_ms: 50, ..Settings::default() });
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let first = runtime();
+    let wrapper = first.block_on(wrapper(&server));
+    first.block_on(send(&wrapper, batch(0..10)));
+    let second = runtime();
+    let sending = wrapper.clone();
+    let sender = second.spawn(async move { send(&sending, batch(10..20)).await });
+    while server.row_count(TABLE) < 20 {
+        std::thread::yield_now();
+    }
+    // The tasks of the stream go with it, while another runtime waits for an acknowledgement.
+    drop(first);
+    assert_eq!(second.block_on(sender).unwrap().successful_count, 10);
+    second.block_on(wrapper.shutdown()).unwrap();
+    assert!(stored(&server).into_iter().map(|(id, _)| id).eq(0..20));
+}

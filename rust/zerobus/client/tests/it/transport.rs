@@ -341,6 +341,17 @@ async fn f28_back_pressure_drops_nothing() {
 }
 
 #[tokio::test]
+async fn f28_a_server_that_reads_no_more_is_left() {
+    let server = server();
+    let config = WrapperConfiguration { ack_timeout_ms: 500, max_inflight_requests: 3, ..small_requests(&server, 20) };
+    let wrapper = ZerobusWrapper::new(config).await.unwrap();
+    faults(&server, r#"[{"on": "message", "after": 5, "do": {"stall": {}}}]"#);
+    let result = send(&wrapper, batch(0..1000)).await;
+    assert_eq!((result.successful_count, result.attempts), (1000, 2));
+    until(|| server.log().open_connections == 1).await;
+}
+
+#[tokio::test]
 async fn f32_a_schema_that_is_refused_is_told_with_its_causes_and_tried_once() {
     let server = server();
     server.create_table(TABLE, &[Column::new("id", "BIGINT").not_null()]).unwrap();
