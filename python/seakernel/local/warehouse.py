@@ -279,9 +279,9 @@ class LocalWarehouse:
 
         Example:
             >>> from seakernel.local import LocalWarehouse
-            >>> with LocalWarehouse(zerobus=True) as warehouse:  # doctest: +SKIP
-            ...     warehouse.zerobus.endpoint
-            'http://127.0.0.1:40125'
+            >>> with LocalWarehouse(zerobus=True) as warehouse:
+            ...     warehouse.zerobus
+            <LocalZerobus http://127.0.0.1:...>
         """
         if self._zerobus is None:
             raise ValueError("this warehouse has no Zerobus service: start it with `zerobus=True`")

@@ -21,9 +21,9 @@ class LocalZerobus:
 
     Example:
         >>> from seakernel.local import LocalWarehouse
-        >>> with LocalWarehouse(zerobus=True) as warehouse:  # doctest: +SKIP
+        >>> with LocalWarehouse(zerobus=True) as warehouse:
         ...     warehouse.zerobus.endpoint
-        'http://127.0.0.1:40125'
+        'http://127.0.0.1:...'
     """
 
     def __init__(self, engine: DuckDbEngine, options: Mapping[str, Any]) -> None:
@@ -46,9 +46,11 @@ class LocalZerobus:
         """Disturbs what comes; replaces the faults in force, so without an argument there are none.
 
         Example:
-            >>> warehouse.zerobus.faults(  # doctest: +SKIP
-            ...     [{"on": "message", "after_records": 100, "do": {"status": {"code": "UNAVAILABLE"}}}]
-            ... )
+            >>> from seakernel.local import LocalWarehouse
+            >>> with LocalWarehouse(zerobus=True) as warehouse:
+            ...     warehouse.zerobus.faults(
+            ...         [{"on": "message", "after_records": 100, "do": {"status": {"code": "UNAVAILABLE"}}}]
+            ...     )
         """
         self._server.set_faults_json(json.dumps(list(faults)))
 
@@ -56,7 +58,9 @@ class LocalZerobus:
         """Changes how the service behaves; a setting that is not named goes back to its default.
 
         Example:
-            >>> warehouse.zerobus.settings(ack_delay_ms=50, token_life_s=5)  # doctest: +SKIP
+            >>> from seakernel.local import LocalWarehouse
+            >>> with LocalWarehouse(zerobus=True) as warehouse:
+            ...     warehouse.zerobus.settings(ack_delay_ms=50, token_life_s=5)
         """
         self._server.set_settings_json(json.dumps(settings))
 
@@ -64,7 +68,9 @@ class LocalZerobus:
         """Returns what the service has seen: counts, `violations` of the protocol, and one entry of `streams` per call.
 
         Example:
-            >>> warehouse.zerobus.log()["violations"]  # doctest: +SKIP
+            >>> from seakernel.local import LocalWarehouse
+            >>> with LocalWarehouse(zerobus=True) as warehouse:
+            ...     warehouse.zerobus.log()["violations"]
             []
         """
         log: dict[str, Any] = json.loads(self._server.log_json())
@@ -74,8 +80,10 @@ class LocalZerobus:
         """Returns the rows that came into a table, in order; `values` has those by column.
 
         Example:
-            >>> [row["values"]["id"] for row in warehouse.zerobus.store("main.default.events")]  # doctest: +SKIP
-            [1, 2]
+            >>> from seakernel.local import LocalWarehouse
+            >>> with LocalWarehouse(zerobus=True) as warehouse:
+            ...     [row["values"]["id"] for row in warehouse.zerobus.store("main.default.events")]
+            []
         """
         rows: list[dict[str, Any]] = json.loads(self._server.rows_json(table))
         return rows
@@ -84,8 +92,10 @@ class LocalZerobus:
         """Returns how often each value of a column came, by its text; more than once is a duplicate.
 
         Example:
-            >>> warehouse.zerobus.keys("main.default.events", "id")  # doctest: +SKIP
-            {'1': 1, '2': 1}
+            >>> from seakernel.local import LocalWarehouse
+            >>> with LocalWarehouse(zerobus=True) as warehouse:
+            ...     warehouse.zerobus.keys("main.default.events", "id")
+            {}
         """
         keys: dict[str, int] = json.loads(self._server.keys_json(table, column))
         return keys
@@ -94,7 +104,9 @@ class LocalZerobus:
         """Forgets what came, the log, the faults and changed settings; rows in the tables stay.
 
         Example:
-            >>> warehouse.zerobus.reset()  # doctest: +SKIP
+            >>> from seakernel.local import LocalWarehouse
+            >>> with LocalWarehouse(zerobus=True) as warehouse:
+            ...     warehouse.zerobus.reset()
         """
         self._server.reset()
 

@@ -172,7 +172,7 @@ class AppendRows(Command):
     """Rows that come as Arrow data; no statement says this."""
 
     name: list[str]
-    rows: Any
+    rows: object
 
 
 @dataclass(slots=True)
