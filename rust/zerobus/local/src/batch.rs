@@ -17,6 +17,7 @@ use arrow_schema::{ArrowError, Field, Schema};
 use crate::record::{Row, Value, decimal};
 use crate::uc_type::{UcField, UcType, arrow_fields, element_field, entry_fields};
 
+type Entries<'r> = Vec<(Value<'r>, Option<Value<'r>>)>;
 type Values<'v, 'r> = Vec<Option<&'v Value<'r>>>;
 
 /// The rows with all columns of their table.
@@ -56,12 +57,16 @@ fn array(kind: &UcType, values: Values<'_, '_>) -> Result<ArrayRef, ArrowError> 
         }
         UcType::String | UcType::Variant => {
             let mut builder = StringBuilder::new();
-            values.into_iter().for_each(|value| builder.append_option(text(value)));
+            for value in values {
+                builder.append_option(text(value));
+            }
             Arc::new(builder.finish())
         }
         UcType::Binary => {
             let mut builder = BinaryBuilder::new();
-            values.into_iter().for_each(|value| builder.append_option(bytes(value)));
+            for value in values {
+                builder.append_option(bytes(value));
+            }
             Arc::new(builder.finish())
         }
         UcType::Array(element) => {
@@ -71,12 +76,12 @@ fn array(kind: &UcType, values: Values<'_, '_>) -> Result<ArrayRef, ArrowError> 
                 .collect();
             let offsets = OffsetBuffer::from_lengths(lists.iter().map(|list| list.map_or(0, Vec::len)));
             let elements = lists.iter().flatten().flat_map(|list| list.iter()).map(Some).collect();
-            let nulls = NullBuffer::from_iter(lists.iter().map(Option::is_some));
+            let nulls = lists.iter().map(Option::is_some).collect::<NullBuffer>();
             let field = Arc::new(element_field(element));
             Arc::new(ListArray::try_new(field, offsets, array(element, elements)?, Some(nulls))?)
         }
         UcType::Map(key, value) => {
-            let maps: Vec<Option<&Vec<(Value<'_>, Option<Value<'_>>)>>> = values
+            let maps: Vec<Option<&Entries<'_>>> = values
                 .into_iter()
                 .map(|value| if let Some(Value::Map(entries)) = value { Some(entries) } else { None })
                 .collect();
@@ -87,7 +92,7 @@ fn array(kind: &UcType, values: Values<'_, '_>) -> Result<ArrayRef, ArrowError> 
             let fields = entry_fields(key, value);
             let entries = StructArray::try_new(fields.clone(), vec![keys, items], None)?;
             let field = Arc::new(Field::new_struct("entries", fields, false));
-            let nulls = NullBuffer::from_iter(maps.iter().map(Option::is_some));
+            let nulls = maps.iter().map(Option::is_some).collect::<NullBuffer>();
             Arc::new(MapArray::try_new(field, offsets, entries, Some(nulls), false)?)
         }
         UcType::Struct(fields) => {
@@ -95,7 +100,7 @@ fn array(kind: &UcType, values: Values<'_, '_>) -> Result<ArrayRef, ArrowError> 
                 .into_iter()
                 .map(|value| if let Some(Value::Struct(row)) = value { Some(row) } else { None })
                 .collect();
-            let nulls = NullBuffer::from_iter(rows.iter().map(Option::is_some));
+            let nulls = rows.iter().map(Option::is_some).collect::<NullBuffer>();
             let arrays = children(fields, &rows)?;
             Arc::new(StructArray::try_new_with_length(arrow_fields(fields), arrays, Some(nulls), rows.len())?)
         }

@@ -434,10 +434,10 @@ impl Counted {
     /// Counts a match, and says whether it is to be disturbed.
     fn strikes(&mut self, target: &Target<'_>) -> bool {
         let rule = &self.rule;
-        let matched = rule.on == target.on
+        let is_meant = rule.on == target.on
             && rule.table.as_deref().is_none_or(|table| target.table == Some(table))
             && rule.holding.as_ref().is_none_or(|holding| (target.holds)(holding));
-        if !matched {
+        if !is_meant {
             return false;
         }
         let (matches, records) = (self.matches, self.records);
@@ -470,8 +470,7 @@ impl FaultTable {
     /// The first fault that is due.
     pub(crate) fn first(&self, target: &Target<'_>) -> Option<Fault> {
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = rules.iter_mut().find_map(|counted| counted.strikes(target).then(|| counted.rule.fault.clone()));
-        found
+        rules.iter_mut().find_map(|counted| counted.strikes(target).then(|| counted.rule.fault.clone()))
     }
 
     /// All faults that are due.
@@ -513,9 +512,13 @@ mod tests {
         for (json, key, reason) in [
             (r#"[{"on": "open", "do": {"status": {"code": "NOPE"}}}]"#, "[0].do.status.code", "unknown variant `NOPE`"),
             (r#"[{"on": "open", "do": "refuse"}]"#, "[0].on", "`refuse` cannot happen to `open`"),
-            (r#"[{"on": "ack", "where": {"column": "a", "equals": 1}, "do": "no_value"}]"#, "[0].where.equals", "`where` and"),
+            (
+                r#"[{"on": "ack", "where": {"column": "a", "equals": 1}, "do": "no_value"}]"#,
+                "[0].where.equals",
+                "`where` and",
+            ),
             (r#"[{"on": "ack", "do": "no_value", "probability": 2}]"#, "[0].probability", "probability `2`"),
-            (r#"[{"on": "open", "do": {"columns": [{"name": "a"}]}}]"#, "[0].do.columns[0]", "missing field `type`"),
+            (r#"[{"on": "open", "do": {"columns": [{}]}}]"#, "[0].do.columns[0]", "missing field `name`"),
         ] {
             let error = FaultRule::list_from_json(json).unwrap_err();
             assert_eq!(error.key, key, "{json}: {error}");

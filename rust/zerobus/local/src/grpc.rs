@@ -1,6 +1,7 @@
 //! gRPC on top of HTTP/2: status codes, their details, and messages cut out of DATA frames.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::time::Duration;
 
@@ -117,7 +118,9 @@ fn percent_encoded(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b' '..=b'~' if byte != b'%' => encoded.push(byte.into()),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
+            _ => {
+                let _ = write!(encoded, "%{byte:02X}");
+            }
         }
     }
     encoded
@@ -174,12 +177,12 @@ impl MessageReader {
             if let Some((_, by)) = self.enough.filter(|(enough, _)| self.bytes >= *enough) {
                 return Err(ReadEnd::Enough(by));
             }
-            if let Some(message) = self.cut()? {
-                return Ok(message);
-            }
             if let Some(instant) = self.resume_at {
                 sleep_until(instant).await;
                 self.resume_at = None;
+            }
+            if let Some(message) = self.cut()? {
+                return Ok(message);
             }
             let data = match poll_fn(|context| self.body.poll_data(context)).await {
                 Some(Ok(data)) => data,

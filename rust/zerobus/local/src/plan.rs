@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, FieldDescriptorProto};
+use prost_types::{DescriptorProto, FieldDescriptorProto, MessageOptions};
 
 use crate::grpc::{Code, ErrorInfo, Status};
 use crate::uc_type::{UcField, UcType};
@@ -105,13 +105,13 @@ fn check(descriptor: &DescriptorProto) -> Result<(), String> {
             descriptor.field.len()
         ));
     }
-    let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
+    let (mut names, mut taken) = (BTreeSet::new(), BTreeSet::new());
     for field in &descriptor.field {
         let (name, number) = (field.name(), field.number());
         let mut characters = name.chars();
-        let named = characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        let is_word = characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
             && characters.all(|character| character.is_ascii_alphanumeric() || character == '_');
-        if !named {
+        if !is_word {
             return Err(format!("`{name}` is no name of a field"));
         }
         if !(1..=MAX_NUMBER).contains(&number) || (19_000..20_000).contains(&number) {
@@ -120,7 +120,7 @@ fn check(descriptor: &DescriptorProto) -> Result<(), String> {
         if !names.insert(name) {
             return Err(format!("two fields are called `{name}`"));
         }
-        if !numbers.insert(number) {
+        if !taken.insert(number) {
             return Err(format!("two fields have number {number}"));
         }
     }
@@ -195,7 +195,7 @@ fn entries(
         misfit.add("TYPE_INCOMPATIBLE", format!("type `{}` of `{place}` is not declared", field.type_name()));
         return None;
     };
-    let is_entry = entry.options.as_ref().is_some_and(|options| options.map_entry());
+    let is_entry = entry.options.as_ref().is_some_and(MessageOptions::map_entry);
     let of_number = |number| entry.field.iter().find(|field| field.number() == number);
     let (Some(key_field), Some(value_field), true, 2) = (of_number(1), of_number(2), is_entry, entry.field.len())
     else {
@@ -234,7 +234,7 @@ fn single(
         return Some(ValuePlan::Message(message(&inner, columns, &format!("{place}."), misfit)));
     }
     if !fits(wire, kind) {
-        let text = format!("`{place}` is {}, its column {kind:?}", wire.as_str_name());
+        let text = format!("`{place}` is {}, its column {kind}", wire.as_str_name());
         misfit.add("TYPE_INCOMPATIBLE", text);
         return None;
     }
@@ -244,18 +244,18 @@ fn single(
 /// Whether a column takes what a field holds. The widths must agree: the service does no arithmetic.
 fn fits(wire: Type, kind: &UcType) -> bool {
     let narrow = matches!(wire, Type::Int32 | Type::Sint32 | Type::Sfixed32);
-    let wide = matches!(wire, Type::Int64 | Type::Sint64 | Type::Sfixed64);
-    let unsigned_narrow = matches!(wire, Type::Uint32 | Type::Fixed32);
+    let long = matches!(wire, Type::Int64 | Type::Sint64 | Type::Sfixed64);
+    let unsigned = matches!(wire, Type::Uint32 | Type::Fixed32);
     match kind {
         UcType::Boolean => wire == Type::Bool,
-        UcType::Byte | UcType::Short | UcType::Int => narrow || unsigned_narrow || wire == Type::Enum,
-        UcType::Long => wide || unsigned_narrow || matches!(wire, Type::Uint64 | Type::Fixed64),
+        UcType::Byte | UcType::Short | UcType::Int => narrow || unsigned || wire == Type::Enum,
+        UcType::Long => long || unsigned || matches!(wire, Type::Uint64 | Type::Fixed64),
         UcType::Float => wire == Type::Float,
         UcType::Double => wire == Type::Double,
         UcType::Decimal { .. } | UcType::String | UcType::Variant => wire == Type::String,
         UcType::Binary => wire == Type::Bytes,
         UcType::Date => narrow,
-        UcType::Timestamp | UcType::TimestampNtz => wide,
+        UcType::Timestamp | UcType::TimestampNtz => long,
         UcType::Array(_) | UcType::Map(..) | UcType::Struct(_) => false,
     }
 }
@@ -293,8 +293,6 @@ fn descend<'d>(scopes: &[&'d DescriptorProto], segments: &[&str]) -> Option<Vec<
 
 #[cfg(test)]
 mod tests {
-    use prost_types::MessageOptions;
-
     use super::*;
 
     fn field(name: &str, number: i32, wire: Type, label: Label, type_name: &str) -> FieldDescriptorProto {

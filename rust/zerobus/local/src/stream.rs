@@ -120,7 +120,7 @@ pub(crate) async fn serve(
         settings: service.settings(),
         service,
         table,
-        stream_id: Arc::from(""),
+        id: Arc::from(""),
         plan: None,
         next_offset: 0,
         acks: Acks::default(),
@@ -165,7 +165,7 @@ struct Stream {
     send: SendStream<Bytes>,
     log: Arc<Mutex<StreamLog>>,
     table: String,
-    stream_id: Arc<str>,
+    id: Arc<str>,
     plan: Option<Arc<MessagePlan>>,
     next_offset: i64,
     acks: Acks,
@@ -183,9 +183,8 @@ impl Stream {
             Ok(bytes) => self.decode(bytes)?,
             Err(end) => return Err(self.ended(end)),
         };
-        let create = match first.payload {
-            Some(RequestPayload::CreateStream(create)) => create,
-            _ => return Err(self.violation("the first message does not create a stream")),
+        let Some(RequestPayload::CreateStream(create)) = first.payload else {
+            return Err(self.violation("the first message does not create a stream"));
         };
         let (mut answer_delay, mut nameless) = (Duration::ZERO, false);
         for fault in &faults {
@@ -208,11 +207,13 @@ impl Stream {
         self.service.tokens.check(bearer, &self.table)?;
         self.plan = Some(Arc::new(self.accept(&create)?));
         sleep(answer_delay).await;
-        self.stream_id = format!("{:032x}", rand::random::<u128>()).into();
-        write(&self.log, |log| log.stream_id = self.stream_id.to_string());
-        let stream_id = (!nameless).then(|| self.stream_id.to_string());
+        self.id = format!("{:032x}", rand::random::<u128>()).into();
+        write(&self.log, |log| log.stream_id = self.id.to_string());
+        let stream_id = (!nameless).then(|| self.id.to_string());
         self.respond(ResponsePayload::CreateStream(CreateIngestStreamResponse { stream_id }))?;
-        faults.into_iter().for_each(|fault| self.plan_fault(fault));
+        for fault in &faults {
+            self.plan_fault(fault);
+        }
         Ok(())
     }
 
@@ -242,8 +243,8 @@ impl Stream {
     }
 
     /// Arranges what a fault does to a stream that has begun.
-    fn plan_fault(&mut self, fault: Fault) {
-        let event = match fault {
+    fn plan_fault(&mut self, fault: &Fault) {
+        let event = match *fault {
             Fault::Slow { bytes_per_second } => {
                 self.reader.bytes_per_second = Some(bytes_per_second.get());
                 return;
@@ -257,7 +258,7 @@ impl Stream {
                 self.reader.enough = Some((self.reader.bytes + bytes, by));
                 return;
             }
-            Fault::Status { after_ms, .. } => (after_ms, Event::End(status_of(&fault))),
+            Fault::Status { after_ms, .. } => (after_ms, Event::End(status_of(fault))),
             Fault::Break { by, after_ms, .. } => (after_ms, Event::Break(by)),
             Fault::Close { ms, grace_ms, then, after_ms } => (after_ms, Event::Close { ms, grace_ms, then }),
             Fault::GoAway { abrupt, after_ms } => (after_ms, Event::GoAway { abrupt }),
@@ -389,7 +390,7 @@ impl Stream {
                 let row = plan.row(record).map_err(|bad| {
                     let text = format!("the record at offset {offset}, position {position} is invalid: {}", bad.reason);
                     if bad.malformed {
-                        self.service.log.violation(format!("stream {}: {text}", self.stream_id));
+                        self.service.log.violation(format!("stream {}: {text}", self.id));
                     }
                     Status::invalid(text)
                 })?;
@@ -415,7 +416,7 @@ impl Stream {
         drop(rows);
         let count = records.len() as u64;
         let message = StoredMessage {
-            stream_id: Arc::clone(&self.stream_id),
+            stream_id: Arc::clone(&self.id),
             offset,
             time: StoredMessage::now(),
             plan: Arc::clone(plan),
@@ -523,7 +524,7 @@ impl Stream {
 
     /// What the client did that it must not.
     fn violation(&self, text: &str) -> Ending {
-        self.service.log.violation(format!("stream {}: {text}", self.stream_id));
+        self.service.log.violation(format!("stream {}: {text}", self.id));
         Status::invalid(text).into()
     }
 
@@ -532,7 +533,7 @@ impl Stream {
             ReadEnd::HalfClosed => self.violation("the call ends before its first message"),
             ReadEnd::Broken(reason) => Ending::Gone(reason),
             ReadEnd::Malformed(status) => {
-                self.service.log.violation(format!("stream {}: {}", self.stream_id, status.message));
+                self.service.log.violation(format!("stream {}: {}", self.id, status.message));
                 status.into()
             }
             ReadEnd::Enough(by) => by.into(),

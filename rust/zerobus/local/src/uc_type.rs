@@ -1,5 +1,7 @@
 //! The column types of Unity Catalog, and their grammar.
 
+use std::fmt;
+
 use arrow_schema::{DataType, Field, Fields, TimeUnit};
 
 /// Deeper nesting than any real type; it bounds the recursion on hostile text.
@@ -69,6 +71,30 @@ impl UcType {
             }
             Self::Struct(fields) => DataType::Struct(arrow_fields(fields)),
         }
+    }
+}
+
+impl fmt::Display for UcType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Boolean => "BOOLEAN",
+            Self::Byte => "TINYINT",
+            Self::Short => "SMALLINT",
+            Self::Int => "INT",
+            Self::Long => "BIGINT",
+            Self::Float => "FLOAT",
+            Self::Double => "DOUBLE",
+            Self::Decimal { .. } => "DECIMAL",
+            Self::String => "STRING",
+            Self::Binary => "BINARY",
+            Self::Date => "DATE",
+            Self::Timestamp => "TIMESTAMP",
+            Self::TimestampNtz => "TIMESTAMP_NTZ",
+            Self::Variant => "VARIANT",
+            Self::Array(_) => "ARRAY",
+            Self::Map(..) => "MAP",
+            Self::Struct(_) => "STRUCT",
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 mod arrow;
 mod config;
 mod error;
+mod local;
 mod logging;
 mod result;
 mod runtime;
@@ -18,7 +19,8 @@ fn _seakernel_zerobus(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<config::PyWrapperConfiguration>()?;
     module.add_class::<result::PyTransmissionResult>()?;
     module.add_class::<wrapper::PyZerobusWrapper>()?;
-    // Not with `add_function`, which would export it.
+    // Not with `add_class` and `add_function`, which would export it.
+    module.setattr("_LocalZerobus", module.py().get_type::<local::PyLocalZerobus>())?;
     module.setattr("_first_buffer", wrap_pyfunction!(arrow::_first_buffer, module)?)?;
     module.setattr("_alive_tasks", wrap_pyfunction!(runtime::_alive_tasks, module)?)?;
     visit::guard_forks(module.py())?;
