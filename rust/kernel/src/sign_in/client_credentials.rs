@@ -12,7 +12,7 @@ use super::identity::{FormValue, Identity, TokenRequest};
 use super::jwt::{JwtAlgorithm, Signer};
 use super::{KeySource, file};
 use crate::auth::{Credentials, Demand, Grant, Secret, TokenSource};
-use crate::config::SessionConfig;
+use crate::config::{SessionConfig, TlsConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::private_key::PrivateKey;
 
@@ -134,13 +134,20 @@ pub struct ScopedTokens {
 }
 
 impl ScopedTokens {
-    /// Prepares requests to `workspace_url`, over the proxy and with the trust that the environment names.
+    /// Prepares requests to `workspace_url`, over the proxy and with the trust that the environment names; `tls` adds to it.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for what is no address that a secret may be sent to.
-    pub fn new(workspace_url: &str, client_id: &str, client_secret: &Secret, time_limit: Duration) -> Result<Self> {
+    /// [`ErrorKind::InvalidArgument`] for what is no address that a secret may be sent to, and for what is wrong in `tls`.
+    pub fn new(
+        workspace_url: &str,
+        client_id: &str,
+        client_secret: &Secret,
+        tls: TlsConfig,
+        time_limit: Duration,
+    ) -> Result<Self> {
         // Of a session, the address and the ways to the network are of use alone.
-        let config = SessionConfig::new(workspace_url, "/sql/1.0/warehouses/0", Credentials::access_token(""))?;
+        let session = SessionConfig::new(workspace_url, "/sql/1.0/warehouses/0", Credentials::access_token(""))?;
+        let config = SessionConfig { tls, ..session };
         let mut url = config.host.clone();
         url.set_path("/oidc/v1/token");
         let (client_id, client_secret) = (client_id.to_owned(), client_secret.clone());

@@ -90,7 +90,7 @@ impl TokenAnswer {
 
     /// As [`TokenAnswer::into_grant`], without a lifetime where none was named.
     pub(super) fn into_named_grant(self) -> Grant {
-        let named = self.expires_in.filter(|seconds| *seconds > 0).is_some();
+        let named = self.expires_in.is_some_and(|seconds| seconds > 0);
         let grant = self.into_grant();
         if named { grant } else { Grant::of(grant.token) }
     }

@@ -98,3 +98,60 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seconds until it lets through again.
+    async fn pause(breaker: &Breaker) -> u64 {
+        for second in 0.. {
+            if breaker.check().is_ok() {
+                return second;
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        unreachable!()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn f29_a_blocked_table_pauses_for_a_minute_and_up_to_a_half() {
+        let pauses: Vec<u64> = {
+            let mut pauses = Vec::new();
+            for _ in 0..100 {
+                let breaker = Breaker::new(false);
+                breaker.block();
+                pauses.push(pause(&breaker).await);
+            }
+            pauses
+        };
+        assert!(pauses.iter().all(|pause| (60..=91).contains(pause)), "{pauses:?}");
+        assert!(pauses.iter().max().unwrap() - pauses.iter().min().unwrap() > 15, "{pauses:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn f30_more_than_one_per_cent_of_a_hundred_rows_pause() {
+        let breaker = Breaker::new(true);
+        breaker.count(99, 99);
+        breaker.check().unwrap();
+        breaker.count(10_000, 1);
+        breaker.check().unwrap();
+        breaker.count(10, 10);
+        let text = breaker.check().unwrap_err().to_string();
+        assert!(
+            text.starts_with("Connection error: more than 1 % of the rows failed: writes pause for another "),
+            "{text}"
+        );
+        let seconds = pause(&breaker).await;
+        assert!((30..=46).contains(&seconds), "{seconds}");
+        // It counts from nothing.
+        breaker.count(99, 99);
+        breaker.check().unwrap();
+        // What is older than five minutes is forgotten.
+        tokio::time::advance(WINDOW + Duration::from_secs(1)).await;
+        breaker.count(1, 1);
+        breaker.check().unwrap();
+        breaker.count(99, 0);
+        breaker.check().unwrap();
+    }
+}

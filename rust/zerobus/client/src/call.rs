@@ -8,11 +8,12 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use futures_util::stream::{BoxStream, StreamExt, unfold};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tracing::debug;
 
 use crate::breaker::Breaker;
 use crate::config::WrapperConfiguration;
-use crate::convert::{Converter, EncodedRows, RequestLimits};
+use crate::convert::{Converter, EncodedRows, RequestLimits, Requests};
 use crate::debug::DebugFiles;
 use crate::error::ZerobusError;
 use crate::in_flight::{Active, Hold};
@@ -43,7 +44,6 @@ pub(crate) struct Call<'a> {
 struct Request {
     rows: EncodedRows,
     hold: Arc<Hold>,
-    written: bool,
     /// Whether it is sent by itself, so that a refusal can be about nothing else.
     alone: bool,
 }
@@ -66,8 +66,11 @@ enum Fate {
     FailedWritten,
 }
 
-/// The state of the tries.
+/// How far the call has come.
 struct Progress {
+    fates: Fates,
+    /// Bytes of all requests so far, each counted once.
+    wire_bytes: usize,
     attempts: u32,
     tries: Tries,
     probes: u32,
@@ -103,30 +106,10 @@ impl Call<'_> {
             Ok(requests) => requests,
             Err(error) => return refused(total, error),
         };
-        let convert = self.span.child("zerobus.convert");
-        // One is sent, one waits, one is being made.
-        let (sender, receiver) = mpsc::channel(1);
-        let (files, plan) = (Arc::clone(self.debug), Arc::clone(&converter));
-        let conversion = tokio::task::spawn_blocking(move || {
-            let _span = convert;
-            if files.are_on() {
-                files.batch(&batch);
-            }
-            drop(batch);
-            let mut requests = requests;
-            for rows in requests.by_ref() {
-                if files.are_on() {
-                    files.records(&rows, &plan);
-                }
-                // Nobody waits any more.
-                if sender.blocking_send(rows).is_err() {
-                    break;
-                }
-            }
-            requests.failed().to_vec()
-        });
-        let mut fates = Fates { rows: vec![Fate::Unknown; total], errors: Vec::new() };
+        let (requests, conversion) = self.convert(batch, requests, Arc::clone(&converter));
         let mut progress = Progress {
+            fates: Fates { rows: vec![Fate::Unknown; total], errors: Vec::new() },
+            wire_bytes: 0,
             attempts: 0,
             tries: Tries::new(self.config),
             probes: 0,
@@ -134,43 +117,77 @@ impl Call<'_> {
             has_new_token: false,
             is_paused: false,
         };
-        let transmit = self.span.child("zerobus.transmit");
-        let mut wire_bytes = 0;
-        let mut ended = match self.lanes {
-            Some(lanes) => {
-                let active = Arc::clone(&self.active);
-                let source = unfold((receiver, active), |(mut receiver, active)| async {
-                    let rows: EncodedRows = receiver.recv().await?;
-                    let hold = active.room(rows.byte_count()).await?;
-                    Some((Request { rows, hold, written: false, alone: false }, (receiver, active)))
-                });
-                let mut source = source.fuse().boxed();
-                self.transmit(lanes, &converter, &mut source, &mut fates, &mut progress, &mut wire_bytes).await
-            }
-            None => {
-                let mut receiver = receiver;
-                while let Some(rows) = receiver.recv().await {
-                    wire_bytes += rows.byte_count();
-                    fates.stored(&rows);
-                }
-                Ok(())
-            }
-        };
-        if let Err(error) = &ended {
-            transmit.failed(error);
-        }
-        drop(transmit);
-        match conversion.await {
-            Ok(failed) => fates.failed(failed),
+        let ended = self.deliver(requests, &converter, &mut progress).await;
+        let (unfit, broken) = match conversion.await {
+            Ok(unfit) => (unfit, Ok(())),
             // A panic: the rows that it did not come to have no other fate.
-            Err(_) => ended = ended.and(Err(ZerobusError::conversion("the conversion broke off"))),
-        }
-        let unfit = fates.rows.iter().filter(|fate| **fate == Fate::Failed).count();
-        let result = fates.into_result(ended.err(), progress.attempts.max(1), wire_bytes);
+            Err(_) => (Vec::new(), Err(ZerobusError::conversion("the conversion broke off"))),
+        };
+        let unfit_rows = progress.fates.failed(unfit);
+        let ended = ended.and(broken);
+        let result = progress.fates.into_result(ended.err(), progress.attempts.max(1), progress.wire_bytes);
         if self.lanes.is_some() && !progress.is_paused {
-            self.breaker.count(total - unfit, result.failed_count - unfit);
+            self.breaker.count(total - unfit_rows, result.failed_count - unfit_rows);
         }
         result
+    }
+
+    /// Begins the conversion on a thread that may take its time; its outcome is the rows that cannot be converted.
+    fn convert(
+        &self,
+        batch: RecordBatch,
+        mut requests: Requests,
+        converter: Arc<Converter>,
+    ) -> (mpsc::Receiver<EncodedRows>, JoinHandle<Vec<(usize, ZerobusError)>>) {
+        // One is sent, one waits, one is being made.
+        let (sender, receiver) = mpsc::channel(1);
+        let (debug, span) = (Arc::clone(self.debug), self.span.child("zerobus.convert"));
+        let conversion = tokio::task::spawn_blocking(move || {
+            if debug.are_on() {
+                debug.batch(&batch);
+            }
+            drop(batch);
+            for rows in requests.by_ref() {
+                if debug.are_on() {
+                    debug.records(&rows, &converter);
+                }
+                // Nobody waits any more.
+                if sender.blocking_send(rows).is_err() {
+                    break;
+                }
+            }
+            drop(span);
+            requests.failed().to_vec()
+        });
+        (receiver, conversion)
+    }
+
+    /// Sends what the conversion makes, or takes it for sent where the writer is disabled.
+    async fn deliver(
+        &self,
+        mut requests: mpsc::Receiver<EncodedRows>,
+        converter: &Converter,
+        progress: &mut Progress,
+    ) -> Result<(), ZerobusError> {
+        let Some(lanes) = self.lanes else {
+            while let Some(rows) = requests.recv().await {
+                progress.wire_bytes += rows.byte_count();
+                progress.fates.stored(&rows);
+            }
+            return Ok(());
+        };
+        let span = self.span.child("zerobus.transmit");
+        let active = Arc::clone(&self.active);
+        let source = unfold((requests, active), |(mut requests, active)| async {
+            let rows: EncodedRows = requests.recv().await?;
+            let hold = active.room(rows.byte_count()).await?;
+            Some((Request { rows, hold, alone: false }, (requests, active)))
+        });
+        let sent = self.transmit(lanes, converter, &mut source.fuse().boxed(), progress).await;
+        if let Err(error) = &sent {
+            span.failed(error);
+        }
+        sent
     }
 
     /// Sends what comes from `source`; an error is that of all rows whose fate is still unknown.
@@ -179,15 +196,13 @@ impl Call<'_> {
         lanes: &Lanes,
         converter: &Converter,
         source: &mut Source,
-        fates: &mut Fates,
         progress: &mut Progress,
-        wire_bytes: &mut usize,
     ) -> Result<(), ZerobusError> {
         let mut left = VecDeque::new();
         loop {
             if left.is_empty() {
                 let Some(request) = source.next().await else { return Ok(()) };
-                *wire_bytes += request.rows.byte_count();
+                progress.wire_bytes += request.rows.byte_count();
                 left.push_back(request);
             }
             progress.attempts += 1;
@@ -198,14 +213,14 @@ impl Call<'_> {
                     continue;
                 }
             };
-            let round = self.round(&stream, left, Some(&mut *source), fates, wire_bytes).await;
+            let round = self.round(&stream, left, Some(&mut *source), progress).await;
             drop(stream);
             left = round.left;
             let Some(ending) = round.ending else { continue };
             if left.is_empty() {
                 // The end of the stream matters to what is still to come alone.
                 let Some(request) = source.next().await else { return Ok(()) };
-                *wire_bytes += request.rows.byte_count();
+                progress.wire_bytes += request.rows.byte_count();
                 left.push_back(request);
             }
             if round.acked {
@@ -217,7 +232,7 @@ impl Call<'_> {
                     self.again_for_free(progress, &ending.refusal, self.config.isolate_max_probes).await?;
                 } else if self.config.isolate_bad_rows {
                     debug!(cause = %ending.refusal.error, "a row is refused and looked for");
-                    left = self.isolate(lanes, converter, left, &ending.refusal, fates, progress).await?;
+                    left = self.isolate(lanes, converter, left, &ending.refusal, progress).await?;
                 } else {
                     return Err(ending.refusal.error.clone());
                 }
@@ -233,8 +248,7 @@ impl Call<'_> {
         stream: &Stream,
         left: VecDeque<Request>,
         mut source: Option<&mut Source>,
-        fates: &mut Fates,
-        wire_bytes: &mut usize,
+        progress: &mut Progress,
     ) -> Round {
         let (reply, mut answers) = mpsc::unbounded_channel();
         let mut requests: Vec<Option<Request>> = Vec::new();
@@ -268,16 +282,15 @@ impl Call<'_> {
                             self.telemetry.acked(latency);
                             acked = true;
                             if let Some(request) = requests.get_mut(index).and_then(Option::take) {
-                                fates.stored(&request.rows);
+                                progress.fates.stored(&request.rows);
                             }
                         }
                         Some(Answer::Returned(returned)) => {
                             takes = false;
-                            if let Some(Some(request)) = requests.get_mut(returned.index) {
-                                request.written |= returned.written;
-                                if returned.written {
-                                    fates.written(&request.rows);
-                                }
+                            if returned.written
+                                && let Some(Some(request)) = requests.get(returned.index)
+                            {
+                                progress.fates.written(&request.rows);
                             }
                             first |= returned.first;
                             // The end itself says more than its announcement.
@@ -290,7 +303,7 @@ impl Call<'_> {
                 }
                 request = next(&mut source), if is_more => match request {
                     Some(request) => {
-                        *wire_bytes += request.rows.byte_count();
+                        progress.wire_bytes += request.rows.byte_count();
                         takes = submit(request, &mut requests);
                         due += usize::from(takes);
                     }
@@ -314,7 +327,6 @@ impl Call<'_> {
         converter: &Converter,
         left: VecDeque<Request>,
         refusal: &Refusal,
-        fates: &mut Fates,
         progress: &mut Progress,
     ) -> Result<VecDeque<Request>, ZerobusError> {
         let mut last = refusal.error.clone();
@@ -342,7 +354,7 @@ impl Call<'_> {
                 let count =
                     if is_certain { 1 } else { left.iter().position(|request| request.alone).unwrap_or(left.len()) };
                 let rest = left.split_off(count);
-                let round = self.round(&stream, left, None, fates, &mut 0).await;
+                let round = self.round(&stream, left, None, progress).await;
                 left = round.left;
                 let was_in_vain = left.is_empty() && is_certain && !one_by_one;
                 let refused = left.len();
@@ -366,7 +378,7 @@ impl Call<'_> {
                     Some(front) if front.rows.len() > 1 => left = cut_first(left, one_by_one),
                     Some(_) if is_certain => {
                         if let Some(front) = left.pop_front() {
-                            fates.refused(&front.rows, &last);
+                            progress.fates.refused(&front.rows, &last);
                         }
                     }
                     Some(front) => front.alone = true,
@@ -470,14 +482,16 @@ impl Fates {
         self.errors.extend(rows.rows().iter().map(|row| (*row, error.clone())));
     }
 
-    /// These cannot be converted.
-    fn failed(&mut self, rows: Vec<(usize, ZerobusError)>) {
+    /// These cannot be converted; returns their count.
+    fn failed(&mut self, rows: Vec<(usize, ZerobusError)>) -> usize {
+        let before = self.errors.len();
         for (row, error) in rows {
             if let Some(fate) = self.rows.get_mut(row).filter(|fate| **fate == Fate::Unknown) {
                 *fate = Fate::Failed;
                 self.errors.push((row, error));
             }
         }
+        self.errors.len() - before
     }
 
     /// Makes the result; `error` is that of all rows of which nothing is known.

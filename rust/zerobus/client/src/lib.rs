@@ -12,6 +12,7 @@ mod error;
 mod flight;
 mod in_flight;
 mod lanes;
+mod proxy;
 mod result;
 mod retry;
 mod service;

@@ -243,3 +243,104 @@ impl Tries {
         ZerobusError::RetryExhausted(Failure { message, grpc_code, server_code, retryable: false })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn tries(max_attempts: u32) -> Tries {
+        let config = WrapperConfiguration::new("http://127.0.0.1:1", "a.b.c").with_retry_config(max_attempts, 100, 350);
+        Tries::new(&config)
+    }
+
+    #[test]
+    fn f21_pauses_are_random_below_a_bound_that_doubles() {
+        let refusal = Refusal::connection("broken");
+        let mut longest = [Duration::ZERO; 4];
+        for _ in 0..500 {
+            let mut tries = tries(5);
+            for (longest, bound) in longest.iter_mut().zip([100, 200, 350, 350]) {
+                let pause = tries.failed(&refusal).unwrap();
+                assert!(pause <= Duration::from_millis(bound), "{pause:?} of {bound} ms");
+                *longest = pause.max(*longest);
+            }
+            let error = tries.failed(&refusal).unwrap_err();
+            assert_eq!(error.error_type(), "RetryExhausted");
+            assert!(error.to_string().contains("5 tries") && error.to_string().contains("broken"), "{error}");
+        }
+        for (longest, bound) in longest.into_iter().zip([100, 200, 350, 350]) {
+            assert!(longest > Duration::from_millis(bound * 4 / 5), "{longest:?} of {bound} ms");
+        }
+    }
+
+    #[test]
+    fn f21_whoever_is_asked_to_wait_waits() {
+        let later = |asked| Refusal { verdict: Verdict::RetryLater(asked), ..Refusal::connection("too much") };
+        let mut tries = tries(5);
+        assert_eq!(tries.failed(&later(None)), Ok(Duration::from_millis(100)));
+        assert_eq!(tries.failed(&later(Some(Duration::from_secs(7)))), Ok(Duration::from_secs(7)));
+        assert_eq!(tries.failed(&later(Some(Duration::from_millis(1)))), Ok(Duration::from_millis(350)));
+    }
+
+    #[test]
+    fn f21_what_does_not_help_is_not_tried_again() {
+        for verdict in [Verdict::NewToken, Verdict::Blocked, Verdict::Paused, Verdict::BadRow, Verdict::Final] {
+            let refusal = Refusal { verdict, ..Refusal::connection("no") };
+            assert_eq!(tries(5).failed(&refusal), Err(refusal.error));
+        }
+    }
+
+    #[test]
+    fn f29_a_code_is_a_word_of_its_own() {
+        for (text, is_there) in [
+            ("6006", true),
+            ("error 6006.", true),
+            ("(6006)", true),
+            ("code: 6006, retry later", true),
+            ("[6006] blocked", true),
+            ("t_6006", false),
+            ("main.default.6006", false),
+            ("6006.events", false),
+            ("16006", false),
+            ("60061", false),
+            ("table-6006", false),
+            ("6006_old", false),
+        ] {
+            assert_eq!(has_token(text, TABLE_BLOCKED), is_there, "{text}");
+            let status = Status::new(Code::Unavailable, text);
+            let opening = Refusal::of_status(&status, Phase::Opening).verdict;
+            assert_eq!(opening, if is_there { Verdict::Blocked } else { Verdict::Retry }, "{text}");
+            // A stream that was created was not refused.
+            assert_eq!(Refusal::of_status(&status, Phase::Open).verdict, Verdict::Retry);
+        }
+    }
+
+    #[test]
+    fn details_are_read_and_nonsense_is_passed_over() {
+        let any =
+            |name: &str, value: Vec<u8>| prost_types::Any { type_url: format!("type.googleapis.com/{name}"), value };
+        let metadata = [("causes", "FIELD_NOT_IN_TABLE, NEW_ONE"), ("error_code", "8001")];
+        let info = ErrorInfo {
+            reason: "SCHEMA_VALIDATION_FAILED".to_owned(),
+            domain: String::new(),
+            metadata: metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        };
+        let details = StatusDetails {
+            details: vec![
+                any("google.rpc.RetryInfo", vec![0xff]),
+                any("google.rpc.Help", vec![1, 2, 3]),
+                any("google.rpc.ErrorInfo", info.encode_to_vec()),
+            ],
+        };
+        let status = Status::with_details(Code::InvalidArgument, "no\nsuch field", details.encode_to_vec().into());
+        let refusal = Refusal::of_status(&status, Phase::Opening);
+        assert_eq!((refusal.verdict, refusal.error.error_type()), (Verdict::Final, "ConfigurationError"));
+        assert_eq!(refusal.error.failure().server_code.as_deref(), Some("8001"));
+        let text = refusal.error.to_string();
+        assert!(text.ends_with("no such field (causes: FIELD_NOT_IN_TABLE, NEW_ONE; error code 8001)"), "{text}");
+        let status = Status::with_details(Code::Internal, "", Bytes::from_static(&[0xff; 9]));
+        assert_eq!(Refusal::of_status(&status, Phase::Open).verdict, Verdict::Retry);
+    }
+}

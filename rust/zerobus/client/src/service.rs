@@ -10,6 +10,8 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, TE};
 use http::{Method, Request, Response, Uri, Version};
 use hyper::rt::Executor;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::codec::Streaming;
@@ -20,6 +22,7 @@ use tracing::debug;
 
 use crate::config::WrapperConfiguration;
 use crate::error::ZerobusError;
+use crate::proxy;
 use crate::retry::{Phase, Refusal, Verdict};
 use crate::stream::{Limits, Outgoing, Stream};
 use crate::telemetry::{Span, Telemetry};
@@ -34,6 +37,7 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// The table at its service.
 pub(crate) struct Service {
     endpoint: Endpoint,
+    proxy: Option<Tunnel<HttpConnector>>,
     uri: Uri,
     table_name: String,
     table: HeaderValue,
@@ -87,6 +91,7 @@ impl Service {
         parts.path_and_query = Some(http::uri::PathAndQuery::from_static(wire::PATH));
         Ok(Self {
             endpoint,
+            proxy: proxy::tunnel(&uri),
             uri: Uri::from_parts(parts).map_err(|_| invalid("endpoint", "is not an address"))?,
             table: HeaderValue::from_str(&config.table_name).map_err(|_| invalid("table_name", "is not a name"))?,
             table_name: config.table_name.clone(),
@@ -129,10 +134,14 @@ impl Service {
         // Held from here on: whoever gives up ends the connection.
         let connection = Connection { tasks: tasks.clone() };
         let endpoint = self.endpoint.clone().executor(tasks);
-        let mut channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| Refusal::connection(format!("{} cannot be reached: {}", self.host(), chain(&error))))?;
+        let connected = match &self.proxy {
+            Some(tunnel) => endpoint.connect_with_connector(tunnel.clone()).await,
+            None => endpoint.connect().await,
+        };
+        let mut channel = connected.map_err(|error| {
+            let way = if self.proxy.is_some() { " by its proxy" } else { "" };
+            Refusal::connection(format!("{} cannot be reached{way}: {}", self.host(), chain(&error)))
+        })?;
         let (outgoing, sending) = Outgoing::new(wire::create_stream(&self.table_name, descriptor));
         let request = self.request(token, Body::new(outgoing))?;
         let answer = call(&mut channel, request).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use rand::Rng;
-use seakernel::{ErrorKind, Grant, ScopedTokens};
+use seakernel::{ErrorKind, Grant, ScopedTokens, TlsConfig};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -67,7 +67,9 @@ impl Tokens {
         let client_id = config.client_id.as_deref().ok_or_else(|| missing("client_id"))?;
         let secret = config.client_secret.as_ref().ok_or_else(|| missing("client_secret"))?;
         let limit = Duration::from_millis(config.connect_timeout_ms);
-        let source = ScopedTokens::new(url, client_id, secret, limit)
+        // Who looks into the traffic to the service looks into that to the workspace as well.
+        let tls = TlsConfig { ca_certificates_file: config.tls_ca_file.clone(), ..TlsConfig::default() };
+        let source = ScopedTokens::new(url, client_id, secret, tls, limit)
             .map_err(|error| ZerobusError::configuration(format!("`unity_catalog_url`: {error}")))?;
         Ok(Arc::new(Self {
             source,

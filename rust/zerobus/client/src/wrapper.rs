@@ -62,6 +62,7 @@ impl ZerobusWrapper {
     /// `ConfigurationError` names the option that is wrong.
     #[expect(clippy::unused_async, reason = "what it does may come to wait")]
     pub async fn new(config: WrapperConfiguration) -> Result<Self, ZerobusError> {
+        config.validate()?;
         let telemetry = Arc::new(Telemetry::new(&config)?);
         let debug = Arc::new(DebugFiles::new(&config)?);
         let breaker = Arc::new(Breaker::new(config.failure_backoff_enabled));

@@ -18,6 +18,9 @@ use crate::error::ZerobusError;
 pub(super) const SKIP: usize = usize::MAX;
 /// The row that a null key of a dictionary leads to.
 const NULL: usize = usize::MAX;
+/// Where a key that is no position leads to.
+const NOWHERE: usize = usize::MAX - 1;
+const MALFORMED: &str = "the array is malformed";
 
 /// Which rows of an array are meant.
 #[derive(Clone, Copy)]
@@ -79,8 +82,8 @@ enum Values {
     Leaf(Leaf),
     Message(Message),
     List(List),
-    /// Dictionaries and runs: where the values are, and which of them each row last measured is.
-    Mapped(Map, Box<Column>, Vec<usize>),
+    /// Dictionaries and runs.
+    Mapped(Mapped),
     /// All null.
     Null,
 }
@@ -97,6 +100,8 @@ pub(super) struct Message {
 #[derive(Debug)]
 struct List {
     spans: Spans,
+    /// Elements of all rows of the array.
+    count: usize,
     /// Its tag is that of the list, or empty.
     element: Box<Column>,
     packed: bool,
@@ -110,10 +115,20 @@ struct List {
     sizes: Vec<usize>,
 }
 
+#[derive(Debug)]
+struct Mapped {
+    map: Map,
+    values: Box<Column>,
+    count: usize,
+    /// Of each row last measured, which of the values it is.
+    picked: Vec<usize>,
+}
+
 /// Which elements a row has.
 #[derive(Debug)]
 enum Spans {
-    Offsets(Ints),
+    /// Offsets, counted from the second.
+    Offsets(Ints, usize),
     Views(Ints, Ints),
     Fixed(usize),
 }
@@ -122,7 +137,7 @@ enum Spans {
 #[derive(Debug)]
 enum Map {
     Keys(Ints, Option<NullBuffer>),
-    Runs { ends: Ints, len: usize, offset: usize },
+    Runs { ends: Ints, count: usize, offset: usize },
 }
 
 fn malformed(path: &str, array: &dyn Array) -> ZerobusError {
@@ -194,9 +209,8 @@ impl Column {
             DataType::Dictionary(..) => {
                 let dictionary = array.as_any_dictionary_opt().ok_or_else(wrong)?;
                 let keys = Ints::of(dictionary.keys()).ok_or_else(wrong)?;
-                let inner = Self::bind(plan, dictionary.values(), None)?;
                 let map = Map::Keys(keys, dictionary.keys().nulls().cloned());
-                return Ok(column(Values::Mapped(map, inner.into(), Vec::new()), None));
+                return Ok(column(Values::Mapped(Mapped::bind(plan, map, dictionary.values())?), None));
             }
             DataType::RunEndEncoded(ends, _) => {
                 let runs = match ends.data_type() {
@@ -205,8 +219,7 @@ impl Column {
                     _ => runs::<Int64Type>(array),
                 };
                 let (map, values) = runs.ok_or_else(wrong)?;
-                let inner = Self::bind(plan, &values, None)?;
-                return Ok(column(Values::Mapped(map, inner.into(), Vec::new()), None));
+                return Ok(column(Values::Mapped(Mapped::bind(plan, map, &values)?), None));
             }
             _ => {}
         }
@@ -222,6 +235,7 @@ impl Column {
                 let (spans, elements) = elements(array).ok_or_else(wrong)?;
                 Values::List(List {
                     spans,
+                    count: elements.len(),
                     element: Self::bind(element, &elements, None)?.into(),
                     packed: *packed,
                     starts: Vec::new(),
@@ -264,10 +278,16 @@ impl Column {
                 }
             }
             Values::List(list) => list.measure(rows, nulls, self.tag, &self.path, out, measured),
-            Values::Mapped(map, inner, picked) => {
-                picked.clear();
-                map.pick(rows, out, picked, &self.path, measured);
-                inner.measure(Rows::Picked(picked), out, measured);
+            Values::Mapped(mapped) => {
+                mapped.picked.clear();
+                mapped.map.pick(rows, out.len(), &mut mapped.picked);
+                for (index, (picked, out)) in mapped.picked.iter().zip(out.iter_mut()).enumerate() {
+                    if *picked >= mapped.count && *picked != NULL && *out != SKIP {
+                        *out = SKIP;
+                        measured.fail(index, &self.path, MALFORMED);
+                    }
+                }
+                mapped.values.measure(Rows::Picked(&mapped.picked), out, measured);
             }
         }
     }
@@ -295,10 +315,17 @@ impl Column {
                 }
             }
             Values::List(list) => list.write(index, self.tag, writer),
-            Values::Mapped(_, inner, picked) => {
-                inner.write(index, picked.get(index).copied().unwrap_or(NULL), writer);
+            Values::Mapped(mapped) => {
+                mapped.values.write(index, mapped.picked.get(index).copied().unwrap_or(NULL), writer);
             }
         }
+    }
+}
+
+impl Mapped {
+    fn bind(plan: &FieldPlan, map: Map, values: &ArrayRef) -> Result<Self, ZerobusError> {
+        let column = Column::bind(plan, values, None)?;
+        Ok(Self { map, values: column.into(), count: values.len(), picked: Vec::new() })
     }
 }
 
@@ -320,7 +347,7 @@ impl List {
         for (index, out) in out.iter_mut().enumerate() {
             let row = rows.get(index);
             if *out != SKIP && !Rows::is_null(row, nulls) {
-                match self.spans.get(row) {
+                match self.spans.get(row).filter(|(start, length)| self.count.checked_sub(*start) >= Some(*length)) {
                     Some((_, 0)) => {}
                     Some((_, length)) if length > measured.too_many => {
                         *out = SKIP;
@@ -342,7 +369,7 @@ impl List {
                     }
                     None => {
                         *out = SKIP;
-                        measured.fail(index, path, "the array is malformed");
+                        measured.fail(index, path, MALFORMED);
                     }
                 }
             }
@@ -402,9 +429,9 @@ impl Spans {
     fn get(&self, row: usize) -> Option<(usize, usize)> {
         let at = |values: &Ints, row| values.get(row).and_then(|value| usize::try_from(value).ok());
         match self {
-            Self::Offsets(offsets) => {
+            Self::Offsets(offsets, first) => {
                 let (start, end) = (at(offsets, row)?, at(offsets, row + 1)?);
-                Some((start, end.checked_sub(start)?))
+                Some((start.checked_sub(*first)?, end.checked_sub(start)?))
             }
             Self::Views(offsets, sizes) => Some((at(offsets, row)?, at(sizes, row)?)),
             Self::Fixed(length) => Some((row.checked_mul(*length)?, *length)),
@@ -413,34 +440,28 @@ impl Spans {
 }
 
 impl Map {
-    /// Adds to `picked` which value each of `rows` has.
-    fn pick(
-        &self,
-        rows: Rows<'_>,
-        out: &mut [usize],
-        picked: &mut Vec<usize>,
-        path: &Arc<str>,
-        measured: &mut Measured,
-    ) {
-        let _ = (path, measured);
+    /// Adds to `picked` which value each of the first `len` of `rows` has.
+    fn pick(&self, rows: Rows<'_>, len: usize, picked: &mut Vec<usize>) {
         match self {
-            Self::Keys(keys, nulls) => picked.extend((0..out.len()).map(|index| {
+            Self::Keys(keys, nulls) => picked.extend((0..len).map(|index| {
                 let row = rows.get(index);
                 if Rows::is_null(row, nulls.as_ref()) {
                     return NULL;
                 }
-                keys.get(row).and_then(|key| usize::try_from(key).ok()).unwrap_or(NULL)
+                keys.get(row).and_then(|key| usize::try_from(key).ok()).unwrap_or(NOWHERE)
             })),
-            Self::Runs { ends, len, offset } => {
+            Self::Runs { ends, count, offset } => {
                 let end = |run: usize| ends.get(run).and_then(|end| usize::try_from(end).ok());
-                let mut run = 0;
-                let mut begin = 0;
-                picked.extend((0..out.len()).map(|index| {
+                let (mut run, mut begin) = (0, 0);
+                picked.extend((0..len).map(|index| {
                     let row = rows.get(index);
-                    let Some(row) = row.checked_add(*offset).filter(|_| row != NULL) else { return NULL };
-                    // Most often that of the row before, or the next one.
+                    if row == NULL {
+                        return NULL;
+                    }
+                    let Some(row) = row.checked_add(*offset) else { return NOWHERE };
+                    // Most often that of the row before.
                     if row < begin || end(run).is_none_or(|end| row >= end) {
-                        let (mut low, mut high) = (0, *len);
+                        let (mut low, mut high) = (0, *count);
                         while low < high {
                             let middle = low.midpoint(high);
                             if end(middle).is_some_and(|end| end <= row) { low = middle + 1 } else { high = middle }
@@ -476,7 +497,7 @@ fn elements(array: &ArrayRef) -> Option<(Spans, ArrayRef)> {
         DataType::Map(..) => {
             let array = array.as_map_opt()?;
             let entries: ArrayRef = Arc::new(array.entries().clone());
-            (Spans::Offsets(Ints::I32(array.offsets().inner().clone())), entries)
+            within(Ints::I32(array.offsets().inner().clone()), array.len(), &entries)?
         }
         _ => return None,
     })
@@ -487,18 +508,29 @@ fn lists<O: OffsetSizeTrait>(array: &ArrayRef) -> Option<(Spans, ArrayRef)> {
     let offsets = array.offsets().inner().inner().clone();
     let offsets =
         if O::IS_LARGE { Ints::I64(ScalarBuffer::from(offsets)) } else { Ints::I32(ScalarBuffer::from(offsets)) };
-    Some((Spans::Offsets(offsets), Arc::clone(array.values())))
+    within(offsets, array.len(), array.values())
+}
+
+/// Leaves out elements that are not between the first and the last of `len + 1` offsets: those of other slices.
+fn within(offsets: Ints, len: usize, elements: &ArrayRef) -> Option<(Spans, ArrayRef)> {
+    let at = |row| usize::try_from(offsets.get(row)?).ok();
+    let (first, last) = (at(0)?, at(len)?);
+    let elements = match last.checked_sub(first) {
+        Some(count) if last <= elements.len() => elements.slice(first, count),
+        _ => return None,
+    };
+    Some((Spans::Offsets(offsets, first), elements))
 }
 
 fn runs<R: RunEndIndexType>(array: &ArrayRef) -> Option<(Map, ArrayRef)> {
     let runs = array.as_any().downcast_ref::<RunArray<R>>()?;
     let ends = runs.run_ends();
     let buffer = ends.inner().inner().clone();
-    let len = ends.values().len();
+    let count = ends.values().len();
     let values = match R::DATA_TYPE {
         DataType::Int16 => Ints::I16(ScalarBuffer::from(buffer)),
         DataType::Int32 => Ints::I32(ScalarBuffer::from(buffer)),
         _ => Ints::I64(ScalarBuffer::from(buffer)),
     };
-    Some((Map::Runs { ends: values, len, offset: ends.offset() }, Arc::clone(runs.values())))
+    Some((Map::Runs { ends: values, count, offset: ends.offset() }, Arc::clone(runs.values())))
 }

@@ -33,12 +33,12 @@ pub struct Requests {
 
 impl Requests {
     pub(super) fn new(columns: Message, rows: usize, limits: RequestLimits) -> Self {
-        let request_bytes = limits.request_bytes.min(LARGEST_REQUEST);
-        let limits = RequestLimits {
-            record_bytes: limits.record_bytes.min(request_bytes),
-            request_bytes,
-            request_rows: limits.request_rows.max(1),
-        };
+        let request_bytes = limits.request_bytes.clamp(field_len(0), LARGEST_REQUEST);
+        let mut record_bytes = limits.record_bytes.min(request_bytes);
+        while field_len(record_bytes) > request_bytes {
+            record_bytes -= 1;
+        }
+        let limits = RequestLimits { record_bytes, request_bytes, request_rows: limits.request_rows.max(1) };
         Self { columns, rows, limits, failed: Vec::new(), chunk: 0, chunk_rows: 0, done: 0, bytes: 0 }
     }
 
@@ -73,7 +73,7 @@ impl Requests {
             if let Some(failure) = failures.next_if(|failure| failure.index == index) {
                 let text = format!("Field encoding failed: field='{}', row={row}, error={}", failure.path, failure.why);
                 self.failed.push((row, ZerobusError::conversion(text)));
-            } else if *size > self.limits.record_bytes || field_len(*size) > self.limits.request_bytes {
+            } else if *size > self.limits.record_bytes {
                 let limit = self.limits.record_bytes;
                 let text = format!("Record encoding failed: row={row}, error=a record of {size} bytes, limit {limit}");
                 self.failed.push((row, ZerobusError::conversion(text)));
@@ -103,7 +103,7 @@ impl Iterator for Requests {
             let Some(size) = self.columns.sizes().get(self.done).copied() else { break };
             let row = self.chunk + self.done;
             let length = field_len(size);
-            if size > self.limits.record_bytes || length > self.limits.request_bytes {
+            if size > self.limits.record_bytes {
                 self.done += 1;
                 continue;
             }

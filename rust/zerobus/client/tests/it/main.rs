@@ -1,9 +1,11 @@
 //! Batches on their way to the look-alike, undisturbed and disturbed.
 
+mod disabled;
 mod isolation;
 mod lifecycle;
 mod pauses;
 mod random;
+mod tls;
 mod tokens;
 mod transport;
 
@@ -59,14 +61,9 @@ fn small_requests(server: &ZerobusServer, rows: usize) -> WrapperConfiguration {
 
 fn batch(ids: Range<i64>) -> RecordBatch {
     let text = ids.clone().map(|id| (id % 7 != 0).then(|| format!("row {id}")));
-    let schema = Schema::new(vec![
-        Field::new("id", DataType::Int64, false),
-        Field::new("text", DataType::Utf8, true),
-    ]);
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(Int64Array::from_iter_values(ids)),
-        Arc::new(StringArray::from_iter(text)),
-    ];
+    let schema = Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("text", DataType::Utf8, true)]);
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(Int64Array::from_iter_values(ids)), Arc::new(StringArray::from_iter(text))];
     RecordBatch::try_new(Arc::new(schema), columns).unwrap()
 }
 
@@ -143,4 +140,11 @@ async fn until(mut is_so: impl FnMut() -> bool) {
         assert!(started.elapsed() < LONG, "it does not come");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Lets the clock of this client jump; the server has its own.
+async fn pass(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
 }

@@ -5,13 +5,6 @@ use serde_json::json;
 
 use super::*;
 
-/// Lets the clock of this client jump; the server has its own.
-async fn pass(seconds: u64) {
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(seconds)).await;
-    tokio::time::resume();
-}
-
 #[tokio::test]
 async fn f29_a_blocked_table_is_left_alone_and_then_tried_again() {
     let info = json!({"reason": "STREAM_CREATION_BLOCKED", "domain": "zerobus.databricks.com", "metadata": {"error_code": "6006"}});
@@ -44,7 +37,10 @@ async fn f29_a_name_with_that_number_blocks_nothing() {
     let table = "main.default.t_6006";
     server.create_table(table, &columns()).unwrap();
     let message = format!("table {table} is being created; 16006 of 60061 done; t.6006");
-    faults(&server, &json!([{"on": "open", "do": {"status": {"code": "UNAVAILABLE", "message": message}}}]).to_string());
+    faults(
+        &server,
+        &json!([{"on": "open", "do": {"status": {"code": "UNAVAILABLE", "message": message}}}]).to_string(),
+    );
     let wrapper = ZerobusWrapper::new(config_for(&server, table)).await.unwrap();
     let result = send(&wrapper, batch(0..3)).await;
     assert_eq!((result.successful_count, result.attempts), (3, 2));

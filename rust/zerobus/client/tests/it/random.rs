@@ -39,7 +39,8 @@ const FAULTS: [(&str, &str); 22] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f16_results_tell_the_truth_under_random_faults() {
-    for seed in 0..30 {
+    let seeds = std::env::var("SEAKERNEL_ZEROBUS_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(20);
+    for seed in 0..seeds {
         let mut random = StdRng::seed_from_u64(seed);
         let server = server_with(Settings { ack_delay_ms: random.random_range(0..10), ..Settings::default() });
         let mut rules: Vec<Value> = Vec::new();

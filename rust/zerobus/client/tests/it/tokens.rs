@@ -57,12 +57,23 @@ async fn f34_a_token_is_renewed_before_its_end_and_one_of_short_life_is_used() {
 
 #[tokio::test]
 async fn f34_what_may_pass_is_asked_again_and_a_refusal_is_not() {
-    for (code, asked, error_type) in [(500, 2, None), (503, 2, None), (400, 1, Some("AuthenticationError")), (401, 1, Some("AuthenticationError")), (403, 1, Some("AuthenticationError"))] {
+    for (code, asked, error_type) in [
+        (500, 2, None),
+        (503, 2, None),
+        (400, 1, Some("AuthenticationError")),
+        (401, 1, Some("AuthenticationError")),
+        (403, 1, Some("AuthenticationError")),
+    ] {
         let server = server();
         faults(&server, &json!([{"on": "token", "do": {"http": {"code": code}}}]).to_string());
         let wrapper = wrapper(&server).await;
         let result = send(&wrapper, batch(0..2)).await;
-        assert_eq!((result.error.as_ref().map(|error| error.error_type()), fetches(&server)), (error_type, asked), "{code}: {:?}", result.error);
+        assert_eq!(
+            (result.error.as_ref().map(|error| error.error_type()), fetches(&server)),
+            (error_type, asked),
+            "{code}: {:?}",
+            result.error
+        );
     }
 }
 
@@ -82,7 +93,10 @@ async fn f35_a_refused_token_is_renewed_once() {
     for code in ["UNAUTHENTICATED", "PERMISSION_DENIED"] {
         let server = server();
         let refuse = |times: serde_json::Value| {
-            faults(&server, &json!([{"on": "open", "times": times, "do": {"refuse_token": {"code": code}}}]).to_string());
+            faults(
+                &server,
+                &json!([{"on": "open", "times": times, "do": {"refuse_token": {"code": code}}}]).to_string(),
+            );
         };
         let wrapper = wrapper(&server).await;
         refuse(json!(1));
@@ -92,9 +106,43 @@ async fn f35_a_refused_token_is_renewed_once() {
         refuse(json!("always"));
         let result = send(&other, batch(2..4)).await;
         let error = result.error.clone().unwrap();
-        assert_eq!((error.error_type(), error.failure().grpc_code, result.attempts), ("AuthenticationError", Some(code), 1));
+        assert_eq!(
+            (error.error_type(), error.failure().grpc_code, result.attempts),
+            ("AuthenticationError", Some(code), 1)
+        );
         assert_eq!((server.log().opens, fetches(&server)), (4, 4));
         let (_, text) = failed_alike(&result);
         assert!(!text.contains(server.client_secret()));
     }
+}
+
+#[tokio::test]
+async fn f34_a_failed_renewal_keeps_the_token_in_use_and_is_not_repeated_at_once() {
+    let server = server();
+    let wrapper = wrapper(&server).await;
+    let rotate = json!({"on": "message", "times": "always", "do": {"close": {"ms": 0}}});
+    faults(
+        &server,
+        &json!([rotate, {"on": "token", "times": "always", "after": 1, "do": {"http": {"code": 400}}}]).to_string(),
+    );
+    let send_some = async |first: i64| {
+        for id in first..first + 5 {
+            assert_eq!(send(&wrapper, batch(id..id + 1)).await.successful_count, 1);
+        }
+    };
+    send_some(0).await;
+    assert_eq!(fetches(&server), 1);
+    // The last five minutes of an hour.
+    pass(3400).await;
+    send_some(5).await;
+    until(|| fetches(&server) == 2).await;
+    send_some(10).await;
+    assert_eq!(fetches(&server), 2);
+    // It is tried again later, and then it works.
+    faults(&server, &json!([rotate]).to_string());
+    pass(6).await;
+    send_some(15).await;
+    until(|| fetches(&server) == 3).await;
+    send_some(20).await;
+    assert_stored_once(&server, 0..25);
 }
