@@ -17,6 +17,7 @@ try:
         TransmissionResult,
         WrapperConfiguration,
         ZerobusError,
+        ZerobusWrapper,
     )
 except ModuleNotFoundError as error:
     if error.name != "seakernel_zerobus":
@@ -35,4 +36,5 @@ __all__ = [
     "TransmissionResult",
     "WrapperConfiguration",
     "ZerobusError",
+    "ZerobusWrapper",
 ]

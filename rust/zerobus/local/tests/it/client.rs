@@ -135,6 +135,7 @@ pub(crate) struct Call {
 pub(crate) async fn connect(server: &ZerobusServer) -> Result<SendRequest<Bytes>, Box<dyn std::error::Error>> {
     let address = server.endpoint().strip_prefix("http://").unwrap();
     let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
     let (requests, connection) = client::Builder::new().initial_window_size(1 << 20).handshake(stream).await?;
     tokio::spawn(connection);
     Ok(requests.ready().await?)

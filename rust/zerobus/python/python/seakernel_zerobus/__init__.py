@@ -1,6 +1,6 @@
 """Arrow batches into Databricks tables by Zerobus; its names are those of `seakernel.zerobus`."""
 
-from seakernel_zerobus._seakernel_zerobus import TransmissionResult, WrapperConfiguration
+from seakernel_zerobus._seakernel_zerobus import TransmissionResult, WrapperConfiguration, ZerobusWrapper
 from seakernel_zerobus.exceptions import (
     AuthenticationError,
     ConfigurationError,
@@ -23,4 +23,5 @@ __all__ = [
     "TransmissionResult",
     "WrapperConfiguration",
     "ZerobusError",
+    "ZerobusWrapper",
 ]

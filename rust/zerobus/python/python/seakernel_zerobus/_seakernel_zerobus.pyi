@@ -1,10 +1,124 @@
 """The extension module; what is for callers is re-exported by `seakernel_zerobus`."""
 
+from asyncio import Future
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from types import TracebackType
 from typing import Any, Literal, final
 
-__all__ = ["TransmissionResult", "WrapperConfiguration"]
+from typing_extensions import Self
+
+__all__ = ["TransmissionResult", "WrapperConfiguration", "ZerobusWrapper"]
+
+@final
+class ZerobusWrapper:
+    """Sends batches of Arrow into one table, and tells what became of each row.
+
+    Any number of threads and tasks may send at once through one wrapper; they share streams, token, limits and pauses.
+    Nothing is sent before the first batch. A child of a forked process goes on with connections of its own.
+
+    Example:
+        >>> import pyarrow
+        >>> from seakernel.zerobus import ZerobusWrapper
+        >>> batch = pyarrow.record_batch({"id": [1, 2, 3], "name": ["one", "two", None]})
+        >>> options = {"zerobus_writer_disabled": True, "debug_arrow_enabled": True, "debug_output_dir": "debug"}
+        >>> with ZerobusWrapper("https://1.zerobus.eu-west-1.cloud.databricks.com", "main.default.names", **options) as wrapper:
+        ...     wrapper.send_batch_sync(batch)
+        TransmissionResult(success=True, total_rows=3, successful_count=3, failed_count=0, attempts=1)
+    """
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        """Takes a `WrapperConfiguration`, or the arguments of one, and checks it.
+
+        Raises:
+            TypeError: an option is unknown, or its value of another type.
+            ConfigurationError: a value is not accepted.
+        """
+
+    def send_batch(
+        self, batch: Any, descriptor: bytes | None = None, *, traceparent: str | None = None
+    ) -> Future[TransmissionResult]:
+        """Sends rows, and gives the result when each of them is stored or has failed.
+
+        Cancelling stops the waiting: rows on the wire may still be stored, others are not sent.
+
+        Args:
+            batch: A `pyarrow.RecordBatch`, a `pyarrow.Table`, or any object with `__arrow_c_array__` or
+                `__arrow_c_stream__`. Tables and streams are sent batch by batch, with one result for all rows.
+            descriptor: A serialised `DescriptorProto` to encode rows by; by default one is made of the schema.
+            traceparent: W3C trace context that the spans of this call are below.
+
+        Raises:
+            TypeError: `batch` holds no rows.
+            ConfigurationError: the wrapper was shut down, or `descriptor` is none. What is wrong with rows, or with the way to
+                the service, is in the result.
+
+        Example:
+            >>> import pyarrow
+            >>> from seakernel.zerobus import ZerobusWrapper
+            >>> options = {"zerobus_writer_disabled": True, "debug_enabled": True, "debug_output_dir": "debug"}
+            >>> async with ZerobusWrapper("https://host", "main.default.orders", **options) as wrapper:
+            ...     result = await wrapper.send_batch(pyarrow.table({"id": [1, 2, 3]}))
+            >>> result.successful_rows
+            [0, 1, 2]
+        """
+
+    def send_batch_sync(
+        self, batch: Any, descriptor: bytes | None = None, *, traceparent: str | None = None
+    ) -> TransmissionResult:
+        """Does what `send_batch` does, and waits for it. Other threads run meanwhile, and Ctrl-C ends the waiting.
+
+        Example:
+            >>> import pyarrow
+            >>> from seakernel.zerobus import ZerobusWrapper
+            >>> options = {"zerobus_writer_disabled": True, "debug_enabled": True, "debug_output_dir": "debug"}
+            >>> with ZerobusWrapper("https://host", "main.default.orders", **options) as wrapper:
+            ...     wrapper.send_batch_sync(pyarrow.table({"id": [1, 2, 3]})).successful_count
+            3
+        """
+
+    def flush(self) -> Future[None]:
+        """Waits until every batch given so far is done with, and brings debug files and telemetry to where they go.
+
+        Raises:
+            ConnectionError: it took longer than `flush_timeout_ms`.
+        """
+
+    def flush_sync(self) -> None:
+        """Does what `flush` does, and waits for it."""
+
+    def shutdown(self) -> Future[None]:
+        """Takes no more batches, waits as `flush` does, and ends streams, debug files and telemetry.
+
+        Once is enough, and more does no harm; `with` and `async with` do it at their end.
+
+        Raises:
+            ConnectionError: the batches under way took longer than `flush_timeout_ms`; all has ended nonetheless.
+        """
+
+    def shutdown_sync(self) -> None:
+        """Does what `shutdown` does, and waits for it."""
+
+    @property
+    def config(self) -> WrapperConfiguration:
+        """The options it was made with."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    def __aenter__(self) -> Future[Self]: ...
+    def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> Future[None]: ...
 
 @final
 class WrapperConfiguration:
