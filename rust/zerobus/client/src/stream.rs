@@ -247,6 +247,10 @@ impl State {
     /// Moves on where there is nothing to wait for, and returns until when the next answer must come.
     fn deadline(&mut self, limits: Limits) -> Option<Instant> {
         let now = Instant::now();
+        if let Phase::Closing(until) = &mut self.phase {
+            // However much time the service gives itself.
+            *until = (*until).min(self.progress + limits.ack);
+        }
         if let Phase::Closing(until) = self.phase
             && (now >= until || self.sent.is_empty())
         {

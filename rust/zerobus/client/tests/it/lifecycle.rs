@@ -164,3 +164,17 @@ fn a_wrapper_outlives_the_runtime_it_was_made_in() {
     second.block_on(wrapper.shutdown()).unwrap();
     assert!(stored(&server).into_iter().map(|(id, _)| id).eq(0..20));
 }
+
+#[tokio::test]
+async fn f03_a_wrapper_prints_no_secret() {
+    let server = server();
+    let wrapper = wrapper(&server).await;
+    send(&wrapper, batch(0..1)).await;
+    let shown = format!("{wrapper:?}");
+    assert!(shown.contains(TABLE) && !shown.contains(server.client_secret()), "{shown}");
+    assert!(!shown.contains("Bearer"), "{shown}");
+    faults(&server, r#"[{"on": "token", "times": "always", "do": {"http": {"code": 401}}}]"#);
+    let other = ZerobusWrapper::new(config(&server)).await.unwrap();
+    let result = send(&other, batch(0..1)).await;
+    assert!(!format!("{result:?}").contains(server.client_secret()));
+}

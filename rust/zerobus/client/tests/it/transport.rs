@@ -214,6 +214,17 @@ async fn f24_late_acknowledgements_are_read_before_anything_is_sent_again() {
     assert_stored_once(&server, 0..1000);
 }
 
+#[tokio::test]
+async fn f24_a_long_close_does_not_lengthen_the_wait_for_acknowledgements() {
+    let server = server();
+    let config = WrapperConfiguration { ack_timeout_ms: 300, ..config(&server) };
+    let wrapper = ZerobusWrapper::new(config).await.unwrap();
+    let close = json!({"close": {"ms": 3_600_000}});
+    faults(&server, &json!([{"on": "message", "do": close}, {"on": "ack", "do": "silence"}]).to_string());
+    let result = send(&wrapper, batch(0..10)).await;
+    assert_eq!((result.successful_count, result.attempts), (10, 2));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f25_rotation_under_four_senders_loses_nothing() {
     let server = server_with(Settings { ack_delay_ms: 5, ..Settings::default() });
