@@ -209,19 +209,11 @@ async fn send_all(
     let mut parts: Vec<TransmissionResult> = Vec::new();
     let (mut reader, mut refusal) = (reader, None);
     while let Some(batch) = next(&mut reader) {
-        let batch = batch.map_err(|failure| ZerobusError::conversion(format!("the stream of batches ends: {failure}")));
-        let batch = match batch {
-            Ok(batch) => batch,
-            Err(broken) if parts.is_empty() => return Err(broken),
+        let batch = batch.map_err(|failure| {
             // What was sent was sent; how many rows there would have been nobody knows.
-            Err(broken) => {
-                let sent: usize = parts.iter().map(|part| part.total_rows).sum();
-                return Err(ZerobusError::conversion(format!(
-                    "{}, after {sent} rows were sent",
-                    broken.failure().message
-                )));
-            }
-        };
+            let sent: usize = parts.iter().map(|part| part.total_rows).sum();
+            ZerobusError::conversion(format!("the stream of batches broke off after {sent} rows: {failure}"))
+        })?;
         parts.push(match &refusal {
             None => wrapper.send_batch_with_descriptor(batch, descriptor.clone()).await?,
             Some(error) => TransmissionResult {
