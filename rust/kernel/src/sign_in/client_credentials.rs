@@ -180,3 +180,23 @@ impl TokenSource for ClientCredentials {
         self.identity.time_limit()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scoped_tokens_are_asked_for_at_safe_addresses_and_print_no_secret() {
+        let new =
+            |url| ScopedTokens::new(url, "an-id", &Secret::new("canary"), TlsConfig::default(), Duration::from_secs(1));
+        let shown = format!("{:?}", new("http://127.0.0.1:1/").unwrap());
+        assert!(shown.contains("an-id") && !shown.contains("canary"), "{shown}");
+        assert_eq!(new("http://workspace.example").unwrap_err().kind(), ErrorKind::InvalidArgument);
+        let header = Secret::new("canary").bearer().unwrap();
+        assert!(header.is_sensitive() && header == "Bearer canary");
+        for text in ["", "two\nlines"] {
+            let error = Secret::new(text).bearer().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("lines"));
+        }
+    }
+}

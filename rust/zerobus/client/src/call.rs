@@ -1,7 +1,6 @@
 //! One batch on its way: converted while it is sent, sent again where that may help, its bad rows found.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use crate::config::WrapperConfiguration;
 use crate::convert::{Converter, EncodedRows, RequestLimits, Requests};
 use crate::debug::DebugFiles;
 use crate::error::ZerobusError;
+use crate::fates::Fates;
 use crate::in_flight::{Active, Hold};
 use crate::lanes::Lanes;
 use crate::result::TransmissionResult;
@@ -23,9 +23,6 @@ use crate::retry::{Refusal, Tries, Verdict};
 use crate::stream::{Answer, Ending, Job, Stream};
 use crate::telemetry::{Span, Telemetry};
 use crate::wrapper::refused;
-
-/// Pieces into which a refused request of this many rows is cut row by row; larger ones are cut into the square root.
-const SINGLES: usize = 128;
 
 /// What a call needs of its wrapper.
 pub(crate) struct Call<'a> {
@@ -41,56 +38,39 @@ pub(crate) struct Call<'a> {
 
 /// A request that is not acknowledged yet.
 #[derive(Clone)]
-struct Request {
-    rows: EncodedRows,
-    hold: Arc<Hold>,
+pub(crate) struct Request {
+    pub(crate) rows: EncodedRows,
+    pub(crate) hold: Arc<Hold>,
     /// Whether it is sent by itself, so that a refusal can be about nothing else.
-    alone: bool,
-}
-
-/// What is known of the rows so far.
-struct Fates {
-    rows: Vec<Fate>,
-    errors: Vec<(usize, ZerobusError)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Unknown,
-    /// Written to a socket.
-    Written,
-    Stored,
-    /// Its error is known.
-    Failed,
-    /// The same, and it was written.
-    FailedWritten,
+    pub(crate) alone: bool,
 }
 
 /// How far the call has come.
-struct Progress {
-    fates: Fates,
+pub(crate) struct Progress {
+    pub(crate) fates: Fates,
     /// Bytes of all requests so far, each counted once.
-    wire_bytes: usize,
-    attempts: u32,
-    tries: Tries,
-    probes: u32,
+    pub(crate) wire_bytes: usize,
+    pub(crate) attempts: u32,
+    pub(crate) tries: Tries,
+    /// Streams that were opened to find refused rows.
+    pub(crate) probes: u32,
     /// Ends of streams that count as no failure, since the last acknowledgement.
-    free: u32,
-    has_new_token: bool,
+    pub(crate) free: u32,
+    pub(crate) has_new_token: bool,
     /// Whether it ended for a pause of the table.
-    is_paused: bool,
+    pub(crate) is_paused: bool,
 }
 
 /// How a round of sending ended.
-struct Round {
+pub(crate) struct Round {
     /// Not acknowledged, in order.
-    left: VecDeque<Request>,
+    pub(crate) left: VecDeque<Request>,
     /// Why the stream ended, where it has.
-    ending: Option<Arc<Ending>>,
+    pub(crate) ending: Option<Arc<Ending>>,
     /// Whether anything was acknowledged.
-    acked: bool,
+    pub(crate) acked: bool,
     /// Whether the first of what is left is what the stream ended for.
-    first: bool,
+    pub(crate) first: bool,
 }
 
 impl Call<'_> {
@@ -108,7 +88,7 @@ impl Call<'_> {
         };
         let (requests, conversion) = self.convert(batch, requests, Arc::clone(&converter));
         let mut progress = Progress {
-            fates: Fates { rows: vec![Fate::Unknown; total], errors: Vec::new() },
+            fates: Fates::new(total),
             wire_bytes: 0,
             attempts: 0,
             tries: Tries::new(self.config),
@@ -123,11 +103,12 @@ impl Call<'_> {
             // A panic: the rows that it did not come to have no other fate.
             Err(_) => (Vec::new(), Err(ZerobusError::conversion("the conversion broke off"))),
         };
-        let unfit_rows = progress.fates.failed(unfit);
+        progress.fates.failed(unfit);
         let ended = ended.and(broken);
         let result = progress.fates.into_result(ended.err(), progress.attempts.max(1), progress.wire_bytes);
         if self.lanes.is_some() && !progress.is_paused {
-            self.breaker.count(total - unfit_rows, result.failed_count - unfit_rows);
+            let failed = result.failed_rows.iter().flatten().filter(|(_, error)| is_of_the_way(error)).count();
+            self.breaker.count(result.successful_count + failed, failed);
         }
         result
     }
@@ -232,6 +213,8 @@ impl Call<'_> {
                     self.again_for_free(progress, &ending.refusal, self.config.isolate_max_probes).await?;
                 } else if self.config.isolate_bad_rows {
                     debug!(cause = %ending.refusal.error, "a row is refused and looked for");
+                    // The stream that is opened after the search.
+                    progress.probes += 1;
                     left = self.isolate(lanes, converter, left, &ending.refusal, progress).await?;
                 } else {
                     return Err(ending.refusal.error.clone());
@@ -243,7 +226,7 @@ impl Call<'_> {
     }
 
     /// Sends `left`, and what comes from `source`, until all of it is acknowledged or the stream has ended.
-    async fn round(
+    pub(crate) async fn round(
         &self,
         stream: &Stream,
         left: VecDeque<Request>,
@@ -319,79 +302,13 @@ impl Call<'_> {
         Round { left, ending, acked, first }
     }
 
-    /// Finds the rows that the service refuses among `left`, whose first is refused, on streams of its own; returns what was
-    /// not sent after all.
-    async fn isolate(
+    /// Decides what comes after the end of a stream on which rows were lost.
+    pub(crate) async fn after(
         &self,
         lanes: &Lanes,
-        converter: &Converter,
-        left: VecDeque<Request>,
-        refusal: &Refusal,
         progress: &mut Progress,
-    ) -> Result<VecDeque<Request>, ZerobusError> {
-        let mut last = refusal.error.clone();
-        let mut left = left;
-        // An acknowledgement in vain: this server ends a stream before it has acknowledged what it stored, so that the position
-        // says nothing, and pieces must go one by one.
-        let mut one_by_one = false;
-        left = cut_first(left, one_by_one);
-        while !left.is_empty() {
-            if progress.probes >= self.config.isolate_max_probes {
-                debug!(probes = progress.probes, "too many streams were opened to find the refused rows");
-                return Err(last);
-            }
-            progress.probes += 1;
-            progress.attempts += 1;
-            let stream = match lanes.own(converter.descriptor_bytes(), self.span).await {
-                Ok(stream) => stream,
-                Err(refusal) => {
-                    self.pause(progress, &refusal).await?;
-                    continue;
-                }
-            };
-            while !left.is_empty() {
-                let is_certain = one_by_one || left.front().is_some_and(|request| request.alone);
-                let count =
-                    if is_certain { 1 } else { left.iter().position(|request| request.alone).unwrap_or(left.len()) };
-                let rest = left.split_off(count);
-                let round = self.round(&stream, left, None, progress).await;
-                left = round.left;
-                let was_in_vain = left.is_empty() && is_certain && !one_by_one;
-                let refused = left.len();
-                left.extend(rest);
-                let Some(ending) = round.ending else {
-                    one_by_one |= was_in_vain;
-                    continue;
-                };
-                if round.acked {
-                    progress.free = 0;
-                }
-                if refused == 0 {
-                    break;
-                }
-                if ending.refusal.verdict != Verdict::BadRow || ending.orderly {
-                    self.after(lanes, progress, &ending).await?;
-                    break;
-                }
-                last = ending.refusal.error.clone();
-                match left.front_mut() {
-                    Some(front) if front.rows.len() > 1 => left = cut_first(left, one_by_one),
-                    Some(_) if is_certain => {
-                        if let Some(front) = left.pop_front() {
-                            progress.fates.refused(&front.rows, &last);
-                        }
-                    }
-                    Some(front) => front.alone = true,
-                    None => {}
-                }
-                break;
-            }
-        }
-        Ok(left)
-    }
-
-    /// Decides what comes after the end of a stream on which rows were lost.
-    async fn after(&self, lanes: &Lanes, progress: &mut Progress, ending: &Ending) -> Result<(), ZerobusError> {
+        ending: &Ending,
+    ) -> Result<(), ZerobusError> {
         if ending.orderly {
             return self.again_for_free(progress, &ending.refusal, 1).await;
         }
@@ -420,7 +337,7 @@ impl Call<'_> {
     }
 
     /// Waits before the next try, or returns the error that ends the call.
-    async fn pause(&self, progress: &mut Progress, refusal: &Refusal) -> Result<(), ZerobusError> {
+    pub(crate) async fn pause(&self, progress: &mut Progress, refusal: &Refusal) -> Result<(), ZerobusError> {
         progress.is_paused = matches!(refusal.verdict, Verdict::Blocked | Verdict::Paused);
         let pause: Duration = progress.tries.failed(refusal)?;
         debug!(cause = %refusal.error, milliseconds = pause.as_millis(), "sending is tried again");
@@ -440,90 +357,10 @@ async fn next(source: &mut Option<&mut Source>) -> Option<Request> {
     }
 }
 
-/// Cuts the first request into smaller ones: rows where it has few, else so many pieces that the next cut is into rows.
-fn cut_first(mut left: VecDeque<Request>, in_halves: bool) -> VecDeque<Request> {
-    let Some(first) = left.pop_front() else { return left };
-    let rows = first.rows.len();
-    let size = if in_halves {
-        rows.div_ceil(2)
-    } else if rows <= SINGLES {
-        1
-    } else {
-        rows.isqrt()
-    };
-    let starts: Vec<usize> = (0..rows).step_by(size.max(1)).collect();
-    for start in starts.into_iter().rev() {
-        let range: Range<usize> = start..(start + size).min(rows);
-        left.push_front(Request { rows: first.rows.slice(range), alone: false, ..first.clone() });
-    }
-    left
-}
-
-impl Fates {
-    fn set(&mut self, rows: &EncodedRows, change: fn(Fate) -> Fate) {
-        for row in rows.rows() {
-            if let Some(fate) = self.rows.get_mut(*row) {
-                *fate = change(*fate);
-            }
-        }
-    }
-
-    fn stored(&mut self, rows: &EncodedRows) {
-        self.set(rows, |_| Fate::Stored);
-    }
-
-    fn written(&mut self, rows: &EncodedRows) {
-        self.set(rows, |fate| if fate == Fate::Unknown { Fate::Written } else { fate });
-    }
-
-    /// The service refuses these rows.
-    fn refused(&mut self, rows: &EncodedRows, error: &ZerobusError) {
-        self.set(rows, |_| Fate::FailedWritten);
-        self.errors.extend(rows.rows().iter().map(|row| (*row, error.clone())));
-    }
-
-    /// These cannot be converted; returns their count.
-    fn failed(&mut self, rows: Vec<(usize, ZerobusError)>) -> usize {
-        let before = self.errors.len();
-        for (row, error) in rows {
-            if let Some(fate) = self.rows.get_mut(row).filter(|fate| **fate == Fate::Unknown) {
-                *fate = Fate::Failed;
-                self.errors.push((row, error));
-            }
-        }
-        self.errors.len() - before
-    }
-
-    /// Makes the result; `error` is that of all rows of which nothing is known.
-    fn into_result(mut self, error: Option<ZerobusError>, attempts: u32, wire_bytes: usize) -> TransmissionResult {
-        let nothing_written =
-            !self.rows.iter().any(|fate| matches!(fate, Fate::Stored | Fate::Written | Fate::FailedWritten));
-        let batch_error = error.clone().filter(|_| nothing_written);
-        let error = error.unwrap_or_else(|| ZerobusError::connection("it is not known what became of the row"));
-        let unknown = |fate: &Fate| matches!(fate, Fate::Unknown | Fate::Written);
-        for (row, fate) in self.rows.iter().enumerate() {
-            if unknown(fate) {
-                self.errors.push((row, error.clone()));
-            }
-        }
-        self.errors.sort_by_key(|(row, _)| *row);
-        let of = |wanted: fn(&Fate) -> bool| -> Vec<usize> {
-            self.rows.iter().enumerate().filter(|(_, fate)| wanted(fate)).map(|(row, _)| row).collect()
-        };
-        let stored = of(|fate| *fate == Fate::Stored);
-        let uncertain_rows = of(|fate| matches!(fate, Fate::Written | Fate::FailedWritten));
-        TransmissionResult {
-            success: !stored.is_empty(),
-            error: batch_error,
-            attempts,
-            wire_bytes,
-            uncertain_rows,
-            total_rows: self.rows.len(),
-            successful_count: stored.len(),
-            failed_count: self.errors.len(),
-            successful_rows: (!stored.is_empty()).then_some(stored),
-            failed_rows: (!self.errors.is_empty()).then_some(self.errors),
-            ..TransmissionResult::default()
-        }
-    }
+/// Tells whether a row failed on its way, by network or service, and not for what the caller gave.
+fn is_of_the_way(error: &ZerobusError) -> bool {
+    !matches!(
+        error,
+        ZerobusError::ConfigurationError(_) | ZerobusError::AuthenticationError(_) | ZerobusError::ConversionError(_)
+    )
 }

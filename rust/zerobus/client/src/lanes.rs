@@ -1,19 +1,24 @@
 //! The streams of a wrapper: one per descriptor, shared by all that send, opened again when it has ended.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
+use tracing::warn;
 
 use crate::breaker::Breaker;
 use crate::flight::{Flight, launch};
 use crate::retry::{Refusal, Verdict};
 use crate::service::Service;
 use crate::stream::Stream;
-use crate::telemetry::{Span, Telemetry};
+use crate::telemetry::{Recovery, Span, Telemetry};
 
 /// Descriptors whose streams are kept open.
 const MOST: usize = 4;
+/// Streams within a minute that something must be wrong with.
+const MANY: usize = 100;
 
 type Opening = Flight<Result<Arc<Stream>, Refusal>>;
 
@@ -25,11 +30,13 @@ pub(crate) struct Lanes {
     telemetry: Arc<Telemetry>,
     /// By descriptor, the last used first.
     open: Mutex<Vec<(Bytes, Opening)>>,
+    /// When the last streams were opened.
+    recent: Mutex<VecDeque<Instant>>,
 }
 
 impl Lanes {
     pub(crate) fn new(service: Service, breaker: Arc<Breaker>, telemetry: Arc<Telemetry>) -> Self {
-        Self { service: Arc::new(service), breaker, telemetry, open: Mutex::default() }
+        Self { service: Arc::new(service), breaker, telemetry, open: Mutex::default(), recent: Mutex::default() }
     }
 
     /// Returns the stream of a descriptor; where there is none, it is opened, once for all that wait.
@@ -41,9 +48,9 @@ impl Lanes {
                 Some((_, opening)) => match opening.peek() {
                     Some(Ok(stream)) if stream.is_open() => opening,
                     Some(Ok(stream)) => {
-                        if let Some(ending) = stream.ending() {
-                            self.telemetry.stream_recovered(ending.reason);
-                        }
+                        // One that has not ended yet was asked to.
+                        let reason = stream.ending().map_or(Recovery::ServerClose, |ending| ending.reason);
+                        self.telemetry.stream_recovered(reason);
                         self.begin(descriptor, span)
                     }
                     Some(Err(_)) => self.begin(descriptor, span),
@@ -66,6 +73,7 @@ impl Lanes {
 
     fn begin(&self, descriptor: &Bytes, span: &Span) -> Opening {
         let (service, breaker, descriptor) = (Arc::clone(&self.service), Arc::clone(&self.breaker), descriptor.clone());
+        self.warn_of_many();
         let span = span.child("zerobus.stream.open");
         let opening = async move {
             breaker.check().map_err(|error| Refusal { error, verdict: Verdict::Paused })?;
@@ -79,6 +87,19 @@ impl Lanes {
             opened
         };
         launch(opening, || Err(Refusal::connection("the opening of a stream was broken off")))
+    }
+
+    fn warn_of_many(&self) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.push_back(Instant::now());
+        if recent.len() > MANY
+            && let Some(first) = recent.pop_front()
+            && first.elapsed() < Duration::from_secs(60)
+        {
+            warn!(streams = MANY, "many streams were opened within a minute");
+            // Said once for these.
+            recent.clear();
+        }
     }
 
     /// Sees to it that the token of a stream that was ended for it is not used again.

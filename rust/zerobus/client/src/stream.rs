@@ -161,9 +161,9 @@ impl Stream {
     ) -> Arc<Self> {
         let shared = sending.0;
         let (sender, ended) = watch::channel(None);
-        let reader = Reader { shared: Arc::clone(&shared), answers, limits, generation };
+        let reader = Reader { shared: Arc::clone(&shared), answers, limits, generation, ended: sender };
         tokio::spawn(async move {
-            let orderly = reader.run(&sender).await;
+            let orderly = reader.run().await;
             drop(channel);
             if orderly {
                 connection.ended(DRAIN).await;
@@ -247,6 +247,10 @@ impl State {
     /// Moves on where there is nothing to wait for, and returns until when the next answer must come.
     fn deadline(&mut self, limits: Limits) -> Option<Instant> {
         let now = Instant::now();
+        if let Phase::Closing(until) = &mut self.phase {
+            // However much time the service gives itself.
+            *until = (*until).min(self.progress + limits.ack);
+        }
         if let Phase::Closing(until) = self.phase
             && (now >= until || self.sent.is_empty())
         {
@@ -327,12 +331,28 @@ struct Reader {
     answers: Streaming<EphemeralStreamResponse>,
     limits: Limits,
     generation: u64,
+    ended: watch::Sender<Option<Arc<Ending>>>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // Its runtime ended; those of other runtimes wait still.
+        if self.ended.borrow().is_none() {
+            self.tell(End::Broken(Refusal::connection("the task of the stream was dropped")));
+        }
+    }
 }
 
 impl Reader {
-    /// Reads to the end, and tells the owners of all requests; returns whether it was in order.
-    async fn run(mut self, ended: &watch::Sender<Option<Arc<Ending>>>) -> bool {
-        let (refusal, orderly, reason) = match self.read().await {
+    /// Reads to the end, and returns whether it was in order.
+    async fn run(mut self) -> bool {
+        let end = self.read().await;
+        self.tell(end)
+    }
+
+    /// Tells the owners of all requests that the stream has ended, and whether it did in order.
+    fn tell(&self, end: End) -> bool {
+        let (refusal, orderly, reason) = match end {
             End::Closed(refusal) => (refusal, true, Recovery::ServerClose),
             End::Broken(refusal) => (refusal, false, Recovery::Error),
             End::Silent(refusal) => (refusal, false, Recovery::AckTimeout),
@@ -344,7 +364,7 @@ impl Reader {
             state.phase = Phase::Ended;
             (std::mem::take(&mut state.sent), std::mem::take(&mut state.queue), state.waker.take())
         };
-        ended.send_replace(Some(Arc::clone(&ending)));
+        self.ended.send_replace(Some(Arc::clone(&ending)));
         if let Some(waker) = waker {
             waker.wake();
         }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::breaker::Breaker;
 use crate::call::Call;
-use crate::config::WrapperConfiguration;
+use crate::config::{IngestMode, WrapperConfiguration};
 use crate::convert::{Converter, RequestLimits};
 use crate::debug::DebugFiles;
 use crate::error::ZerobusError;
@@ -24,10 +24,8 @@ use crate::telemetry::Telemetry;
 
 /// Plans of conversion that are kept.
 const MOST_CONVERTERS: usize = 8;
-/// Bytes of a request that is not forced to be larger by one of its records: conversion and sending overlap by requests.
-const REQUEST_BYTES: usize = 2 << 20;
-/// What precedes a record in a request, at most.
-const RECORD_HEAD: usize = 6;
+/// About the bytes of a request: conversion and sending overlap by requests, and each costs little.
+const REQUEST_BYTES: usize = 1 << 20;
 
 /// Sends batches into one table. Clones share streams, token, limits and pauses; all may send at once.
 #[derive(Clone, Debug)]
@@ -36,7 +34,6 @@ pub struct ZerobusWrapper(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: WrapperConfiguration,
-    limits: RequestLimits,
     /// None where the writer is disabled.
     lanes: Option<Lanes>,
     breaker: Arc<Breaker>,
@@ -63,6 +60,9 @@ impl ZerobusWrapper {
     #[expect(clippy::unused_async, reason = "what it does may come to wait")]
     pub async fn new(config: WrapperConfiguration) -> Result<Self, ZerobusError> {
         config.validate()?;
+        if config.ingest_mode == IngestMode::Arrow {
+            return Err(ZerobusError::configuration("`ingest_mode` `arrow` is not there yet; leave it at `proto`"));
+        }
         let telemetry = Arc::new(Telemetry::new(&config)?);
         let debug = Arc::new(DebugFiles::new(&config)?);
         let breaker = Arc::new(Breaker::new(config.failure_backoff_enabled));
@@ -72,15 +72,9 @@ impl ZerobusWrapper {
             let service = Service::new(&config, &telemetry)?;
             Some(Lanes::new(service, Arc::clone(&breaker), Arc::clone(&telemetry)))
         };
-        let limits = RequestLimits {
-            record_bytes: config.max_record_bytes,
-            request_bytes: config.max_request_bytes.min(REQUEST_BYTES.max(config.max_record_bytes + RECORD_HEAD)),
-            request_rows: config.max_request_rows,
-        };
         let in_flight = InFlight::new(&config, &telemetry);
         Ok(Self(Arc::new(Inner {
             config,
-            limits,
             lanes,
             breaker,
             in_flight,
@@ -127,7 +121,7 @@ impl ZerobusWrapper {
         let span = inner.telemetry.send_batch(batch.num_rows(), bytes);
         let call = Call {
             config: &inner.config,
-            limits: inner.limits,
+            limits: inner.limits(batch.num_rows(), bytes),
             lanes: inner.lanes.as_ref(),
             breaker: &inner.breaker,
             debug: &inner.debug,
@@ -194,6 +188,17 @@ impl Inner {
         tokio::time::timeout(limit, self.in_flight.done())
             .await
             .map_err(|_| ZerobusError::connection(format!("not all was acknowledged within {} s", limit.as_secs_f64())))
+    }
+
+    /// How much goes into a request of a batch of this size.
+    fn limits(&self, rows: usize, bytes: usize) -> RequestLimits {
+        // Rows are counted, not bytes, for one record may be larger than the others together.
+        let usual = (REQUEST_BYTES.saturating_mul(rows) / bytes.max(1)).max(1);
+        RequestLimits {
+            record_bytes: self.config.max_record_bytes,
+            request_bytes: self.config.max_request_bytes,
+            request_rows: self.config.max_request_rows.min(usual),
+        }
     }
 
     fn converter(

@@ -106,7 +106,7 @@ async fn f31_the_search_ends_at_its_limit() {
     let wrapper = ZerobusWrapper::new(config).await.unwrap();
     let result = send(&wrapper, batch_with(&bad, 0..100)).await;
     assert_eq!((result.failed_count, result.error.is_none()), (100, true));
-    assert_eq!(server.log().opens, 9);
+    assert_eq!(server.log().opens, 8);
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ async fn f37_shutdown_ends_the_stream_in_order() {
     until(|| server.row_count(TABLE) == 10).await;
     let other = wrapper.clone();
     let (one, two) = tokio::join!(wrapper.shutdown(), other.shutdown());
-    (one.unwrap(), two.unwrap());
+    assert_eq!((one, two), (Ok(()), Ok(())));
     wrapper.shutdown().await.unwrap();
     assert_eq!(sender.await.unwrap().successful_count, 10);
     let log = server.log();
@@ -143,4 +143,38 @@ async fn f37_a_send_that_is_given_up_leaves_the_wrapper_usable() {
     assert_eq!((result.successful_count, result.attempts), (100, 1));
     assert_eq!(server.log().opens, 1);
     assert_no_violations(&server);
+}
+
+#[test]
+fn a_wrapper_outlives_the_runtime_it_was_made_in() {
+    let server = server_with(Settings { ack_delay_ms: 50, ..Settings::default() });
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let first = runtime();
+    let wrapper = first.block_on(wrapper(&server));
+    first.block_on(send(&wrapper, batch(0..10)));
+    let second = runtime();
+    let sending = wrapper.clone();
+    let sender = second.spawn(async move { send(&sending, batch(10..20)).await });
+    while server.row_count(TABLE) < 20 {
+        std::thread::yield_now();
+    }
+    // The tasks of the stream go with it, while another runtime waits for an acknowledgement.
+    drop(first);
+    assert_eq!(second.block_on(sender).unwrap().successful_count, 10);
+    second.block_on(wrapper.shutdown()).unwrap();
+    assert!(stored(&server).into_iter().map(|(id, _)| id).eq(0..20));
+}
+
+#[tokio::test]
+async fn f03_a_wrapper_prints_no_secret() {
+    let server = server();
+    let wrapper = wrapper(&server).await;
+    send(&wrapper, batch(0..1)).await;
+    let shown = format!("{wrapper:?}");
+    assert!(shown.contains(TABLE) && !shown.contains(server.client_secret()), "{shown}");
+    assert!(!shown.contains("Bearer"), "{shown}");
+    faults(&server, r#"[{"on": "token", "times": "always", "do": {"http": {"code": 401}}}]"#);
+    let other = ZerobusWrapper::new(config(&server)).await.unwrap();
+    let result = send(&other, batch(0..1)).await;
+    assert!(!format!("{result:?}").contains(server.client_secret()));
 }

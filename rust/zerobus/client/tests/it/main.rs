@@ -1,5 +1,13 @@
 //! Batches on their way to the look-alike, undisturbed and disturbed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failing test may panic"
+)]
+
 mod disabled;
 mod isolation;
 mod lifecycle;
@@ -63,7 +71,7 @@ fn batch(ids: Range<i64>) -> RecordBatch {
     let text = ids.clone().map(|id| (id % 7 != 0).then(|| format!("row {id}")));
     let schema = Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("text", DataType::Utf8, true)]);
     let columns: Vec<ArrayRef> =
-        vec![Arc::new(Int64Array::from_iter_values(ids)), Arc::new(StringArray::from_iter(text))];
+        vec![Arc::new(Int64Array::from_iter_values(ids)), Arc::new(text.collect::<StringArray>())];
     RecordBatch::try_new(Arc::new(schema), columns).unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! Tokens: asked for once, renewed, refused.
 
-use seakernel_zerobus::{WrapperConfiguration, ZerobusWrapper};
+use seakernel_zerobus::{WrapperConfiguration, ZerobusError, ZerobusWrapper};
 use seakernel_zerobus_local::Settings;
 use serde_json::json;
 
@@ -69,7 +69,7 @@ async fn f34_what_may_pass_is_asked_again_and_a_refusal_is_not() {
         let wrapper = wrapper(&server).await;
         let result = send(&wrapper, batch(0..2)).await;
         assert_eq!(
-            (result.error.as_ref().map(|error| error.error_type()), fetches(&server)),
+            (result.error.as_ref().map(ZerobusError::error_type), fetches(&server)),
             (error_type, asked),
             "{code}: {:?}",
             result.error
