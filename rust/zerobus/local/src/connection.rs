@@ -23,6 +23,9 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Streams of one connection; each may hold a message that is not there whole.
 const MAX_STREAMS: u32 = 100;
 
+/// Frames of a few bytes that may wait, by the count of h2: those of a stalled stream are no attack here.
+const FRAME_BUDGET: usize = 256 << 20;
+
 /// What a stream asks of its connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Command {
@@ -133,6 +136,7 @@ where
         .initial_window_size(service.options.stream_window)
         .initial_connection_window_size(service.options.connection_window)
         .max_frame_size(1 << 18)
+        .data_frame_budget(FRAME_BUDGET)
         .max_header_list_size(64 << 10)
         .max_concurrent_streams(MAX_STREAMS);
     let Ok(Ok(mut connection)) = timeout(HANDSHAKE_LIMIT, builder.handshake::<_, Bytes>(socket)).await else { return };
