@@ -369,7 +369,8 @@ pub(crate) fn http(
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_owned(), body.to_owned())
+    // 0 for no answer at all.
+    (head.split(' ').nth(1).map_or(0, |status| status.parse().unwrap()), head.to_owned(), body.to_owned())
 }
 
 /// Asks for a token.
