@@ -375,7 +375,7 @@ def test_f06_a_stream_that_fails_says_so(ingesting: LocalWarehouse) -> None:
 
     with (
         ZerobusWrapper(**options(ingesting)) as wrapper,
-        pytest.raises(zerobus.ConversionError, match="broke off after 1 rows: .*no more of it"),
+        pytest.raises(zerobus.ConversionError, match=r"broke off after 1 rows: .*no more of it"),
     ):
         wrapper.send_batch_sync(pa.RecordBatchReader.from_batches(SCHEMA, batches()))
 
