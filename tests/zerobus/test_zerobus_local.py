@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -87,6 +88,71 @@ def test_official_client_sends_records_and_batches(ingesting: LocalWarehouse) ->
     assert (call["status"], call["half_closed"], call["messages"], call["acked"]) == ("OK", True, 5, 4)
     assert call["user_agent"].startswith("zerobus-sdk-py/")
     assert log["token_fetches"] == {f"{ingesting.zerobus.client_id} {TABLE}": 1}
+
+
+def test_official_client_sends_every_type(ingesting: LocalWarehouse) -> None:
+    pytest.importorskip("zerobus", reason="the official client is not installed")
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    with ingesting.connect() as connection:
+        connection.cursor().execute(
+            f"CREATE OR REPLACE TABLE {TABLE} (price DECIMAL(5,2), day DATE, at TIMESTAMP, local TIMESTAMP_NTZ,"
+            " tags ARRAY<STRING>, numbers ARRAY<INT>, m MAP<STRING, INT>, s STRUCT<x: INT, t: STRUCT<y: STRING>>,"
+            " v VARIANT, b BINARY, t TINYINT, f FLOAT, d DOUBLE, o BOOLEAN)"
+        )
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="every_type.proto", syntax="proto2")
+    message = file.message_type.add(name="Events")
+    entry = message.nested_type.add(name="MEntry", options=descriptor_pb2.MessageOptions(map_entry=True))
+    entry.field.add(name="key", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
+    entry.field.add(name="value", number=2, type=field.TYPE_INT32, label=field.LABEL_OPTIONAL)
+    struct = message.nested_type.add(name="S")
+    struct.nested_type.add(name="T").field.add(name="y", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
+    struct.field.add(name="x", number=1, type=field.TYPE_INT32, label=field.LABEL_OPTIONAL)
+    struct.field.add(name="t", number=2, type=field.TYPE_MESSAGE, label=field.LABEL_OPTIONAL, type_name="T")
+    kinds = (
+        "price:string day:int32 at:int64 local:int64 tags:string* numbers:int32* m:MEntry* s:S v:string b:bytes t:int32"
+    )
+    for number, part in enumerate(f"{kinds} f:float d:double o:bool".split(), 1):
+        name, kind = part.rstrip("*").split(":")
+        label = field.LABEL_REPEATED if part.endswith("*") else field.LABEL_OPTIONAL
+        made = message.field.add(name=name, number=number, label=label)
+        if kind[0].isupper():
+            made.type, made.type_name = field.TYPE_MESSAGE, kind
+        else:
+            made.type = field.Type.Value(f"TYPE_{kind.upper()}")
+        made.options.packed = name == "numbers"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    events = message_factory.GetMessageClass(pool.FindMessageTypeByName("Events"))
+    row = events(price="-1.5", day=-1, at=-1, local=86_400_000_000, tags=["a", ""], numbers=[1, -1], m={"k": 7})
+    row.s.t.y = "deep"
+    row.v, row.b, row.t, row.f, row.d, row.o = '{"a": [1]}', b"\xff", -128, 1.5, 2.5, True
+    stream = open_stream(ingesting, events)
+    stream.ingest_records_offset([row.SerializeToString(), b""])
+    stream.flush()
+    stream.close()
+    with ingesting.connect() as connection:
+        found = connection.cursor().execute(f"SELECT *, v:a[0] FROM {TABLE} ORDER BY price NULLS LAST").fetchall()
+    utc = datetime.timezone.utc
+    assert tuple(found[0]) == (
+        Decimal("-1.50"),
+        datetime.date(1969, 12, 31),
+        datetime.datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=utc),
+        datetime.datetime(1970, 1, 2),  # noqa: DTZ001 - it has no zone
+        ["a", ""],
+        [1, -1],
+        {"k": 7},
+        {"x": None, "t": {"y": "deep"}},
+        '{"a":[1]}',
+        b"\xff",
+        -128,
+        1.5,
+        2.5,
+        True,
+        "1",
+    )
+    assert set(found[1]) == {None}
 
 
 def test_official_client_follows_rotations(ingesting: LocalWarehouse) -> None:

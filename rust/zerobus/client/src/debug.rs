@@ -208,12 +208,11 @@ impl Files {
         if is_full {
             self.close_batches(batches)?;
         }
-        let (mut writer, schema) = match batches.0.take() {
-            Some(open) => open,
-            None => {
-                let file = self.series("arrow", "arrows")?.create()?;
-                (StreamWriter::try_new(file, &batch.schema()).map_err(io::Error::other)?, batch.schema())
-            }
+        let (mut writer, schema) = if let Some(open) = batches.0.take() {
+            open
+        } else {
+            let file = self.series("arrow", "arrows")?.create()?;
+            (StreamWriter::try_new(file, &batch.schema()).map_err(io::Error::other)?, batch.schema())
         };
         match writer.write(batch) {
             Ok(()) => {
@@ -243,16 +242,15 @@ impl Files {
         if is_full {
             self.close_records(records)?;
         }
-        let (mut writer, of) = match records.0.take() {
-            Some(open) => open,
-            None => {
-                let name = self.name()?;
-                let extension = match descriptors::write(&self.root.join("descriptors"), &name, converter)? {
-                    0 => "proto".to_owned(),
-                    number => format!("{number}.proto"),
-                };
-                (self.series("proto", &extension)?.create()?, descriptor.clone())
-            }
+        let (mut writer, of) = if let Some(open) = records.0.take() {
+            open
+        } else {
+            let name = self.name()?;
+            let extension = match descriptors::write(&self.root.join("descriptors"), &name, converter)? {
+                0 => "proto".to_owned(),
+                number => format!("{number}.proto"),
+            };
+            (self.series("proto", &extension)?.create()?, descriptor.clone())
         };
         let written = (0..rows.len()).try_for_each(|index| self.write_record(&mut writer, rows.record(index)));
         if written.is_ok() {

@@ -31,4 +31,5 @@ pub use convert::{Converter, EncodedRows, RequestLimits, Requests};
 pub use error::{Failure, ZerobusError};
 pub use result::{ErrorStatistics, TransmissionResult};
 pub use seakernel::Secret;
+pub use telemetry::in_trace;
 pub use wrapper::ZerobusWrapper;

@@ -1,18 +1,24 @@
 //! What is counted, measured and traced.
 
-use std::time::Duration;
+#[cfg(feature = "observability")]
+mod export;
+#[cfg(feature = "observability")]
+mod instruments;
+#[cfg(not(feature = "observability"))]
+mod off;
 
-use crate::config::WrapperConfiguration;
+use std::future::Future;
+
 use crate::error::ZerobusError;
-use crate::result::TransmissionResult;
 
-/// The instruments of one wrapper; they do nothing where observability is off.
-#[derive(Debug)]
-pub(crate) struct Telemetry {}
-
-/// One span, which ends when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Span {}
+#[cfg(feature = "observability")]
+use instruments::in_context;
+#[cfg(feature = "observability")]
+pub(crate) use instruments::{Span, Telemetry};
+#[cfg(not(feature = "observability"))]
+use off::in_context;
+#[cfg(not(feature = "observability"))]
+pub(crate) use off::{Span, Telemetry};
 
 /// Why a stream was opened again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +44,7 @@ pub(crate) enum TokenNeed {
 
 impl Recovery {
     /// The value of the attribute `reason`.
-    #[expect(dead_code, reason = "for the instruments")]
+    #[cfg_attr(not(feature = "observability"), expect(dead_code, reason = "for the instruments"))]
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::ServerClose => "server_close",
@@ -50,7 +56,7 @@ impl Recovery {
 
 impl TokenNeed {
     /// The value of the attribute `reason`.
-    #[expect(dead_code, reason = "for the instruments")]
+    #[cfg_attr(not(feature = "observability"), expect(dead_code, reason = "for the instruments"))]
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Cold => "cold",
@@ -60,47 +66,73 @@ impl TokenNeed {
     }
 }
 
-impl Telemetry {
-    pub(crate) fn new(_config: &WrapperConfiguration) -> Result<Self, ZerobusError> {
-        Ok(Self {})
-    }
-
-    /// Begins `zerobus.send_batch`, below the context that is current.
-    pub(crate) fn send_batch(&self, _rows: usize, _bytes: usize) -> Span {
-        Span {}
-    }
-
-    /// Counts a batch and its rows, and writes them into its span.
-    pub(crate) fn batch_sent(&self, _span: &Span, _result: &TransmissionResult) {}
-
-    pub(crate) fn stream_opened(&self) {}
-
-    pub(crate) fn stream_recovered(&self, _reason: Recovery) {}
-
-    pub(crate) fn token_fetched(&self, _need: TokenNeed, _succeeded: bool) {}
-
-    /// Counts one more try, made for this error.
-    pub(crate) fn retried(&self, _reason: &ZerobusError) {}
-
-    /// Takes the time from the end of a request to its acknowledgement.
-    pub(crate) fn acked(&self, _latency: Duration) {}
-
-    /// Adds to what waits for acknowledgement, or takes from it.
-    pub(crate) fn in_flight(&self, _requests: i64, _bytes: i64) {}
-
-    /// Exports what there is.
-    pub(crate) async fn flush(&self) {}
-
-    /// Exports what there is and ends the exporters.
-    pub(crate) async fn shutdown(&self) {}
+/// A position in somebody else's trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Parent {
+    trace_id: u128,
+    span_id: u64,
+    sampled: bool,
 }
 
-impl Span {
-    /// Begins a span below this one: `zerobus.convert`, `zerobus.transmit`, `zerobus.stream.open` or `zerobus.token.fetch`.
-    pub(crate) fn child(&self, _name: &'static str) -> Self {
-        Self {}
+impl Parent {
+    /// Reads what W3C Trace Context calls `traceparent`.
+    fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.trim().split('-').collect();
+        let [version, trace_id, span_id, flags, ..] = parts.as_slice() else { return None };
+        let is_hex = |part: &&str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let lengths = [version.len(), trace_id.len(), span_id.len(), flags.len()];
+        // Later versions may have more parts.
+        let more = parts.len() > 4 && *version == "00";
+        if lengths != [2, 32, 16, 2] || more || *version == "ff" || !parts.iter().take(4).all(is_hex) {
+            return None;
+        }
+        let parent = Self {
+            trace_id: u128::from_str_radix(trace_id, 16).ok()?,
+            span_id: u64::from_str_radix(span_id, 16).ok()?,
+            sampled: u8::from_str_radix(flags, 16).ok()? & 1 == 1,
+        };
+        (parent.trace_id != 0 && parent.span_id != 0).then_some(parent)
     }
+}
 
-    /// Says that what the span is about failed.
-    pub(crate) fn failed(&self, _error: &ZerobusError) {}
+/// Makes the spans of `call` parts of the trace that `traceparent` is of, as W3C Trace Context writes it.
+///
+/// # Errors
+/// `ConfigurationError` for a text that is none.
+pub fn in_trace<F: Future>(
+    traceparent: &str,
+    call: F,
+) -> Result<impl Future<Output = F::Output> + use<F>, ZerobusError> {
+    let parent = Parent::parse(traceparent).ok_or_else(|| {
+        let accepted = "`00-<32 digits>-<16 digits>-<2 digits>`, hexadecimal and in lower case";
+        ZerobusError::configuration(format!("`traceparent` is `{}`; accepted: {accepted}", traceparent.escape_debug()))
+    })?;
+    Ok(in_context(parent, call))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f43_a_traceparent_is_read() {
+        let parent = Parent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
+        assert_eq!(
+            (parent.trace_id, parent.span_id),
+            (0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c, 0xb7ad_6b71_6920_3331)
+        );
+        assert!(parent.sampled);
+        for text in [
+            "",
+            "00-0-0-0",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert_eq!(Parent::parse(text), None, "{text}");
+        }
+        assert!(in_trace("x", async {}).err().unwrap().to_string().contains("`traceparent` is `x`"));
+    }
 }

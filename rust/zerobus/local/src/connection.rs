@@ -23,6 +23,9 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Streams of one connection; each may hold a message that is not there whole.
 const MAX_STREAMS: u32 = 100;
 
+/// Frames of a few bytes that may wait, by the count of h2: those of a stalled stream are no attack here.
+const FRAME_BUDGET: usize = 256 << 20;
+
 /// What a stream asks of its connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Command {
@@ -36,6 +39,9 @@ pub(crate) enum Command {
 #[derive(Clone, Debug)]
 pub(crate) struct Control {
     commands: mpsc::UnboundedSender<Command>,
+    /// The server waits for the last of these before it ends.
+    #[expect(dead_code, reason = "held")]
+    alive: mpsc::Sender<()>,
 }
 
 impl Control {
@@ -99,7 +105,12 @@ impl AsyncWrite for Socket {
 }
 
 /// Serves a connection to its end, or until the server stops.
-pub(crate) async fn serve(stream: TcpStream, service: Arc<Service>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    stream: TcpStream,
+    service: Arc<Service>,
+    mut stop: watch::Receiver<bool>,
+    alive: mpsc::Sender<()>,
+) {
     // Only costs latency where it fails.
     drop(stream.set_nodelay(true));
     service.log.write(|log| log.connections += 1);
@@ -116,16 +127,21 @@ pub(crate) async fn serve(stream: TcpStream, service: Arc<Service>, mut stop: wa
         }
         None => {}
     }
-    let Some(acceptor) = service.tls.clone() else { return serve_http2(socket, reset, service, stop).await };
+    let Some(acceptor) = service.tls.clone() else { return serve_http2(socket, reset, service, stop, alive).await };
     match timeout(HANDSHAKE_LIMIT, acceptor.accept(socket)).await {
-        Ok(Ok(socket)) => serve_http2(socket, reset, service, stop).await,
+        Ok(Ok(socket)) => serve_http2(socket, reset, service, stop, alive).await,
         Ok(Err(error)) => tracing::debug!(%error, "no TLS connection came about"),
         Err(_) => {}
     }
 }
 
-async fn serve_http2<S>(socket: S, reset: Arc<AtomicBool>, service: Arc<Service>, mut stop: watch::Receiver<bool>)
-where
+async fn serve_http2<S>(
+    socket: S,
+    reset: Arc<AtomicBool>,
+    service: Arc<Service>,
+    mut stop: watch::Receiver<bool>,
+    alive: mpsc::Sender<()>,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut builder = server::Builder::new();
@@ -133,11 +149,12 @@ where
         .initial_window_size(service.options.stream_window)
         .initial_connection_window_size(service.options.connection_window)
         .max_frame_size(1 << 18)
+        .data_frame_budget(FRAME_BUDGET)
         .max_header_list_size(64 << 10)
         .max_concurrent_streams(MAX_STREAMS);
     let Ok(Ok(mut connection)) = timeout(HANDSHAKE_LIMIT, builder.handshake::<_, Bytes>(socket)).await else { return };
     let (commands, mut commanded) = mpsc::unbounded_channel();
-    let control = Control { commands };
+    let control = Control { commands, alive };
     service.log.write(|log| log.open_connections += 1);
     loop {
         tokio::select! {

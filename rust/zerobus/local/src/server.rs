@@ -16,7 +16,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::faults::FaultRule;
@@ -214,17 +215,28 @@ fn run(
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     runtime.block_on(async {
+        let (alive, mut ended) = mpsc::channel(1);
         let (streams, stopping) = (Arc::clone(service), stop.clone());
-        listen(grpc, move |stream| connection::serve(stream, Arc::clone(&streams), stopping.clone()))?;
+        listen(grpc, stop.clone(), move |stream| {
+            connection::serve(stream, Arc::clone(&streams), stopping.clone(), alive.clone())
+        })?;
         let (control, stopping) = (Arc::clone(service), stop.clone());
-        listen(http, move |stream| http::serve(stream, Arc::clone(&control), http_tls.clone(), stopping.clone()))?;
+        listen(http, stop.clone(), move |stream| {
+            http::serve(stream, Arc::clone(&control), http_tls.clone(), stopping.clone())
+        })?;
         // An error means the server itself is gone, which is as good a reason to stop.
         drop(stop.wait_for(|stop| *stop).await);
+        // A stream that is just storing would look for the time once more, which a runtime that shuts down does not have.
+        drop(timeout(STOP_LIMIT, ended.recv()).await);
         Ok(())
     })
 }
 
-fn listen<F>(listener: StdListener, serve: impl Fn(TcpStream) -> F + Send + 'static) -> io::Result<()>
+fn listen<F>(
+    listener: StdListener,
+    mut stop: watch::Receiver<bool>,
+    serve: impl Fn(TcpStream) -> F + Send + 'static,
+) -> io::Result<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -234,7 +246,11 @@ where
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            match listener.accept().await {
+            let accepted = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
                 Ok((stream, _)) => {
                     let served = serve(stream);
                     tokio::spawn(async move {

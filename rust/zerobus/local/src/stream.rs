@@ -231,7 +231,7 @@ impl Stream {
             return Err(Status::new(Code::Unimplemented, "only records of Protobuf are taken here").into());
         }
         let described = block_in_place(|| self.service.store.describe(table));
-        let Some(columns) = described.map_err(|reason| Status::new(Code::FailedPrecondition, reason))? else {
+        let Some(columns) = described.map_err(Status::invalid)? else {
             return Err(Status::new(Code::NotFound, format!("table `{table}` does not exist")).into());
         };
         let Some(descriptor) = &create.descriptor_proto else {

@@ -15,18 +15,18 @@ use crate::grpc::{Code, Status};
 const KEPT: usize = 100_000;
 
 /// Tokens by their text.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Tokens {
     issued: Mutex<Issued>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Issued {
     count: u64,
     tokens: HashMap<String, Token>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Token {
     number: u64,
     table: String,

@@ -151,10 +151,7 @@ impl PythonTables {
         self.callables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn call<R>(
-        &self,
-        call: impl FnOnce(Python<'_>, &(Py<PyAny>, Py<PyAny>)) -> PyResult<R>,
-    ) -> Result<R, String> {
+    fn call<R>(&self, call: impl FnOnce(Python<'_>, &(Py<PyAny>, Py<PyAny>)) -> PyResult<R>) -> Result<R, String> {
         let stopped = || "the server has stopped".to_owned();
         let called = Python::try_attach(|py| {
             let copied = self.slot().as_ref().map(|(describe, append)| (describe.clone_ref(py), append.clone_ref(py)));

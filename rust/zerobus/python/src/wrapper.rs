@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::ArrowError;
+use futures_util::future::Either;
 use prost::Message;
 use prost_types::DescriptorProto;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
-use seakernel_zerobus::{TransmissionResult, WrapperConfiguration, ZerobusError, ZerobusWrapper};
+use seakernel_zerobus::{TransmissionResult, WrapperConfiguration, ZerobusError, ZerobusWrapper, in_trace};
 
 use crate::arrow::Rows;
 use crate::config::{self, PyWrapperConfiguration};
@@ -155,13 +156,19 @@ impl PyZerobusWrapper {
             error::configuration(py, format!("`descriptor` is no serialised `DescriptorProto`: {failure}"))
         })?;
         let rows = Rows::of(batch)?;
-        let _ = traceparent;
-        Ok(async move {
+        let call = async move {
             match rows {
                 Rows::Batch(batch) => wrapper.send_batch_with_descriptor(batch, descriptor).await,
                 Rows::Stream(reader) => send_all(&wrapper, reader, descriptor).await,
             }
-        })
+        };
+        match traceparent {
+            None => Ok(Either::Left(call)),
+            Some(traceparent) => {
+                let call = in_trace(traceparent, call).map_err(|failure| error::from_client(py, &failure))?;
+                Ok(Either::Right(call))
+            }
+        }
     }
 }
 
@@ -179,10 +186,17 @@ impl Drop for PyZerobusWrapper {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.leave_parent();
-        // What it closes in the background wants a runtime.
-        let entered = Python::try_attach(runtime::current).and_then(Result::ok);
-        let _entered = entered.as_ref().map(tokio::runtime::Handle::enter);
-        drop(state.wrapper.take());
+        let Some(wrapper) = state.wrapper.take() else { return };
+        // It may wait for a disk or a collector, and what it closes in the background wants a runtime.
+        let dropped = Python::try_attach(|py| {
+            let handle = runtime::current(py);
+            py.detach(move || {
+                let _entered = handle.as_ref().map(tokio::runtime::Handle::enter);
+                drop(wrapper);
+            });
+        });
+        // Without an interpreter the wrapper goes with the closure.
+        let _ = dropped;
     }
 }
 
@@ -195,19 +209,11 @@ async fn send_all(
     let mut parts: Vec<TransmissionResult> = Vec::new();
     let (mut reader, mut refusal) = (reader, None);
     while let Some(batch) = next(&mut reader) {
-        let batch = batch.map_err(|failure| ZerobusError::conversion(format!("the stream of batches ends: {failure}")));
-        let batch = match batch {
-            Ok(batch) => batch,
-            Err(broken) if parts.is_empty() => return Err(broken),
+        let batch = batch.map_err(|failure| {
             // What was sent was sent; how many rows there would have been nobody knows.
-            Err(broken) => {
-                let sent: usize = parts.iter().map(|part| part.total_rows).sum();
-                return Err(ZerobusError::conversion(format!(
-                    "{}, after {sent} rows were sent",
-                    broken.failure().message
-                )));
-            }
-        };
+            let sent: usize = parts.iter().map(|part| part.total_rows).sum();
+            ZerobusError::conversion(format!("the stream of batches broke off after {sent} rows: {failure}"))
+        })?;
         parts.push(match &refusal {
             None => wrapper.send_batch_with_descriptor(batch, descriptor.clone()).await?,
             Some(error) => TransmissionResult {

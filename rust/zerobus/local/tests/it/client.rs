@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream as StdStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -14,13 +15,22 @@ use http::{HeaderMap, Request};
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use seakernel_zerobus_local::{Column, FaultRule, ServerOptions, ZerobusServer};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use url::form_urlencoded;
 
 pub(crate) const TABLE: &str = "main.default.events";
+/// For `localhost`, until the year 2126.
+pub(crate) const CERTIFICATE: &str = include_str!("certificate.pem");
+pub(crate) const KEY: &str = include_str!("key.pem");
 /// Far longer than anything takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -133,9 +143,34 @@ pub(crate) struct Call {
 }
 
 pub(crate) async fn connect(server: &ZerobusServer) -> Result<SendRequest<Bytes>, Box<dyn std::error::Error>> {
-    let address = server.endpoint().strip_prefix("http://").unwrap();
-    let stream = TcpStream::connect(address).await?;
+    if let Some(address) = server.endpoint().strip_prefix("https://") {
+        return speak_http2(tls(address, b"h2").await?).await;
+    }
+    let stream = TcpStream::connect(server.endpoint().strip_prefix("http://").unwrap()).await?;
     stream.set_nodelay(true)?;
+    speak_http2(stream).await
+}
+
+/// Agrees on TLS with a server of the one certificate.
+pub(crate) async fn tls(address: &str, protocol: &[u8]) -> Result<TlsStream<TcpStream>, Box<dyn std::error::Error>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(CERTIFICATE.as_bytes())?)?;
+    let mut configuration = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    configuration.alpn_protocols = vec![protocol.to_vec()];
+    let stream = TcpStream::connect(address.replace("localhost", "127.0.0.1")).await?;
+    let stream =
+        TlsConnector::from(Arc::new(configuration)).connect(ServerName::try_from("localhost")?, stream).await?;
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol));
+    Ok(stream)
+}
+
+async fn speak_http2<S>(stream: S) -> Result<SendRequest<Bytes>, Box<dyn std::error::Error>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let (requests, connection) = client::Builder::new().initial_window_size(1 << 20).handshake(stream).await?;
     tokio::spawn(connection);
     Ok(requests.ready().await?)
@@ -334,7 +369,8 @@ pub(crate) fn http(
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_owned(), body.to_owned())
+    // 0 for no answer at all.
+    (head.split(' ').nth(1).map_or(0, |status| status.parse().unwrap()), head.to_owned(), body.to_owned())
 }
 
 /// Asks for a token.

@@ -324,6 +324,17 @@ async fn f19_reading_goes_on_after_a_while() {
 }
 
 #[tokio::test]
+async fn f19_many_small_messages_may_wait() {
+    let server = start_with(&on("open", json!({"stall": {"ms": 1000}})));
+    let mut stream = stream(&server).await;
+    for offset in 0..150_000 {
+        stream.record(offset, offset);
+    }
+    stream.acked(149_999).await;
+    assert_eq!(server.row_count(TABLE), 150_000);
+}
+
+#[tokio::test]
 async fn f20_messages_are_read_slowly() {
     let server = start_with(&on("open", json!({"slow": {"bytes_per_second": 1_000_000}})));
     let mut stream = stream(&server).await;

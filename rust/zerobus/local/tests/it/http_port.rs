@@ -1,5 +1,9 @@
 //! Tokens and control over HTTP.
 
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::client::{TABLE, ask_for_token, http, start, start_with, stream};
@@ -49,6 +53,20 @@ fn f21_tokens_go_wrong_in_many_ways() {
     let started = std::time::Instant::now();
     assert_eq!(fault(json!({"delay": {"ms": 100}})).0, 200);
     assert!(started.elapsed().as_millis() >= 100);
+}
+
+#[test]
+fn f21_a_token_never_comes() {
+    let server = Arc::new(start_with(&json!([{"on": "token", "do": "silence"}])));
+    let asked = Arc::clone(&server);
+    let asking = thread::spawn(move || ask_for_token(&asked, TABLE).0);
+    while server.log().token_fetches.is_empty() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    thread::sleep(Duration::from_millis(200));
+    assert!(!asking.is_finished());
+    server.stop();
+    assert_eq!(asking.join().unwrap(), 0);
 }
 
 #[tokio::test]

@@ -6,10 +6,11 @@ use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use seakernel_zerobus_local::{Code, Column, ServerOptions, Settings, TlsIdentity, ZerobusServer};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::client::{
-    Call, Event, TABLE, batch_message, call, create_message, descriptor, field, ids, message, open, open_with,
-    record_message, row, start, stream, token, token_for,
+    CERTIFICATE, Call, Event, KEY, TABLE, batch_message, call, create_message, descriptor, field, ids, message, open,
+    open_with, record_message, row, start, stream, token, token_for,
 };
 
 #[tokio::test]
@@ -227,6 +228,23 @@ async fn a_reset_forgets_rows_log_faults_and_settings() {
     stream.write(&record_message(1, &row(2, "b")));
     stream.acked(1).await;
     assert_eq!(ids(&server), [2]);
+}
+
+#[tokio::test]
+async fn both_ports_speak_tls() {
+    let tls = TlsIdentity { certificate_pem: CERTIFICATE.to_owned(), key_pem: KEY.to_owned() };
+    let server = ZerobusServer::start(ServerOptions { tls: Some(tls), ..ServerOptions::default() }).unwrap();
+    let mut unknown = open_with(&server, "made up").await;
+    assert_eq!(unknown.create().await.code(), 16);
+    let address = server.unity_catalog_url().strip_prefix("https://").unwrap();
+    let mut http = crate::client::tls(address, b"http/1.1").await.unwrap();
+    http.write_all(b"GET /control/count?table=a HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    // The server may close without a farewell, which TLS minds.
+    let _ = http.read_to_string(&mut answer).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with('0'), "{answer}");
 }
 
 #[test]

@@ -180,3 +180,35 @@ async fn rows_go_elsewhere_as_arrow() {
     assert!(status.code == 3 && status.message.contains("13 is unlucky"), "{status:?}");
     assert_eq!(server.row_count(TABLE), 2);
 }
+
+/// Tables that take their time.
+struct Slow;
+
+impl Tables for Slow {
+    fn describe(&self, _: &str) -> Result<Option<Vec<Column>>, String> {
+        Ok(Some(vec![Column::new("id", "BIGINT")]))
+    }
+
+    fn append(&self, _: &str, _: &RecordBatch) -> Result<(), String> {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_server_stops_while_it_stores() {
+    let server = ZerobusServer::start_with(ServerOptions::default(), Arc::new(Slow)).unwrap();
+    let mut stream = open(&server).await;
+    stream.create_with(&message("M", vec![field("id", 1, Type::Int64, Label::Optional)])).await;
+    stream.write(&batch_message(0, &[int(1, 1)]));
+    while server.log().messages == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    tokio::task::spawn_blocking(move || {
+        server.stop();
+        assert_eq!(server.row_count(TABLE), 1);
+        assert!(server.log().streams[0].ended.is_some());
+    })
+    .await
+    .unwrap();
+}
