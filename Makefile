@@ -14,6 +14,9 @@ RUST_SOURCES := $(shell find rust -path '*/tests' -prune -o -path rust/datafusio
 DATAFUSION_SOURCES := $(shell find rust/datafusion -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name 'Cargo.*' -o -name pyproject.toml)
 # A workspace of its own: nothing else waits for the crates of DataFusion.
 DATAFUSION := --manifest-path rust/datafusion/Cargo.toml --target-dir target/datafusion
+# In the workspace, and a wheel of its own: the main one has no room for it.
+ZEROBUS_SOURCES := $(shell find rust/zerobus rust/kernel/src rust/decode/src -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name Cargo.toml -o -name pyproject.toml) Cargo.toml Cargo.lock
+ZEROBUS := --manifest-path rust/zerobus/python/Cargo.toml
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed) pyproject.toml
 
 .PHONY: help demo test test-rust test-python check check-rust check-python bench bench-rows wheel develop format clean
@@ -29,7 +32,7 @@ test: test-rust test-python ## run every test: Rust, Python, official clients
 test-rust: ## run the Rust tests
 	cargo test --workspace --exclude seakernel-benches
 
-test-python: $(VENV)/wheel $(VENV)/datafusion .venv-mitmproxy/done .venv-engines/wheel chromium adbc ## run the Python tests against the installed wheel
+test-python: $(VENV)/wheel $(VENV)/datafusion $(VENV)/zerobus .venv-mitmproxy/done .venv-engines/wheel chromium adbc ## run the Python tests against the installed wheel
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --forked tests/fork
 	.venv-engines/bin/python -m pytest tests/engines
@@ -60,17 +63,19 @@ check-rust: ## check the Rust side
 	cargo fmt --manifest-path rust/datafusion/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy $(DATAFUSION) --all-targets -- -D warnings
+	cargo clippy -p seakernel-zerobus --no-default-features --all-targets -- -D warnings
 	cargo rustc --quiet -p seakernel --lib -- --cfg fuzzing --emit=metadata
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --quiet
 	RUSTDOCFLAGS=-Dwarnings cargo doc $(DATAFUSION) --no-deps --quiet
 	! cargo tree -p seakernel -e normal --prefix none | grep -E '^(pyo3|adbc|datafusion|seakernel-local)'
 
-check-python: $(VENV)/wheel $(VENV)/datafusion ## check the Python side
+check-python: $(VENV)/wheel $(VENV)/datafusion $(VENV)/zerobus ## check the Python side
 	$(BIN)/ruff format --check python rust tests benches examples
 	$(BIN)/ruff check python rust tests benches examples
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest seakernel._seakernel --mypy-config-file pyproject.toml
 	$(BIN)/python -m mypy.stubtest seakernel_datafusion --mypy-config-file pyproject.toml
+	$(BIN)/python -m mypy.stubtest seakernel_zerobus --mypy-config-file pyproject.toml
 
 .PHONY: docs
 docs: $(VENV)/tools ## build the pages of docs/ and the API's into target/site
@@ -148,6 +153,10 @@ wheel: dist/.built ## build the wheel into dist/
 wheel-datafusion: $(VENV)/tools ## build the optional wheel for DataFusion into dist/datafusion/, which takes long
 	$(BIN)/maturin build $(DATAFUSION) --release --out dist/datafusion
 
+.PHONY: wheel-zerobus
+wheel-zerobus: $(VENV)/tools ## build the optional wheel for Zerobus into dist/zerobus/
+	$(BIN)/maturin build $(ZEROBUS) --release --out dist/zerobus
+
 develop: $(VENV)/tools ## build the extension unoptimised into .venv, for the edit-test loop
 	rm -f $(VENV)/wheel
 	$(BIN)/pip install --quiet 'duckdb>=2.0,<3'
@@ -188,4 +197,11 @@ $(VENV)/datafusion: $(DATAFUSION_SOURCES) | $(VENV)/wheel
 	rm -rf target/datafusion/wheels
 	$(BIN)/maturin build $(DATAFUSION) --out target/datafusion/wheels
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps target/datafusion/wheels/*.whl
+	touch $@
+
+# Unoptimised, too: `make wheel-zerobus` builds the one to measure.
+$(VENV)/zerobus: $(ZEROBUS_SOURCES) | $(VENV)/wheel
+	rm -rf target/zerobus-wheel
+	$(BIN)/maturin build $(ZEROBUS) --out target/zerobus-wheel
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps target/zerobus-wheel/*.whl
 	touch $@

@@ -97,6 +97,11 @@ def _add_local(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="speak TLS, with a certificate made now; prints the file of the authority that clients must trust",
     )
     local.add_argument(
+        "--zerobus",
+        action="store_true",
+        help="run a Zerobus service for the tables too; prints what a client of it needs",
+    )
+    local.add_argument(
         "--tpch-scale", type=float, default=0.1, metavar="S", help="scale of samples.tpch (default: 0.1)"
     )
     local.add_argument(

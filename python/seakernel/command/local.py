@@ -30,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
             access_token=options.token,
             oauth=options.oauth,
             tls=options.tls,
+            zerobus=options.zerobus,
             tpch_scale=options.tpch_scale,
             chunk_bytes=options.chunk_bytes,
         )
@@ -58,4 +59,10 @@ def _variables(warehouse: LocalWarehouse, options: argparse.Namespace) -> dict[s
         # Python's requests looks at the second, most others at the first.
         for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
             variables[name] = str(warehouse.ca_certificate_path)
+    if options.zerobus:
+        # As `WrapperConfiguration.from_env` reads them.
+        variables["ZEROBUS_ENDPOINT"] = warehouse.zerobus.endpoint
+        variables["UNITY_CATALOG_URL"] = warehouse.zerobus.unity_catalog_url
+        variables["ZEROBUS_CLIENT_ID"] = warehouse.zerobus.client_id
+        variables["ZEROBUS_CLIENT_SECRET"] = warehouse.zerobus.client_secret
     return variables

@@ -12,5 +12,6 @@ from __future__ import annotations
 from seakernel.local.identity import LocalIdentity, LocalTlsOptions, OauthOptions
 from seakernel.local.samples import SampleDataError
 from seakernel.local.warehouse import LocalWarehouse
+from seakernel.local.zerobus import LocalZerobus
 
-__all__ = ["LocalIdentity", "LocalTlsOptions", "LocalWarehouse", "OauthOptions", "SampleDataError"]
+__all__ = ["LocalIdentity", "LocalTlsOptions", "LocalWarehouse", "LocalZerobus", "OauthOptions", "SampleDataError"]

@@ -7,6 +7,7 @@ everything else fails as not being in the local warehouse.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import threading
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class DuckDbEngine:
         self._user = user
         self._sessions: dict[str, Session] = {}
         self._running: dict[str, _Running] = {}
+        self._appends = itertools.count()
         self._closed = False
         self._lock = threading.Lock()
         #: Held by the one statement that changes something.
@@ -142,7 +144,7 @@ class DuckDbEngine:
         self,
         statement_id: str,
         session_id: str | None,
-        statement: str,
+        statement: str | commands.AppendRows,
         parameters: list[dict[str, object]] | None = None,
         catalog: str | None = None,
         schema: str | None = None,
@@ -179,6 +181,26 @@ class DuckDbEngine:
             with self._lock:
                 self._running.pop(statement_id, None)
 
+    def describe_table(self, name: str) -> list[tuple[str, str, bool]] | None:
+        """Names, types and nullability of the columns of a table of rows, or None if there is no table of that name.
+
+        Raises:
+            SqlError: rows cannot be ingested into it.
+        """
+        from seakernel.local.sql.run_ingest import describe
+
+        parts = name.split(".")
+        found = self._warehouse.find(*parts) if len(parts) == _NAME_PARTS else None
+        return None if found is None else describe(found)
+
+    def append_rows(self, name: str, rows: object) -> None:
+        """Adds rows that have `__arrow_c_stream__` and all columns of the table; all of them or none.
+
+        Raises:
+            SqlError: the table does not take them.
+        """
+        self.execute(f"append-{next(self._appends)}", None, commands.AppendRows(name.split("."), rows))
+
     def cancel(self, statement_id: str) -> None:
         """Interrupts a statement if it runs."""
         with self._lock:
@@ -196,9 +218,13 @@ class DuckDbEngine:
         return session
 
     def _execute(
-        self, running: _Running, session: Session, statement: str, parameters: list[dict[str, object]]
+        self,
+        running: _Running,
+        session: Session,
+        statement: str | commands.AppendRows,
+        parameters: list[dict[str, object]],
     ) -> Result:
-        parsed = parse_statement(statement)
+        parsed = parse_statement(statement) if isinstance(statement, str) else statement
         try:
             running.cursor.execute(f"SET TimeZone = {text_literal(session.zone)}")
         except duckdb.Error:
@@ -342,6 +368,7 @@ class DuckDbEngine:
             )
 
 
+_NAME_PARTS = 3
 #: Longest wait for one interrupted statement.
 _CLOSE_LIMIT_S = 5
 
@@ -410,6 +437,7 @@ def _refuse_depth(made: QuerySql) -> None:
 
 #: The statements that change rows or catalogs.
 _WRITING = (
+    commands.AppendRows,
     commands.CreateTable,
     commands.CreateView,
     commands.CreateFunction,
@@ -428,7 +456,16 @@ _WRITING = (
 
 def run(execution: Execution, command: commands.Command) -> QuerySql | None:
     """Runs a statement that is not a query."""
-    from seakernel.local.sql import run_alter, run_definition, run_describe, run_rows, run_session, run_show, volumes
+    from seakernel.local.sql import (
+        run_alter,
+        run_definition,
+        run_describe,
+        run_ingest,
+        run_rows,
+        run_session,
+        run_show,
+        volumes,
+    )
 
     handlers: dict[type[commands.Command], Callable[..., QuerySql | None]] = {
         commands.CreateTable: run_definition.create_table,
@@ -442,6 +479,7 @@ def run(execution: Execution, command: commands.Command) -> QuerySql | None:
         commands.Comment: run_definition.comment,
         commands.Maintenance: run_definition.maintain,
         commands.AlterTable: run_alter.alter,
+        commands.AppendRows: run_ingest.append,
         commands.Insert: run_rows.insert,
         commands.Update: run_rows.update,
         commands.Delete: run_rows.delete,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from seakernel import Connection
     from seakernel.local.engine import DuckDbEngine
     from seakernel.local.identity import LocalTlsOptions, OauthOptions
+    from seakernel.local.zerobus import LocalZerobus
 
 __all__ = ["LocalWarehouse"]
 
@@ -64,6 +65,7 @@ class LocalWarehouse:
         access_token: str | None = None,
         oauth: bool | OauthOptions = False,
         tls: bool | LocalTlsOptions = False,
+        zerobus: bool | Mapping[str, object] = False,
         tpch_scale: float = 0.1,
         switches: Mapping[str, object] | None = None,
         faults: Sequence[Mapping[str, object]] | None = None,
@@ -80,6 +82,8 @@ class LocalWarehouse:
                 A mapping says whom it knows, see `OauthOptions`; `identity` has what was made up.
             tls: Whether API and store speak TLS, with an authority made at start: see `ca_certificate_pem`. A mapping says
                 how, and with what faults, see `LocalTlsOptions`.
+            zerobus: Whether a Zerobus service takes rows for the tables, see `zerobus`; needs `seakernel[zerobus]`. A mapping
+                says how, such as `port` or `settings`.
             tpch_scale: Scale factor of `samples.tpch`; 1 is 6 million line items.
             switches: Shapes of the answers to start with, see `switches`.
             faults: Faults to start with, see `faults`.
@@ -87,7 +91,7 @@ class LocalWarehouse:
             options: Further options of the server, such as `chunk_rows` or `time_zone`. An unknown one is refused.
 
         Raises:
-            ModuleNotFoundError: duckdb is not installed.
+            ModuleNotFoundError: duckdb is not installed, or seakernel-zerobus where it is needed.
             OSError: the port cannot be listened on, or the data folder cannot be read.
             ValueError: an option, a switch, a fault or the data folder is not usable; the message names it.
         """
@@ -125,6 +129,7 @@ class LocalWarehouse:
             )
         except OSError as error:
             raise OSError(f"the warehouse cannot listen on port `{port}` of 127.0.0.1: {error}") from error
+        self._zerobus = None if zerobus is False else self._start_zerobus(engine, zerobus)
         self._identity = None if identity is None else LocalIdentity(identity, self._server)
         if transport is not None:
             (self._folder / _CA_FILE).write_bytes(self._server.ca_certificate_pem)
@@ -265,6 +270,32 @@ class LocalWarehouse:
             raise ValueError("this warehouse has no identity provider: start it with `oauth=True`")
         return self._identity
 
+    @property
+    def zerobus(self) -> LocalZerobus:
+        """The Zerobus service, if the warehouse was started with `zerobus`.
+
+        Raises:
+            ValueError: it was not.
+
+        Example:
+            >>> from seakernel.local import LocalWarehouse
+            >>> with LocalWarehouse(zerobus=True) as warehouse:
+            ...     warehouse.zerobus
+            <LocalZerobus http://127.0.0.1:...>
+        """
+        if self._zerobus is None:
+            raise ValueError("this warehouse has no Zerobus service: start it with `zerobus=True`")
+        return self._zerobus
+
+    def _start_zerobus(self, engine: DuckDbEngine, options: bool | Mapping[str, object]) -> LocalZerobus:
+        from seakernel.local.zerobus import LocalZerobus
+
+        try:
+            return LocalZerobus(engine, {} if options is True else dict(options))  # type: ignore[arg-type]
+        except BaseException:
+            self._server.stop()
+            raise
+
     def revoke_tokens(self) -> None:
         """Makes every access token that the identity provider issued worthless: requests with one get 401.
 
@@ -357,6 +388,8 @@ class LocalWarehouse:
         """
         if os.getpid() != self._process_id:
             return
+        if self._zerobus is not None:
+            self._zerobus._stop()  # noqa: SLF001 - it ends with the warehouse
         self._server.stop()
         if self._engine is not None:
             self._engine.close()

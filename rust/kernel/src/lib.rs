@@ -73,8 +73,8 @@ pub use schema::Column;
 pub use seakernel_decode as decode;
 pub use session::{Session, WeakSession};
 pub use sign_in::{
-    BrowserSignIn, JwtAlgorithm, KeySource, OpenPage, PageOpener, SignIn, SignInMethod, SignIns, SubjectToken,
-    TokenCache, lifetime_of,
+    BrowserSignIn, JwtAlgorithm, KeySource, OpenPage, PageOpener, ScopedTokens, SignIn, SignInMethod, SignIns,
+    SubjectToken, TokenCache, lifetime_of,
 };
 pub use sql_type::nested_type;
 pub use statement::Statement;

@@ -31,7 +31,7 @@ mod result_cache;
 mod route;
 mod server;
 mod session;
-mod settings;
+pub mod settings;
 mod spark_type;
 mod statement;
 mod store;

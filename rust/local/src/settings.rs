@@ -22,16 +22,22 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
-/// Reads an object, refusing unknown keys; serde alone would take an array for one.
-pub(crate) fn parse_object<T: DeserializeOwned>(json: &str) -> Result<T, SettingsError> {
+/// Reads an object; serde alone would take an array for one.
+///
+/// # Errors
+/// What cannot be read, named by its place.
+pub fn parse_object<T: DeserializeOwned>(json: &str) -> Result<T, SettingsError> {
     if !json.trim_start().starts_with('{') {
         return Err(SettingsError { key: ".".to_owned(), reason: "an object expected".to_owned() });
     }
     parse(json)
 }
 
-/// Reads `json`, refusing unknown keys.
-pub(crate) fn parse<T: DeserializeOwned>(json: &str) -> Result<T, SettingsError> {
+/// Reads `json`.
+///
+/// # Errors
+/// What cannot be read, named by its place.
+pub fn parse<T: DeserializeOwned>(json: &str) -> Result<T, SettingsError> {
     read(json).map_err(|reason| {
         let found = serde_json::from_str(json).ok().and_then(misplaced::<T>);
         found.unwrap_or(SettingsError { key: ".".to_owned(), reason })

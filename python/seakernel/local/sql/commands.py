@@ -168,6 +168,14 @@ class Insert(Command):
 
 
 @dataclass(slots=True)
+class AppendRows(Command):
+    """Rows that come as Arrow data; no statement says this."""
+
+    name: list[str]
+    rows: object
+
+
+@dataclass(slots=True)
 class Update(Command):
     """UPDATE."""
 

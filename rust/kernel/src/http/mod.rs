@@ -425,14 +425,22 @@ impl<'a> Attempts<'a> {
     }
 }
 
+impl Secret {
+    /// Returns the value of a header `Authorization` with this text as the bearer token, which is marked as sensitive.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] where the text is empty or cannot be in a header.
+    pub fn bearer(&self) -> Result<HeaderValue> {
+        if self.expose().is_empty() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "the access token is empty"));
+        }
+        secret_value(&Zeroizing::new(format!("Bearer {}", self.expose())), "access token")
+    }
+}
+
 /// Adds what shows who we are.
 fn authorize(headers: &mut HeaderMap, grant: &Grant) -> Result<()> {
-    let token = grant.token.expose();
-    if token.is_empty() {
-        return Err(Error::new(ErrorKind::InvalidArgument, "the access token is empty"));
-    }
-    let bearer = Zeroizing::new(format!("Bearer {token}"));
-    headers.insert(AUTHORIZATION, secret_value(&bearer, "access token")?);
+    headers.insert(AUTHORIZATION, grant.token.bearer()?);
     for (name, text) in &grant.headers {
         let shown = name.escape_debug();
         let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {

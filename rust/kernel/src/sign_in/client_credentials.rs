@@ -1,6 +1,7 @@
 //! Machine to machine: the grant `client_credentials`, with a secret or with a token that the client signs.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use url::Url;
 use super::identity::{FormValue, Identity, TokenRequest};
 use super::jwt::{JwtAlgorithm, Signer};
 use super::{KeySource, file};
-use crate::auth::{Demand, Grant, Secret, TokenSource};
+use crate::auth::{Credentials, Demand, Grant, Secret, TokenSource};
+use crate::config::{SessionConfig, TlsConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::private_key::PrivateKey;
 
@@ -121,6 +123,54 @@ impl ClientCredentials {
     }
 }
 
+/// Asks a workspace for tokens of a service principal that are good for what the request names, and for nothing else.
+///
+/// Nothing is kept and nothing shared: each call asks.
+pub struct ScopedTokens {
+    identity: Identity,
+    url: Url,
+    client_id: String,
+    client_secret: Secret,
+}
+
+impl ScopedTokens {
+    /// Prepares requests to `workspace_url`, over the proxy and with the trust that the environment names; `tls` adds to it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for what is no address that a secret may be sent to, and for what is wrong in `tls`.
+    pub fn new(
+        workspace_url: &str,
+        client_id: &str,
+        client_secret: &Secret,
+        tls: TlsConfig,
+        time_limit: Duration,
+    ) -> Result<Self> {
+        // Of a session, the address and the ways to the network are of use alone.
+        let session = SessionConfig::new(workspace_url, "/sql/1.0/warehouses/0", Credentials::access_token(""))?;
+        let config = SessionConfig { tls, ..session };
+        let mut url = config.host.clone();
+        url.set_path("/oidc/v1/token");
+        let (client_id, client_secret) = (client_id.to_owned(), client_secret.clone());
+        Ok(Self { identity: Identity::new(&config, time_limit)?, url, client_id, client_secret })
+    }
+
+    /// Asks for a token with these fields besides the grant and the scope. It has a lifetime where the answer names one.
+    pub async fn ask(&self, fields: &[(&str, &str)]) -> Result<Grant> {
+        let mut form = vec![("grant_type", "client_credentials".into()), ("scope", DEFAULT_SCOPE.into())];
+        form.extend(fields.iter().map(|(name, value)| (*name, FormValue::Plain(value))));
+        let basic = Some((self.client_id.as_str(), &self.client_secret));
+        let request = TokenRequest { form, basic, may_be_repeated: true };
+        let answer = self.identity.token(&self.url, request, self.identity.deadline()).await?;
+        Ok(answer.into_named_grant())
+    }
+}
+
+impl fmt::Debug for ScopedTokens {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ScopedTokens").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
 impl TokenSource for ClientCredentials {
     fn grant(&self, _demand: Demand) -> BoxFuture<'_, Result<Grant, Box<dyn StdError + Send + Sync>>> {
         async { Ok(self.ask().await?) }.boxed()
@@ -128,5 +178,25 @@ impl TokenSource for ClientCredentials {
 
     fn time_limit(&self) -> Duration {
         self.identity.time_limit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scoped_tokens_are_asked_for_at_safe_addresses_and_print_no_secret() {
+        let new =
+            |url| ScopedTokens::new(url, "an-id", &Secret::new("canary"), TlsConfig::default(), Duration::from_secs(1));
+        let shown = format!("{:?}", new("http://127.0.0.1:1/").unwrap());
+        assert!(shown.contains("an-id") && !shown.contains("canary"), "{shown}");
+        assert_eq!(new("http://workspace.example").unwrap_err().kind(), ErrorKind::InvalidArgument);
+        let header = Secret::new("canary").bearer().unwrap();
+        assert!(header.is_sensitive() && header == "Bearer canary");
+        for text in ["", "two\nlines"] {
+            let error = Secret::new(text).bearer().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("lines"));
+        }
     }
 }

@@ -88,6 +88,13 @@ impl TokenAnswer {
         parse(url, answer)
     }
 
+    /// As [`TokenAnswer::into_grant`], without a lifetime where none was named.
+    pub(super) fn into_named_grant(self) -> Grant {
+        let named = self.expires_in.is_some_and(|seconds| seconds > 0);
+        let grant = self.into_grant();
+        if named { grant } else { Grant::of(grant.token) }
+    }
+
     pub(super) fn into_grant(self) -> Grant {
         let left = || {
             let now = clock::time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default();

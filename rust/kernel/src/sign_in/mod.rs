@@ -30,6 +30,7 @@ use azure::{ManagedIdentity, ServicePrincipal};
 use browser::BrowserTokens;
 pub use browser::{BrowserSignIn, OpenPage, PageOpener};
 pub use cache::TokenCache;
+pub use client_credentials::ScopedTokens;
 use client_credentials::{ClientCredentials, ClientKey, Proof};
 use exchange::Exchange;
 pub use exchange::SubjectToken;

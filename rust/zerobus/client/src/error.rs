@@ -70,6 +70,28 @@ impl ZerobusError {
         Self::ConnectionError(Failure { message: message.into(), retryable: true, ..Failure::default() })
     }
 
+    /// Reads an error as [`Display`](fmt::Display) writes it, or with the name of the variant in front; a text without
+    /// either is a `ConversionError`.
+    pub fn from_text(text: &str) -> Self {
+        let (prefix, message) = text.split_once(':').unwrap_or(("", text));
+        let variant: fn(Failure) -> Self = match prefix.trim() {
+            "ConfigurationError" | "Configuration error" => Self::ConfigurationError,
+            "AuthenticationError" | "Authentication error" => Self::AuthenticationError,
+            "ConnectionError" | "Connection error" => Self::ConnectionError,
+            "ConversionError" | "Conversion error" => Self::ConversionError,
+            "TransmissionError" | "Transmission error" => Self::TransmissionError,
+            "RetryExhausted" | "Retry exhausted" => Self::RetryExhausted,
+            "TokenRefreshError" | "Token refresh error" => Self::TokenRefreshError,
+            _ => return Self::conversion(text),
+        };
+        let failure = |retryable| Failure { message: message.trim_start().to_owned(), retryable, ..Failure::default() };
+        match variant(failure(false)) {
+            // The variants that are always worth another try.
+            Self::ConnectionError(_) | Self::TokenRefreshError(_) => variant(failure(true)),
+            other => other,
+        }
+    }
+
     fn parts(&self) -> (&'static str, &'static str, &Failure) {
         match self {
             Self::ConfigurationError(failure) => ("ConfigurationError", "Configuration error", failure),
@@ -91,3 +113,23 @@ impl fmt::Display for ZerobusError {
 }
 
 impl std::error::Error for ZerobusError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f07_texts_map_back_to_their_variants() {
+        let read = |text: &str| {
+            let error = ZerobusError::from_text(text);
+            (error.error_type(), error.failure().message.clone(), error.is_retryable())
+        };
+        assert_eq!(read("ConversionError: a: b"), ("ConversionError", "a: b".to_owned(), false));
+        assert_eq!(read("Conversion error: a: b"), ("ConversionError", "a: b".to_owned(), false));
+        assert_eq!(read("Connection error: gone"), ("ConnectionError", "gone".to_owned(), true));
+        assert_eq!(read("TokenRefreshError: 503"), ("TokenRefreshError", "503".to_owned(), true));
+        assert_eq!(read("RetryExhausted: 5 tries"), ("RetryExhausted", "5 tries".to_owned(), false));
+        assert_eq!(read("row 3: odd"), ("ConversionError", "row 3: odd".to_owned(), false));
+        assert_eq!(read(""), ("ConversionError", String::new(), false));
+    }
+}

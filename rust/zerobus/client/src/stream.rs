@@ -1,0 +1,496 @@
+//! One stream: requests in, acknowledgements out, until it ends; then every request knows what became of it.
+//!
+//! Its connection takes requests straight from the queue, so that nothing is copied and no task lies between. One task reads
+//! the answers. Nothing is sent again here: whoever owns a request learns whether it was written, and why the stream ended.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+use tonic::codec::Streaming;
+use tonic::transport::Channel;
+use tracing::debug;
+
+use crate::convert::EncodedRows;
+use crate::in_flight::Hold;
+use crate::retry::{Phase as StatusPhase, Refusal};
+use crate::service::{Connection, refusal_of};
+use crate::telemetry::Recovery;
+use crate::wire::{self, EphemeralStreamResponse, Payload};
+
+/// Longest wait for the end of a stream that we have ended, and for acknowledgements that come late.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Longest wait for acknowledgements that a server may announce.
+const LONGEST_CLOSE: Duration = Duration::from_secs(900);
+
+/// The times of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Longest silence while acknowledgements are due.
+    pub(crate) ack: Duration,
+}
+
+/// A request on its way, for whoever waits for it.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// Which of the owner's requests it is.
+    pub(crate) index: usize,
+    pub(crate) rows: EncodedRows,
+    pub(crate) reply: mpsc::UnboundedSender<Answer>,
+    /// Released when the request is done with.
+    pub(crate) keep: Arc<Hold>,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// It is stored. With the time since it was written.
+    Acked(usize, Duration),
+    /// The stream ended before it was acknowledged.
+    Returned(Returned),
+}
+
+/// A request that was not acknowledged.
+#[derive(Debug)]
+pub(crate) struct Returned {
+    pub(crate) index: usize,
+    /// Whether it may have reached the server.
+    pub(crate) written: bool,
+    /// Whether it is the first that was not acknowledged.
+    pub(crate) first: bool,
+    pub(crate) ending: Arc<Ending>,
+}
+
+/// Why a stream ended.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) refusal: Refusal,
+    /// Whether the service asked for it, or we.
+    pub(crate) orderly: bool,
+    pub(crate) reason: Recovery,
+    /// The token it was opened with.
+    pub(crate) generation: u64,
+}
+
+impl Ending {
+    /// That of a stream on which nothing of ours was.
+    pub(crate) fn closing() -> Self {
+        let refusal = Refusal::connection("the stream was being closed");
+        Self { refusal, orderly: true, reason: Recovery::ServerClose, generation: 0 }
+    }
+}
+
+/// A stream that was opened. It ends in order when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    shared: Arc<Shared>,
+    ended: watch::Receiver<Option<Arc<Ending>>>,
+}
+
+/// The body of the call.
+pub(crate) struct Outgoing(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Tells the reader that its times have changed.
+    changed: Notify,
+}
+
+struct State {
+    /// The message that opens the stream.
+    first: Option<Bytes>,
+    /// The rest of the frame whose head was written.
+    records: Option<Bytes>,
+    queue: VecDeque<Job>,
+    /// Written and not acknowledged, by offset.
+    sent: VecDeque<(Job, Instant)>,
+    next_offset: i64,
+    phase: Phase,
+    waker: Option<Waker>,
+    /// The last acknowledgement, or when the first of what waits came.
+    progress: Instant,
+}
+
+/// How far a stream has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Nothing more is sent; acknowledgements are waited for, until then.
+    Closing(Instant),
+    /// Our side has ended.
+    HalfClosed(Instant),
+    Ended,
+}
+
+impl Outgoing {
+    /// Returns the body of a call that begins with `first`, and what [`Stream::begin`] goes on with.
+    pub(crate) fn new(first: Bytes) -> (Self, Sending) {
+        let state = State {
+            first: Some(first),
+            records: None,
+            queue: VecDeque::new(),
+            sent: VecDeque::new(),
+            next_offset: 0,
+            phase: Phase::Open,
+            waker: None,
+            progress: Instant::now(),
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() });
+        (Self(Arc::clone(&shared)), Sending(shared))
+    }
+}
+
+/// The other end of [`Outgoing`].
+pub(crate) struct Sending(Arc<Shared>);
+
+impl Stream {
+    /// Begins to read answers.
+    pub(crate) fn begin(
+        sending: Sending,
+        answers: Streaming<EphemeralStreamResponse>,
+        channel: Channel,
+        connection: Connection,
+        limits: Limits,
+        generation: u64,
+    ) -> Arc<Self> {
+        let shared = sending.0;
+        let (sender, ended) = watch::channel(None);
+        let reader = Reader { shared: Arc::clone(&shared), answers, limits, generation, ended: sender };
+        tokio::spawn(async move {
+            let orderly = reader.run().await;
+            drop(channel);
+            if orderly {
+                connection.ended(DRAIN).await;
+            }
+        });
+        Arc::new(Self { shared, ended })
+    }
+
+    /// Tells whether it still takes requests.
+    pub(crate) fn is_open(&self) -> bool {
+        self.shared.state().phase == Phase::Open
+    }
+
+    /// Puts a request behind the others; returned where the stream takes no more.
+    pub(crate) fn submit(&self, job: Job) -> Result<(), Job> {
+        let mut state = self.shared.state();
+        if state.phase != Phase::Open {
+            return Err(job);
+        }
+        let was_idle = state.is_idle();
+        state.queue.push_back(job);
+        if was_idle {
+            state.progress = Instant::now();
+        }
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        if was_idle {
+            self.shared.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Why it ended, where it has.
+    pub(crate) fn ending(&self) -> Option<Arc<Ending>> {
+        self.ended.borrow().clone()
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        // An error means that its task is gone, and it with it.
+        drop(ended.wait_for(Option::is_some).await);
+    }
+
+    /// Ends it in order: what was written is waited for, nothing more is sent.
+    pub(crate) fn close(&self, limit: Duration) {
+        self.shared.close(limit);
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // What was written for those who wait no more is still on its way.
+        self.shared.close(DRAIN);
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, limit: Duration) {
+        let mut state = self.state();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Closing(Instant::now() + limit);
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.sent.is_empty()
+    }
+
+    /// Moves on where there is nothing to wait for, and returns until when the next answer must come.
+    fn deadline(&mut self, limits: Limits) -> Option<Instant> {
+        let now = Instant::now();
+        if let Phase::Closing(until) = &mut self.phase {
+            // However much time the service gives itself.
+            *until = (*until).min(self.progress + limits.ack);
+        }
+        if let Phase::Closing(until) = self.phase
+            && (now >= until || self.sent.is_empty())
+        {
+            self.phase = Phase::HalfClosed(now + DRAIN);
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
+        }
+        match self.phase {
+            Phase::Open if self.is_idle() => None,
+            Phase::Open => Some(self.progress + limits.ack),
+            Phase::Closing(until) | Phase::HalfClosed(until) => Some(until),
+            Phase::Ended => Some(now),
+        }
+    }
+
+    /// Takes what was acknowledged from the front.
+    fn acked(&mut self, up_to: i64) -> Result<Vec<(Job, Instant)>, String> {
+        let first = self.next_offset - self.sent.len() as i64;
+        // The last one may be repeated.
+        if up_to < first - 1 || (up_to < 0 && first == 0) {
+            return Err(format!("acknowledged up to offset {up_to} after {}", first - 1));
+        }
+        if up_to >= self.next_offset {
+            return Err(format!("acknowledged up to offset {up_to}, of which {} were sent", self.next_offset));
+        }
+        let count = (up_to + 1 - first) as usize;
+        if count > 0 {
+            self.progress = Instant::now();
+        }
+        Ok(self.sent.drain(..count).collect())
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
+        let mut state = self.0.state();
+        let ready = |bytes| Poll::Ready(Some(Ok(Frame::data(bytes))));
+        if let Some(first) = state.first.take() {
+            return ready(first);
+        }
+        if let Some(records) = state.records.take() {
+            return ready(records);
+        }
+        match state.phase {
+            Phase::HalfClosed(_) | Phase::Ended => return Poll::Ready(None),
+            Phase::Closing(_) => {}
+            Phase::Open => {
+                while let Some(job) = state.queue.pop_front() {
+                    // Nobody waits for it, and nothing of it was sent.
+                    if job.reply.is_closed() {
+                        continue;
+                    }
+                    let offset = state.next_offset;
+                    state.next_offset += 1;
+                    let records = job.rows.fields().clone();
+                    let head = wire::ingest_head(offset, records.len());
+                    state.records = Some(records);
+                    state.sent.push_back((job, Instant::now()));
+                    return ready(head);
+                }
+            }
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// Reads the answers of one stream.
+struct Reader {
+    shared: Arc<Shared>,
+    answers: Streaming<EphemeralStreamResponse>,
+    limits: Limits,
+    generation: u64,
+    ended: watch::Sender<Option<Arc<Ending>>>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // Its runtime ended; those of other runtimes wait still.
+        if self.ended.borrow().is_none() {
+            self.tell(End::Broken(Refusal::connection("the task of the stream was dropped")));
+        }
+    }
+}
+
+impl Reader {
+    /// Reads to the end, and returns whether it was in order.
+    async fn run(mut self) -> bool {
+        let end = self.read().await;
+        self.tell(end)
+    }
+
+    /// Tells the owners of all requests that the stream has ended, and whether it did in order.
+    fn tell(&self, end: End) -> bool {
+        let (refusal, orderly, reason) = match end {
+            End::Closed(refusal) => (refusal, true, Recovery::ServerClose),
+            End::Broken(refusal) => (refusal, false, Recovery::Error),
+            End::Silent(refusal) => (refusal, false, Recovery::AckTimeout),
+        };
+        debug!(orderly, cause = %refusal.error, "a stream ended");
+        let ending = Arc::new(Ending { refusal, orderly, reason, generation: self.generation });
+        let (sent, queue, waker) = {
+            let mut state = self.shared.state();
+            state.phase = Phase::Ended;
+            (std::mem::take(&mut state.sent), std::mem::take(&mut state.queue), state.waker.take())
+        };
+        self.ended.send_replace(Some(Arc::clone(&ending)));
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        let written = sent.into_iter().map(|(job, _)| (job, true));
+        let unwritten = queue.into_iter().map(|job| (job, false));
+        for (position, (job, written)) in written.chain(unwritten).enumerate() {
+            let (index, first) = (job.index, position == 0);
+            let returned = Returned { index, written, first, ending: Arc::clone(&ending) };
+            // Whoever waits no more is not told.
+            drop(job.reply.send(Answer::Returned(returned)));
+        }
+        orderly
+    }
+
+    async fn read(&mut self) -> End {
+        loop {
+            let deadline = self.shared.state().deadline(self.limits);
+            let expired = async {
+                match deadline {
+                    Some(moment) => tokio::time::sleep_until(moment).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // What has come counts, even where it came late.
+                biased;
+                answer = self.answers.message() => match answer {
+                    Ok(Some(answer)) => {
+                        if let Err(violation) = self.take(answer) {
+                            return End::Broken(Refusal::connection(format!("protocol violation: {violation}")));
+                        }
+                    }
+                    Ok(None) => return End::Closed(Refusal::connection("the service ended the stream")),
+                    Err(status) => {
+                        let refusal = refusal_of(&status, StatusPhase::Open);
+                        let phase = self.shared.state().phase;
+                        // After its announcement a break was to be expected.
+                        return if phase != Phase::Open && refusal.error.is_retryable() {
+                            End::Closed(refusal)
+                        } else {
+                            End::Broken(refusal)
+                        };
+                    }
+                },
+                () = self.shared.changed.notified() => {}
+                () = expired => {
+                    let phase = self.shared.state().phase;
+                    match phase {
+                        Phase::Open => {
+                            // Something else may have come in between.
+                            if self.is_late() {
+                                let seconds = self.limits.ack.as_secs_f64();
+                                let text = format!("no acknowledgement came within {seconds} s");
+                                return End::Silent(Refusal::connection(text));
+                            }
+                        }
+                        Phase::Closing(_) => {}
+                        Phase::HalfClosed(_) | Phase::Ended => {
+                            let text = "the service did not end the stream after we had";
+                            return End::Closed(Refusal::connection(text));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        let mut state = self.shared.state();
+        state.deadline(self.limits).is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    fn take(&self, answer: EphemeralStreamResponse) -> Result<(), String> {
+        match answer.payload {
+            Some(Payload::Ack(ack)) => {
+                let up_to = ack.durability_ack_up_to_offset.ok_or("an acknowledgement without an offset")?;
+                let done = self.shared.state().acked(up_to)?;
+                for (job, since) in done {
+                    let Job { index, reply, keep, .. } = job;
+                    drop(keep);
+                    drop(reply.send(Answer::Acked(index, since.elapsed())));
+                }
+                Ok(())
+            }
+            Some(Payload::Close(signal)) => {
+                let given = signal.duration.and_then(|duration| Duration::try_from(duration).ok());
+                let duration = given.unwrap_or_default().min(LONGEST_CLOSE);
+                debug!(seconds = duration.as_secs_f64(), "the service wants the stream closed");
+                self.closes(duration);
+                Ok(())
+            }
+            Some(Payload::Created(_)) => Err("a second answer to the creation of the stream".to_owned()),
+            None => Err("an answer that says nothing".to_owned()),
+        }
+    }
+
+    /// Gives back what was not sent: it can go another way at once.
+    fn closes(&self, duration: Duration) {
+        let queue = {
+            let mut state = self.shared.state();
+            if state.phase != Phase::Open {
+                return;
+            }
+            state.phase = Phase::Closing(Instant::now() + duration);
+            std::mem::take(&mut state.queue)
+        };
+        let refusal = Refusal::connection("the service closes the stream");
+        let (reason, generation) = (Recovery::ServerClose, self.generation);
+        let ending = Arc::new(Ending { refusal, orderly: true, reason, generation });
+        for job in queue {
+            let ending = Arc::clone(&ending);
+            let returned = Returned { index: job.index, written: false, first: false, ending };
+            drop(job.reply.send(Answer::Returned(returned)));
+        }
+    }
+}
+
+/// How the reading ended.
+enum End {
+    Closed(Refusal),
+    Broken(Refusal),
+    Silent(Refusal),
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Shared(...)")
+    }
+}

@@ -1,0 +1,216 @@
+//! The tables and the rows that came into them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrow_array::RecordBatch;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use crate::json::row_as_json;
+use crate::plan::MessagePlan;
+use crate::uc_type::{UcField, UcType};
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type in Unity Catalog, such as `DECIMAL(18,2)`.
+    #[serde(rename = "type")]
+    pub type_text: String,
+    /// Whether it may be null. Default true.
+    #[serde(default = "nullable")]
+    pub nullable: bool,
+}
+
+fn nullable() -> bool {
+    true
+}
+
+impl Column {
+    /// A nullable column.
+    pub fn new(name: &str, type_text: &str) -> Self {
+        Self { name: name.to_owned(), type_text: type_text.to_owned(), nullable: true }
+    }
+
+    /// The same, with a value in every row.
+    #[must_use]
+    pub fn not_null(mut self) -> Self {
+        self.nullable = false;
+        self
+    }
+}
+
+/// Where tables are that the server did not create itself.
+pub trait Tables: Send + Sync {
+    /// The columns of a table with this name of three parts, if there is one. Asked whenever a stream is opened.
+    ///
+    /// # Errors
+    /// Why it cannot be ingested into.
+    fn describe(&self, name: &str) -> Result<Option<Vec<Column>>, String>;
+
+    /// Adds the rows of one message, all or none of them. They have all columns of the table, in order, in the types of
+    /// Arrow that the service itself prefers: text as `Utf8`, timestamps in microseconds, a `VARIANT` as JSON text.
+    ///
+    /// # Errors
+    /// Why they are refused.
+    fn append(&self, name: &str, rows: &RecordBatch) -> Result<(), String>;
+}
+
+/// A row, with where it came from.
+#[derive(Clone, Debug, Serialize)]
+pub struct StoredRow {
+    /// The stream.
+    pub stream_id: String,
+    /// The offset of its message.
+    pub offset: i64,
+    /// Its place in the message.
+    pub position: usize,
+    /// When the message came, in seconds since 1970.
+    pub time: f64,
+    /// The values by column. Dates, timestamps and numbers are numbers (those that JSON lacks are text), decimals are text,
+    /// bytes are Base64, maps are lists of pairs.
+    pub values: Map<String, Json>,
+}
+
+/// The records of one message.
+pub(crate) struct StoredMessage {
+    pub(crate) stream_id: Arc<str>,
+    pub(crate) offset: i64,
+    pub(crate) time: f64,
+    pub(crate) plan: Arc<MessagePlan>,
+    pub(crate) records: Vec<Bytes>,
+}
+
+impl StoredMessage {
+    pub(crate) fn now() -> f64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    }
+
+    fn rows(&self) -> impl Iterator<Item = StoredRow> {
+        self.records.iter().enumerate().map(|(position, record)| StoredRow {
+            stream_id: self.stream_id.to_string(),
+            offset: self.offset,
+            position,
+            time: self.time,
+            values: self.plan.row(record).map(|row| row_as_json(&self.plan.columns, &row)).unwrap_or_default(),
+        })
+    }
+}
+
+#[derive(Default)]
+struct Table {
+    /// None of a table that is somewhere else.
+    columns: Option<Arc<[UcField]>>,
+    messages: Vec<StoredMessage>,
+    rows: u64,
+}
+
+/// All tables.
+#[derive(Default)]
+pub(crate) struct Store {
+    tables: Mutex<HashMap<String, Table>>,
+    elsewhere: Option<Arc<dyn Tables>>,
+}
+
+impl Store {
+    pub(crate) fn new(elsewhere: Option<Arc<dyn Tables>>) -> Self {
+        Self { tables: Mutex::default(), elsewhere }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, HashMap<String, Table>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Creates a table, or gives it other columns.
+    pub(crate) fn create(&self, name: &str, columns: &[Column]) -> Result<(), String> {
+        let columns = read_columns(columns)?;
+        self.tables().entry(name.to_owned()).or_default().columns = Some(columns.into());
+        Ok(())
+    }
+
+    /// The columns of a table.
+    pub(crate) fn describe(&self, name: &str) -> Result<Option<Arc<[UcField]>>, String> {
+        if let Some(columns) = self.tables().get(name).and_then(|table| table.columns.clone()) {
+            return Ok(Some(columns));
+        }
+        let Some(elsewhere) = &self.elsewhere else { return Ok(None) };
+        let columns = elsewhere.describe(name)?;
+        columns.map(|columns| read_columns(&columns).map(Into::into)).transpose()
+    }
+
+    /// Where the rows of this table go as well.
+    pub(crate) fn elsewhere(&self, name: &str) -> Option<&dyn Tables> {
+        let here = self.tables().get(name).is_some_and(|table| table.columns.is_some());
+        self.elsewhere.as_deref().filter(|_| !here)
+    }
+
+    pub(crate) fn append(&self, name: &str, message: StoredMessage, kept: bool) {
+        let mut tables = self.tables();
+        let table = tables.entry(name.to_owned()).or_default();
+        table.rows += message.records.len() as u64;
+        if kept {
+            table.messages.push(message);
+        }
+    }
+
+    pub(crate) fn rows(&self, name: &str) -> Vec<StoredRow> {
+        self.tables()
+            .get(name)
+            .map_or_else(Vec::new, |table| table.messages.iter().flat_map(StoredMessage::rows).collect())
+    }
+
+    pub(crate) fn records(&self, name: &str) -> Vec<Bytes> {
+        self.tables().get(name).map_or_else(Vec::new, |table| {
+            table.messages.iter().flat_map(|message| message.records.iter().cloned()).collect()
+        })
+    }
+
+    pub(crate) fn row_count(&self, name: &str) -> u64 {
+        self.tables().get(name).map_or(0, |table| table.rows)
+    }
+
+    /// How often each value of a column is there, written as JSON.
+    pub(crate) fn keys(&self, name: &str, column: &str) -> BTreeMap<String, u64> {
+        let mut keys = BTreeMap::new();
+        let tables = self.tables();
+        for message in tables.get(name).iter().flat_map(|table| &table.messages) {
+            let place = message.plan.columns.iter().position(|field| field.name == column);
+            for record in &message.records {
+                let Some((place, Ok(mut row))) = place.map(|place| (place, message.plan.row(record))) else { continue };
+                let (Some(slot), Some(field)) = (row.get_mut(place), message.plan.columns.get(place)) else { continue };
+                let key = crate::json::as_json(&field.kind, slot.as_ref());
+                let key = if let Json::String(text) = key { text } else { key.to_string() };
+                *keys.entry(key).or_default() += 1;
+            }
+        }
+        keys
+    }
+
+    /// Forgets all rows; tables stay.
+    pub(crate) fn clear(&self) {
+        for table in self.tables().values_mut() {
+            table.messages.clear();
+            table.rows = 0;
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+fn read_columns(columns: &[Column]) -> Result<Vec<UcField>, String> {
+    let read = |column: &Column| {
+        let kind = UcType::parse(&column.type_text).map_err(|reason| format!("column `{}`: {reason}", column.name))?;
+        Ok(UcField { name: column.name.clone(), kind, nullable: column.nullable })
+    };
+    columns.iter().map(read).collect()
+}

@@ -1,0 +1,537 @@
+"""The client in Python: options, awaitables, threads, forks, signals and what becomes of secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import gc
+import inspect
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+from child_processes import in_child
+
+from seakernel import zerobus
+from seakernel.local import LocalWarehouse
+from seakernel.zerobus import ConfigurationError, WrapperConfiguration, ZerobusWrapper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+extension = pytest.importorskip("seakernel_zerobus._seakernel_zerobus")
+
+TABLE = "main.default.events"
+SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("text", pa.string())])
+SECRET = "canary-of-zerobus"
+SIGN_IN: dict[str, Any] = {"client_id": "id", "client_secret": SECRET, "unity_catalog_url": "https://workspace/"}
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+def batch(*ids: int) -> pa.RecordBatch:
+    return pa.record_batch([pa.array(ids, pa.int64()), pa.array([f"row {i}" for i in ids])], schema=SCHEMA)
+
+
+@pytest.fixture
+def ingesting() -> Iterator[LocalWarehouse]:
+    with LocalWarehouse(zerobus=True) as warehouse, warehouse.connect() as connection:
+        connection.cursor().execute(f"CREATE TABLE {TABLE} (id BIGINT NOT NULL, text STRING)")
+        yield warehouse
+
+
+def options(warehouse: LocalWarehouse, **more: Any) -> dict[str, Any]:
+    service = warehouse.zerobus
+    sign_in = {"client_id": service.client_id, "client_secret": service.client_secret}
+    place = {"endpoint": service.endpoint, "table_name": TABLE, "unity_catalog_url": service.unity_catalog_url}
+    return {**place, **sign_in, "retry_base_delay_ms": 1, "retry_max_delay_ms": 2, **more}
+
+
+def stored(warehouse: LocalWarehouse) -> list[int]:
+    with warehouse.connect() as connection:
+        return [row[0] for row in connection.cursor().execute(f"SELECT id FROM {TABLE} ORDER BY id").fetchall()]
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> dict[str, Any]:
+    """Options of a wrapper that sends nothing."""
+    place = {"endpoint": "https://nowhere.invalid", "table_name": "orders", "debug_output_dir": tmp_path}
+    return {**place, "debug_enabled": True, "zerobus_writer_disabled": True}
+
+
+# Options ---------------------------------------------------------------------------------------------------------
+
+
+def test_f01_defaults() -> None:
+    config = WrapperConfiguration(" https://host ", "a.b.c", **SIGN_IN)
+    config.validate()
+    expected = {
+        "endpoint": "https://host",
+        "table_name": "a.b.c",
+        "client_id": "id",
+        "unity_catalog_url": "https://workspace",
+        "observability_enabled": False,
+        "observability_config": None,
+        "debug_enabled": False,
+        "debug_arrow_enabled": False,
+        "debug_protobuf_enabled": False,
+        "debug_output_dir": None,
+        "debug_flush_interval_secs": 5,
+        "debug_max_file_size": None,
+        "debug_max_files_retained": 10,
+        "debug_rotation_rows": 1000,
+        "debug_protobuf_framing": "length-delimited",
+        "retry_max_attempts": 5,
+        "retry_base_delay_ms": 100,
+        "retry_max_delay_ms": 30_000,
+        "zerobus_writer_disabled": False,
+        "ingest_mode": "proto",
+        "max_record_bytes": 4_194_285,
+        "max_request_bytes": 10_420_224,
+        "max_request_rows": 10_000,
+        "max_inflight_requests": 64,
+        "max_inflight_bytes": 64 << 20,
+        "ack_timeout_ms": 60_000,
+        "flush_timeout_ms": 300_000,
+        "connect_timeout_ms": 15_000,
+        "token_refresh_buffer_secs": 300,
+        "isolate_bad_rows": True,
+        "isolate_max_probes": 32,
+        "null_list_element": "error",
+        "failure_backoff_enabled": True,
+        "workspace_id": None,
+        "application_name": None,
+        "tls_ca_file": None,
+    }
+    properties = [name for name, _ in inspect.getmembers(WrapperConfiguration, inspect.isgetsetdescriptor)]
+    assert {name: getattr(config, name) for name in properties if not name.startswith("__")} == expected
+
+
+def test_f01_options_that_are_given(tmp_path: Path) -> None:
+    config = WrapperConfiguration(
+        "http://host",
+        "a.b.c",
+        debug_enabled=True,
+        debug_protobuf_enabled=True,
+        debug_output_dir=tmp_path,
+        debug_max_files_retained=None,
+        observability_config={"endpoint": "http://collector:4317", "log_level": "warn"},
+        ingest_mode="arrow",
+        null_list_element="drop",
+    )
+    assert (config.debug_arrow_enabled, config.debug_protobuf_enabled) == (False, True)
+    assert config.debug_output_dir == str(tmp_path)
+    assert config.debug_max_files_retained is None
+    exporters = {"endpoint": "http://collector:4317", "output_dir": None, "write_interval_secs": 5, "log_level": "warn"}
+    assert config.observability_config == exporters
+    assert (config.ingest_mode, config.null_list_element) == ("arrow", "drop")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"endpoint": "host"}, "`zerobus_endpoint` is `host`"),
+        ({"endpoint": " "}, "`zerobus_endpoint` is ``"),
+        ({"table_name": "a.b"}, "`table_name` is `a.b`"),
+        ({"table_name": "a.b-.c"}, "`table_name` is `a.b-.c`"),
+        ({"client_id": None}, "`client_id` is not set"),
+        ({"client_secret": ""}, "`client_secret` is not set"),
+        ({"unity_catalog_url": None}, "`unity_catalog_url` is not set"),
+        ({"debug_enabled": True}, "`debug_output_dir` is not set"),
+        ({"debug_flush_interval_secs": 0}, "`debug_flush_interval_secs` is `0`"),
+        ({"retry_max_attempts": 0}, "`retry_max_attempts` is `0`"),
+        ({"retry_base_delay_ms": 2, "retry_max_delay_ms": 1}, "`retry_base_delay_ms` is `2`"),
+        ({"zerobus_writer_disabled": True}, "`zerobus_writer_disabled` is `true`"),
+        ({"observability_config": {"log_level": "loud"}}, "log_level` is `loud`"),
+        ({"observability_config": {"endpoint": "collector"}}, "endpoint` is `collector`"),
+    ],
+)
+def test_f01_what_is_not_accepted_is_named(given: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^Configuration error: ") as refusal:
+        WrapperConfiguration(**{"endpoint": "https://host", "table_name": "a.b.c", **SIGN_IN, **given}).validate()
+    assert expected in refusal.value.message
+    with pytest.raises(ConfigurationError):
+        ZerobusWrapper(**{"endpoint": "https://host", "table_name": "a.b.c", **SIGN_IN, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "raised", "expected"),
+    [
+        ({"retry_max_atempts": 1}, TypeError, "did you mean `retry_max_attempts`"),
+        ({"retry_max_attempts": "1"}, TypeError, "`retry_max_attempts` is of type `str`; accepted: int"),
+        ({"retry_max_attempts": True}, TypeError, "of type `bool`"),
+        ({"debug_enabled": 1}, TypeError, "`debug_enabled` is of type `int`"),
+        ({"client_secret": 1}, TypeError, "`client_secret` is of type `int`"),
+        ({"retry_max_attempts": -1}, ConfigurationError, "`retry_max_attempts` is `-1`; accepted: a whole number"),
+        ({"ingest_mode": "json"}, ConfigurationError, "accepted: proto, arrow"),
+        ({"observability_config": {"endpont": ""}}, ConfigurationError, "did you mean `endpoint`"),
+        ({"observability_config": {"log_level": 1}}, ConfigurationError, "log_level` is of type `int`"),
+        ({"observability_config": ["endpoint"]}, ConfigurationError, "`observability_config` is of type `list`"),
+    ],
+)
+def test_f01_wrong_names_and_types(given: dict[str, Any], raised: type[Exception], expected: str) -> None:
+    with pytest.raises(raised) as refusal:
+        WrapperConfiguration("https://host", "a.b.c", **given)
+    assert expected in str(refusal.value)
+
+
+def test_f02_options_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "zerobus.yaml"
+    path.write_text(
+        f"zerobus_endpoint: https://host\ntable_name: a.b.c\nclient_id: id\nclient_secret: {SECRET}\n"
+        "unity_catalog_url: https://workspace\nretry: {max_attempts: 3}\ndebug: {max_files_retained: null}\n"
+    )
+    config = WrapperConfiguration.from_yaml(path)
+    assert (config.retry_max_attempts, config.retry_base_delay_ms, config.debug_max_files_retained) == (3, 100, None)
+    for text, expected in [
+        ("retry: {max_attempts: three}", "is `three`"),
+        ("zerobus_writer_disabled: true", "go nowhere"),
+    ]:
+        other = tmp_path / "other.yaml"
+        other.write_text(path.read_text().replace("retry: {max_attempts: 3}", text))
+        with pytest.raises(ConfigurationError, match=expected) as refusal:
+            WrapperConfiguration.from_yaml(other)
+        assert SECRET not in str(refusal.value)
+    with pytest.raises(ConfigurationError, match=r"missing\.yaml"):
+        WrapperConfiguration.from_yaml(tmp_path / "missing.yaml")
+
+
+VARIABLES: dict[str, tuple[str, str, object]] = {
+    "OTLP_ENABLED": ("true", "observability_enabled", True),
+    "DEBUG_ENABLED": ("true", "debug_enabled", True),
+    "DEBUG_ARROW_ENABLED": ("true", "debug_arrow_enabled", True),
+    "DEBUG_PROTOBUF_ENABLED": ("true", "debug_protobuf_enabled", True),
+    "DEBUG_OUTPUT_DIR": ("out", "debug_output_dir", "out"),
+    "DEBUG_FLUSH_INTERVAL_SECS": ("7", "debug_flush_interval_secs", 7),
+    "DEBUG_MAX_FILE_SIZE": ("8", "debug_max_file_size", 8),
+    "DEBUG_MAX_FILES_RETAINED": ("9", "debug_max_files_retained", 9),
+    "RETRY_MAX_ATTEMPTS": ("2", "retry_max_attempts", 2),
+    "RETRY_BASE_DELAY_MS": ("3", "retry_base_delay_ms", 3),
+    "RETRY_MAX_DELAY_MS": ("4000", "retry_max_delay_ms", 4000),
+    "ZEROBUS_WRITER_DISABLED": ("true", "zerobus_writer_disabled", True),
+    "ZEROBUS_CLIENT_ID": ("other", "client_id", "other"),
+    "UNITY_CATALOG_URL": ("https://other/", "unity_catalog_url", "https://other"),
+}
+
+
+def test_f02_options_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZEROBUS_ENDPOINT", "https://host")
+    with pytest.raises(ConfigurationError, match="`ZEROBUS_TABLE_NAME` is not set"):
+        WrapperConfiguration.from_env()
+    monkeypatch.setenv("ZEROBUS_TABLE_NAME", "a.b.c")
+    monkeypatch.setenv("ZEROBUS_CLIENT_SECRET", SECRET)
+    exporters = {"OTLP_ENDPOINT": "http://c:1", "OTLP_OUTPUT_DIR": "o", "OTLP_LOG_LEVEL": "error"}
+    for name, text in {**exporters, "OTLP_WRITE_INTERVAL_SECS": "6"}.items():
+        monkeypatch.setenv(name, text)
+    for name, (text, _, _) in VARIABLES.items():
+        monkeypatch.setenv(name, text)
+    config = WrapperConfiguration.from_env()
+    for name, (_, option, expected) in VARIABLES.items():
+        assert getattr(config, option) == expected, name
+    read = {"endpoint": "http://c:1", "output_dir": "o", "write_interval_secs": 6, "log_level": "error"}
+    assert config.observability_config == read
+    for name, text in [("RETRY_MAX_ATTEMPTS", "many"), ("DEBUG_ENABLED", "yes"), ("DEBUG_MAX_FILE_SIZE", "-1")]:
+        with monkeypatch.context() as changed:
+            changed.setenv(name, text)
+            with pytest.raises(ConfigurationError, match=f"`{name}` is `{text}`"):
+                WrapperConfiguration.from_env()
+
+
+def test_f03_nothing_shows_the_secret(
+    ingesting: LocalWarehouse, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    secret = ingesting.zerobus.client_secret
+    more = {"debug_enabled": True, "debug_output_dir": tmp_path}
+    exporters = {"observability_enabled": True, "observability_config": {"output_dir": tmp_path}}
+    with ZerobusWrapper(**options(ingesting, **more, **exporters)) as wrapper:
+        wrapper.send_batch_sync(batch(1))
+        shown = [repr(wrapper), repr(wrapper.config), str(wrapper.config.observability_config)]
+    with ZerobusWrapper(**options(ingesting, client_id="other")) as wrapper:
+        refused = wrapper.send_batch_sync(batch(1))
+        assert refused.error_type == "AuthenticationError"
+        shown += [repr(refused), str(refused.to_dict())]
+    shown += [record.getMessage() for record in caplog.records]
+    shown += [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(shown) > 8
+    assert not [text for text in shown if secret in text]
+    assert not hasattr(wrapper.config, "client_secret")
+
+
+# The wrapper -----------------------------------------------------------------------------------------------------
+
+
+def test_f04_both_forms_of_the_constructor(ingesting: LocalWarehouse) -> None:
+    with ZerobusWrapper(**options(ingesting)) as wrapper:
+        assert wrapper.send_batch_sync(batch(1, 2)).successful_rows == [0, 1]
+    config = WrapperConfiguration(**options(ingesting))
+    for made in (lambda: ZerobusWrapper(config), lambda: ZerobusWrapper(config=config)):
+        with made() as wrapper:
+            assert wrapper.send_batch_sync(batch(3)).success
+    assert stored(ingesting) == [1, 2, 3, 3]
+    with pytest.raises(TypeError, match="no others"):
+        ZerobusWrapper(config, client_id="other")
+    with pytest.raises(TypeError, match="`WrapperConfiguration` is needed"):
+        ZerobusWrapper()
+    assert ingesting.zerobus.log()["violations"] == []
+
+
+def test_f04_with_and_async_with_shut_down(ingesting: LocalWarehouse) -> None:
+    async def send() -> ZerobusWrapper:
+        async with ZerobusWrapper(**options(ingesting)) as wrapper:
+            assert (await wrapper.send_batch(batch(1))).success
+            await wrapper.flush()
+            return wrapper
+
+    wrapper = asyncio.run(send())
+    for used in (lambda: wrapper.send_batch_sync(batch(1)), wrapper.flush_sync):
+        with pytest.raises(ConfigurationError, match="shut down"):
+            used()
+    wrapper.shutdown_sync()
+    assert "shut down" in repr(wrapper)
+
+
+def test_f05_the_loop_and_other_threads_run_on(ingesting: LocalWarehouse) -> None:
+    ingesting.zerobus.settings(ack_delay_ms=2000)
+    gaps: list[float] = []
+
+    def beat(until: threading.Event) -> None:
+        last = time.perf_counter()
+        while not until.wait(0.002):
+            last, before = time.perf_counter(), last
+            gaps.append(last - before)
+
+    async def send() -> None:
+        ended = threading.Event()
+
+        async def beat_in_loop() -> None:
+            last = time.perf_counter()
+            while not ended.is_set():
+                await asyncio.sleep(0.002)
+                last, before = time.perf_counter(), last
+                gaps.append(last - before)
+
+        thread, task = threading.Thread(target=beat, args=[ended]), asyncio.create_task(beat_in_loop())
+        thread.start()
+        async with ZerobusWrapper(**options(ingesting)) as wrapper:
+            sent, _ = await asyncio.gather(wrapper.send_batch(batch(1)), asyncio.sleep(0))
+        ended.set()
+        await task
+        thread.join()
+        assert sent.latency_ms >= 1900
+
+    asyncio.run(send())
+    assert len(gaps) > 100
+    # Holding either up would be a gap of 2 s.
+    assert max(gaps) < 0.5
+
+
+def test_f05_a_blocking_call_lets_other_threads_run(ingesting: LocalWarehouse) -> None:
+    ingesting.zerobus.settings(ack_delay_ms=300)
+    with ZerobusWrapper(**options(ingesting)) as wrapper:
+        wrapper.send_batch_sync(batch(0))
+        started = time.perf_counter()
+        threads = [threading.Thread(target=wrapper.send_batch_sync, args=[batch(i)]) for i in range(1, 9)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        # One after another it would be 2.4 s.
+        assert time.perf_counter() - started < 2
+    assert stored(ingesting) == list(range(9))
+
+
+def test_f06_arrow_comes_in_without_a_copy() -> None:
+    numbers = pa.array(range(1000), pa.int64())
+    given = pa.record_batch({"n": numbers}).slice(10, 500)
+    assert extension._first_buffer(given) == numbers.buffers()[1].address + 80
+
+
+def test_f06_tables_and_streams_are_one_result(ingesting: LocalWarehouse) -> None:
+    polars = pytest.importorskip("polars")
+    table = pa.Table.from_batches([batch(1, 2), batch(), batch(3)])
+    reader = pa.RecordBatchReader.from_batches(SCHEMA, iter([batch(4), batch(5)]))
+    frame = polars.DataFrame({"id": [6, 7], "text": ["six", None]})
+    with ZerobusWrapper(**options(ingesting)) as wrapper:
+        counts = [wrapper.send_batch_sync(rows).successful_rows for rows in (table, reader, frame, batch())]
+        assert counts == [[0, 1, 2], [0, 1], [0, 1], None]
+        assert wrapper.send_batch_sync(batch()).success
+    assert stored(ingesting) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_f06_a_stream_that_fails_says_so(ingesting: LocalWarehouse) -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield batch(1)
+        raise ValueError("no more of it")
+
+    with (
+        ZerobusWrapper(**options(ingesting)) as wrapper,
+        pytest.raises(zerobus.ConversionError, match=r"broke off after 1 rows: .*no more of it"),
+    ):
+        wrapper.send_batch_sync(pa.RecordBatchReader.from_batches(SCHEMA, batches()))
+
+
+def test_f07_errors() -> None:
+    names = ["Authentication", "Configuration", "Connection", "Conversion", "Transmission", "TokenRefresh"]
+    classes = [getattr(zerobus, f"{name}Error") for name in names] + [zerobus.RetryExhausted]
+    assert all(issubclass(each, zerobus.ZerobusError) for each in classes)
+    assert issubclass(zerobus.ConnectionError, builtins.ConnectionError)
+    assert {each.__name__ for each in classes if each("").retryable} == {"ConnectionError", "TokenRefreshError"}
+    error = zerobus.ConnectionError("gone", grpc_code="UNAVAILABLE", server_code="6006")
+    for each in (error, pickle.loads(pickle.dumps(error))):
+        assert (each.message, each.error_type, each.grpc_code, each.server_code) == (
+            "gone",
+            "ConnectionError",
+            "UNAVAILABLE",
+            "6006",
+        )
+        assert str(each) == "Connection error: gone"
+        assert each.retryable
+
+
+@pytest.mark.parametrize("given", [1, "rows", [1, 2], {"id": [1]}, None, pa.array([1, 2])], ids=repr)
+def test_f07_what_holds_no_rows_is_a_type_error(given: object, offline: dict[str, Any]) -> None:
+    with ZerobusWrapper(**offline) as wrapper:
+        with pytest.raises(TypeError):
+            wrapper.send_batch_sync(given)
+        with pytest.raises(ConfigurationError, match="`descriptor` is no serialised"):
+            wrapper.send_batch_sync(batch(1), b"\xff\xff")
+        with pytest.raises(ConfigurationError, match="`traceparent` is `x`"):
+            wrapper.send_batch_sync(batch(1), traceparent="x")
+
+
+def test_f07_a_refused_endpoint_is_in_the_result() -> None:
+    place = {"unity_catalog_url": "http://127.0.0.1:1", "client_id": "id", "client_secret": SECRET}
+    retry = {"retry_max_attempts": 2, "retry_base_delay_ms": 1, "retry_max_delay_ms": 1}
+    with ZerobusWrapper("http://127.0.0.1:1", TABLE, **place, **retry) as wrapper:
+        result = wrapper.send_batch_sync(batch(1, 2))
+    assert not result.success
+    assert result.successful_rows is None
+    assert result.error is not None
+    assert SECRET not in repr(result.to_dict())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_f08_a_child_goes_on_with_the_wrapper_of_its_parent(ingesting: LocalWarehouse) -> None:
+    with ZerobusWrapper(**options(ingesting)) as wrapper:
+        wrapper.send_batch_sync(batch(1))
+
+        def send() -> None:
+            assert wrapper.send_batch_sync(batch(2)).success
+            with ZerobusWrapper(**options(ingesting)) as other:
+                assert asyncio.run(_sent(other, batch(3))).success
+            wrapper.shutdown_sync()
+
+        in_child(send)
+        wrapper.send_batch_sync(batch(4))
+    assert stored(ingesting) == [1, 2, 3, 4]
+    assert ingesting.zerobus.log()["violations"] == []
+
+
+async def _sent(wrapper: ZerobusWrapper, rows: pa.RecordBatch) -> zerobus.TransmissionResult:
+    return await wrapper.send_batch(rows)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts by /proc")
+def test_f08_wrappers_leave_nothing_behind(
+    ingesting: LocalWarehouse, eventually: Callable[..., Any], tmp_path: Path
+) -> None:
+    more = {"debug_enabled": True, "debug_output_dir": tmp_path}
+    exporters = {"observability_enabled": True, "observability_config": {"output_dir": tmp_path}}
+
+    def cycle() -> None:
+        with ZerobusWrapper(**options(ingesting, **more, **exporters)) as wrapper:
+            assert wrapper.send_batch_sync(batch(1)).success
+
+    def left() -> tuple[int, int, int]:
+        gc.collect()
+        return (
+            len(list(Path("/proc/self/task").iterdir())),
+            len(list(Path("/proc/self/fd").iterdir())),
+            extension._alive_tasks(),
+        )
+
+    for _ in range(5):
+        cycle()
+    before = left()
+    for _ in range(100):
+        cycle()
+    # The server's side of a connection may live a little longer; it is in this process, too.
+    assert eventually(lambda: all(now <= then + 10 for now, then in zip(left(), before, strict=True))), (before, left())
+
+
+def test_f37_a_cancelled_send_leaves_the_wrapper_usable(
+    ingesting: LocalWarehouse, eventually: Callable[..., Any]
+) -> None:
+    ingesting.zerobus.settings(ack_delay_ms=60_000)
+
+    async def send() -> None:
+        async with ZerobusWrapper(**options(ingesting, flush_timeout_ms=10_000)) as wrapper:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(wrapper.send_batch(batch(1)), 0.5)
+            ingesting.zerobus.settings()
+            assert (await wrapper.send_batch(batch(2))).success
+
+    asyncio.run(send())
+    assert 2 in stored(ingesting)
+    assert eventually(lambda: extension._alive_tasks() < 5)
+
+
+def test_f05_ctrl_c_ends_a_blocking_call(ingesting: LocalWarehouse) -> None:
+    ingesting.zerobus.settings(ack_delay_ms=60_000)
+    sent: list[float] = []
+
+    def interrupt() -> None:
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with ZerobusWrapper(**options(ingesting, flush_timeout_ms=10_000)) as wrapper:
+        timer = threading.Timer(0.5, interrupt)
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            wrapper.send_batch_sync(batch(1))
+        waited = time.perf_counter() - sent[0]
+        timer.join()
+        ingesting.zerobus.settings()
+        assert wrapper.send_batch_sync(batch(2)).success
+    # 50 ms here; the rest is for slower machines.
+    assert waited < 2
+
+
+def test_f36_tasks_and_threads_share_a_wrapper(ingesting: LocalWarehouse) -> None:
+    async def send(wrapper: ZerobusWrapper, first: int) -> None:
+        results = await asyncio.gather(
+            *(wrapper.send_batch(batch(*range(i, i + 10))) for i in range(first, first + 200, 10))
+        )
+        assert all(result.successful_count == 10 for result in results)
+
+    with ZerobusWrapper(**options(ingesting)) as wrapper:
+        threads = [threading.Thread(target=asyncio.run, args=[send(wrapper, 200 * i)]) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        wrapper.flush_sync()
+    assert stored(ingesting) == list(range(800))
+    assert ingesting.zerobus.log()["violations"] == []
+
+
+def test_f16_rows_that_fail_are_named(ingesting: LocalWarehouse) -> None:
+    texts = ["x" * (500 if i in (3, 7) else 5) for i in range(10)]
+    rows = pa.record_batch([pa.array(range(10), pa.int64()), pa.array(texts)], schema=SCHEMA)
+    table = pa.Table.from_batches([batch(100), rows])
+    with ZerobusWrapper(**options(ingesting, max_record_bytes=100)) as wrapper:
+        result = wrapper.send_batch_sync(table)
+    assert result.is_partial_success()
+    assert result.group_errors_by_type() == {"ConversionError": [4, 8]}
+    assert result.extract_failed_batch(table)["id"].to_pylist() == [3, 7]
+    assert sorted(result.extract_successful_batch(table)["id"].to_pylist()) == stored(ingesting)
