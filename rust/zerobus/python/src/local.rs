@@ -46,9 +46,9 @@ impl PyLocalZerobus {
         let tables = Arc::new(PythonTables { callables: Mutex::new(Some((describe, append))) });
         let shared = Arc::clone(&tables) as Arc<dyn Tables>;
         let server = py.detach(|| ZerobusServer::start_with(options, shared))?;
-        let served = Arc::new(Served { server, tables });
-        stop_at_exit(py, &served)?;
-        Ok(Self { served })
+        let running = Arc::new(Served { server, tables });
+        stop_at_exit(py, &running)?;
+        Ok(Self { served: running })
     }
 
     #[getter]
@@ -151,10 +151,7 @@ impl PythonTables {
         self.callables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn call<R>(
-        &self,
-        call: impl FnOnce(Python<'_>, &(Py<PyAny>, Py<PyAny>)) -> PyResult<R>,
-    ) -> Result<R, String> {
+    fn call<R>(&self, call: impl FnOnce(Python<'_>, &(Py<PyAny>, Py<PyAny>)) -> PyResult<R>) -> Result<R, String> {
         let stopped = || "the server has stopped".to_owned();
         let called = Python::try_attach(|py| {
             let copied = self.slot().as_ref().map(|(describe, append)| (describe.clone_ref(py), append.clone_ref(py)));
