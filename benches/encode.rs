@@ -122,7 +122,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             Ok(rows)
         };
         assert!(encode()? == batch.num_rows(), "a row failed");
-        let bytes = batch.columns().iter().map(|column| column.get_buffer_memory_size()).sum::<usize>();
+        let sizes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size());
+        let bytes = sizes.sum::<Result<usize, _>>()?;
         group.throughput(Throughput::Bytes(bytes as u64)).sample_size(20);
         group.bench_function(shape, |bencher| bencher.iter(|| black_box(encode())));
     }

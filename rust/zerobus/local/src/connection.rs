@@ -39,6 +39,8 @@ pub(crate) enum Command {
 #[derive(Clone, Debug)]
 pub(crate) struct Control {
     commands: mpsc::UnboundedSender<Command>,
+    /// Whether the server ends the connection.
+    ending: Arc<AtomicBool>,
     /// The server waits for the last of these before it ends.
     #[expect(dead_code, reason = "held")]
     alive: mpsc::Sender<()>,
@@ -49,6 +51,11 @@ impl Control {
     pub(crate) fn command(&self, command: Command) {
         // It may be gone already, which is no worse.
         let _ = self.commands.send(command);
+    }
+
+    /// Whether it is the server that ends the connection.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
     }
 
     /// Waits until the connection is gone.
@@ -154,17 +161,25 @@ async fn serve_http2<S>(
         .max_concurrent_streams(MAX_STREAMS);
     let Ok(Ok(mut connection)) = timeout(HANDSHAKE_LIMIT, builder.handshake::<_, Bytes>(socket)).await else { return };
     let (commands, mut commanded) = mpsc::unbounded_channel();
-    let control = Control { commands, alive };
+    let ending = Arc::new(AtomicBool::new(false));
+    let control = Control { commands, ending: Arc::clone(&ending), alive };
     service.log.write(|log| log.open_connections += 1);
     loop {
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
+            _ = stop.wait_for(|stop| *stop) => {
+                ending.store(true, Ordering::Relaxed);
+                break;
+            }
             command = commanded.recv() => match command {
                 Some(Command::Reset) => {
+                    ending.store(true, Ordering::Relaxed);
                     reset.store(true, Ordering::Relaxed);
                     break;
                 }
-                Some(Command::GoAway { abrupt: true }) => connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM),
+                Some(Command::GoAway { abrupt: true }) => {
+                    ending.store(true, Ordering::Relaxed);
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                }
                 Some(Command::GoAway { abrupt: false }) => connection.graceful_shutdown(),
                 None => break,
             },

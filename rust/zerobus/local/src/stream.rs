@@ -555,6 +555,9 @@ impl Stream {
                 self.control.command(Command::Reset);
                 self.control.closed().await;
             }
+            Ending::Gone(_) if self.control.is_ending() => {
+                write(&self.log, |log| log.ended = Some("the server ended the connection".to_owned()));
+            }
             Ending::Gone(reason) => {
                 self.service.log.write(|log| log.resets += 1);
                 write(&self.log, |log| log.ended = Some(reason));

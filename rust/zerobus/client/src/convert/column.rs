@@ -10,7 +10,8 @@ use arrow_buffer::{NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
 use super::leaf::{Ints, Leaf};
-use super::plan::{FieldPlan, Kind, MessagePlan};
+use super::plan::{FieldPlan, Kind, MessagePlan, Scalar};
+use super::variant;
 use super::wire::{Tag, Writer, varint_len};
 use crate::error::ZerobusError;
 
@@ -51,8 +52,8 @@ impl Rows<'_> {
 pub(super) struct Measured {
     /// Failures, by the index of the row in the call.
     pub(super) failures: Vec<CellFailure>,
-    /// Elements of a list that are too many for any record.
-    pub(super) too_many: usize,
+    /// Bytes of the largest record: no list has more elements.
+    pub(super) record_bytes: usize,
 }
 
 pub(super) struct CellFailure {
@@ -82,6 +83,7 @@ enum Values {
     Leaf(Leaf),
     Message(Message),
     List(List),
+    Variant(Variant),
     /// Dictionaries and runs.
     Mapped(Mapped),
     /// All null.
@@ -113,6 +115,15 @@ struct List {
     picked: Option<Vec<usize>>,
     /// Of each element, its length.
     sizes: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Variant {
+    metadata: Leaf,
+    value: Leaf,
+    /// Of the rows last measured, their JSON, and where that of each ends.
+    text: String,
+    ends: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -226,6 +237,12 @@ impl Column {
         let values = match &plan.kind {
             Kind::Null => Values::Null,
             Kind::Scalar(scalar) => Values::Leaf(Leaf::bind(scalar, array).ok_or_else(wrong)?),
+            Kind::Variant => {
+                let array = array.as_struct_opt().ok_or_else(wrong)?;
+                let leaf = |name| Leaf::bind(&Scalar::Bytes, array.column_by_name(name)?);
+                let (metadata, value) = leaf("metadata").zip(leaf("value")).ok_or_else(wrong)?;
+                Values::Variant(Variant { metadata, value, text: String::new(), ends: Vec::new() })
+            }
             Kind::Message(message) => {
                 let array = array.as_struct_opt().ok_or_else(wrong)?;
                 let nulls = NullBuffer::union(parents, array.nulls());
@@ -277,6 +294,7 @@ impl Column {
                     }
                 }
             }
+            Values::Variant(variant) => variant.measure(rows, nulls, self.tag, &self.path, out, measured),
             Values::List(list) => list.measure(rows, nulls, self.tag, &self.path, out, measured),
             Values::Mapped(mapped) => {
                 mapped.picked.clear();
@@ -314,11 +332,55 @@ impl Column {
                     message.write(index, row, writer);
                 }
             }
+            Values::Variant(variant) => {
+                writer.tag(self.tag);
+                writer.bytes(variant.json(index).as_bytes());
+            }
             Values::List(list) => list.write(index, self.tag, writer),
             Values::Mapped(mapped) => {
                 mapped.values.write(index, mapped.picked.get(index).copied().unwrap_or(NULL), writer);
             }
         }
+    }
+}
+
+impl Variant {
+    fn measure(
+        &mut self,
+        rows: Rows<'_>,
+        nulls: Option<&NullBuffer>,
+        tag: Tag,
+        path: &Arc<str>,
+        out: &mut [usize],
+        measured: &mut Measured,
+    ) {
+        self.text.clear();
+        self.ends.clear();
+        for (index, out) in out.iter_mut().enumerate() {
+            let row = rows.get(index);
+            if *out != SKIP && !Rows::is_null(row, nulls) {
+                let before = self.text.len();
+                let (metadata, value) = (self.metadata.bytes(row), self.value.bytes(row));
+                let (metadata, value) = (metadata.unwrap_or_default(), value.unwrap_or_default());
+                match variant::write_json(metadata, value, &mut self.text, measured.record_bytes) {
+                    Ok(()) => {
+                        let length = self.text.len() - before;
+                        *out = out.saturating_add(tag.len() + varint_len(length as u64) + length);
+                    }
+                    Err(why) => {
+                        *out = SKIP;
+                        measured.fail(index, path, why);
+                    }
+                }
+            }
+            self.ends.push(self.text.len());
+        }
+    }
+
+    fn json(&self, index: usize) -> &str {
+        let end = |index: usize| self.ends.get(index).copied().unwrap_or_default();
+        let start = index.checked_sub(1).map_or(0, end);
+        self.text.get(start..end(index)).unwrap_or_default()
     }
 }
 
@@ -349,7 +411,7 @@ impl List {
             if *out != SKIP && !Rows::is_null(row, nulls) {
                 match self.spans.get(row).filter(|(start, length)| self.count.checked_sub(*start) >= Some(*length)) {
                     Some((_, 0)) => {}
-                    Some((_, length)) if length > measured.too_many => {
+                    Some((_, length)) if length > measured.record_bytes => {
                         *out = SKIP;
                         measured.fail(index, path, format!("a list of {length} elements is too long for a record"));
                     }

@@ -41,8 +41,10 @@ fn message(name: &str, columns: &Fields, path: &str, depth: usize) -> Result<Des
         }
         let shape = plan::shape(column, &path)?;
         let (label, value) = match &shape {
-            Shape::One(_) if column.is_nullable() => (Label::Optional, Value::of(&shape, column, &path)?),
-            Shape::One(_) => (Label::Required, Value::of(&shape, column, &path)?),
+            Shape::One(_) | Shape::Variant if column.is_nullable() => {
+                (Label::Optional, Value::of(&shape, column, &path)?)
+            }
+            Shape::One(_) | Shape::Variant => (Label::Required, Value::of(&shape, column, &path)?),
             Shape::List(element) => (Label::Repeated, Value::of(&plan::shape(element, &path)?, element, &path)?),
             Shape::Map(..) => (Label::Repeated, Value::Map),
         };
@@ -84,6 +86,7 @@ impl<'a> Value<'a> {
                 Some(kind) => Ok(Self::Scalar(kind)),
                 None => Err(plan::unsupported(path, field.data_type())),
             },
+            Shape::Variant => Ok(Self::Scalar(Type::String)),
             Shape::List(_) | Shape::Map(..) => Err(plan::unsupported(path, field.data_type())),
         }
     }

@@ -264,7 +264,7 @@ impl Leaf {
             // What the offsets of a malformed array say is found out when it is written.
             Self::Bytes(offsets, _) => add(rows, nulls, out, |row| {
                 let length = match (offsets.get(row), offsets.get(row + 1)) {
-                    (Some(start), Some(end)) => end.wrapping_sub(*start) as usize,
+                    (Some(start), Some(end)) => usize::try_from(end.wrapping_sub(*start)).unwrap_or(SKIP),
                     _ => 0,
                 };
                 length.saturating_add(tag + varint_len(length as u64))
@@ -321,8 +321,9 @@ impl Leaf {
         }
     }
 
+    /// The bytes in `row`, if these are bytes.
     #[inline]
-    fn bytes(&self, row: usize) -> Option<&[u8]> {
+    pub(super) fn bytes(&self, row: usize) -> Option<&[u8]> {
         match self {
             Self::Bytes(offsets, data) => {
                 let (start, end) = (offsets.get(row)?, offsets.get(row + 1)?);

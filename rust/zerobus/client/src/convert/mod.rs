@@ -7,6 +7,7 @@ mod leaf;
 mod plan;
 mod requests;
 mod rows;
+mod variant;
 mod wire;
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub(super) enum Kind {
         element: Box<FieldPlan>,
         packed: bool,
     },
+    /// Structs of `metadata` and `value`, as JSON.
+    Variant,
     /// A column of type null.
     Null,
 }
@@ -91,7 +93,12 @@ pub(super) enum Shape<'a> {
     One(&'a DataType),
     List(&'a Field),
     Map(&'a Field, &'a Field),
+    /// The type VARIANT in its binary form.
+    Variant,
 }
+
+/// Name of the extension type.
+const VARIANT: &str = "arrow.parquet.variant";
 
 /// The type of the values in dictionaries and runs.
 pub(super) fn value_type(mut data_type: &DataType) -> &DataType {
@@ -106,6 +113,17 @@ pub(super) fn value_type(mut data_type: &DataType) -> &DataType {
 
 pub(super) fn shape<'a>(field: &'a Field, path: &str) -> Result<Shape<'a>, ZerobusError> {
     Ok(match value_type(field.data_type()) {
+        DataType::Struct(children) if field.extension_type_name() == Some(VARIANT) => {
+            let is_bytes = |name| {
+                let child = children.iter().find(|child| child.name() == name);
+                child.is_some_and(|child| natural_type(child.data_type()) == Some(Type::Bytes))
+            };
+            // Others have parts of their values in further children.
+            if children.len() != 2 || !is_bytes("metadata") || !is_bytes("value") {
+                return Err(unsupported(path, field.data_type()));
+            }
+            Shape::Variant
+        }
         DataType::List(element)
         | DataType::LargeList(element)
         | DataType::FixedSizeList(element, _)
@@ -221,7 +239,7 @@ impl Planner<'_> {
         let shape = shape(column, path)?;
         let repeated = field.label() == Label::Repeated;
         let is_null = matches!(shape, Shape::One(DataType::Null));
-        if repeated == matches!(shape, Shape::One(_)) && !is_null {
+        if repeated == matches!(shape, Shape::One(_) | Shape::Variant) && !is_null {
             return Err(mismatch(path, column.data_type(), field, repeated));
         }
         let list = |element: FieldPlan| {
@@ -236,10 +254,9 @@ impl Planner<'_> {
         let element = |kind, on_null| FieldPlan { path: path.into(), column: 0, tag: tag(&kind), on_null, kind };
         let (kind, on_null) = match shape {
             Shape::One(DataType::Null) => (Kind::Null, required),
-            Shape::One(data_type) => (self.value(&field_type, field, data_type, path, depth)?, required),
+            Shape::One(_) | Shape::Variant => (self.value(&field_type, field, column, path, depth)?, required),
             Shape::List(item) => {
-                let data_type = value_type(item.data_type());
-                let kind = self.value(&field_type, field, data_type, path, depth)?;
+                let kind = self.value(&field_type, field, item, path, depth)?;
                 (list(element(kind, on_null_element)), null_list(column))
             }
             Shape::Map(key, value) => {
@@ -280,15 +297,19 @@ impl Planner<'_> {
         Ok(MessagePlan { fields: vec![key_plan, value_plan], missing: None, unknown: Vec::new() })
     }
 
-    /// How values of `data_type`, which is no list, are written into `field`.
+    /// How values of `column`, which is none of lists, are written into `field`.
     fn value(
         &self,
         field_type: &FieldType<'_>,
         field: &FieldDescriptorProto,
-        data_type: &DataType,
+        column: &Field,
         path: &str,
         depth: usize,
     ) -> Result<Kind, ZerobusError> {
+        let data_type = value_type(column.data_type());
+        if matches!(shape(column, path)?, Shape::Variant) && matches!(field_type, FieldType::Scalar(Type::String)) {
+            return Ok(Kind::Variant);
+        }
         let scalar = match (data_type, field_type) {
             (DataType::Struct(children), FieldType::Message(descriptor, scope)) => {
                 let plan = self.message(scope, descriptor, children, &format!("{path}."), depth + 1)?;
@@ -390,6 +411,10 @@ fn wire_type(kind: &Kind) -> u32 {
         Kind::Scalar(Scalar::Int(_, Int::Fixed32 | Int::SFixed32) | Scalar::Float) => 5,
         Kind::Scalar(Scalar::Int(_, Int::Fixed64 | Int::SFixed64) | Scalar::Double) => 1,
         Kind::Scalar(Scalar::Int(..) | Scalar::Bool) => 0,
-        Kind::Scalar(Scalar::Bytes | Scalar::Text) | Kind::Message(_) | Kind::List { .. } | Kind::Null => 2,
+        Kind::Scalar(Scalar::Bytes | Scalar::Text)
+        | Kind::Message(_)
+        | Kind::List { .. }
+        | Kind::Variant
+        | Kind::Null => 2,
     }
 }

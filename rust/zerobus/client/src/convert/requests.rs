@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::RequestLimits;
-use super::column::{Measured, Message, Rows};
+use super::column::{Measured, Message, Rows, SKIP};
 use super::rows::EncodedRows;
 use super::wire::{Tag, Writer, varint_len};
 use crate::error::ZerobusError;
@@ -61,7 +61,7 @@ impl Requests {
         if self.chunk_rows == 0 {
             return false;
         }
-        let mut measured = Measured { failures: Vec::new(), too_many: self.limits.record_bytes };
+        let mut measured = Measured { failures: Vec::new(), record_bytes: self.limits.record_bytes };
         let zeros = std::iter::repeat_n(0, self.chunk_rows);
         self.columns.measure(Rows::From(self.chunk), zeros, &mut measured);
         let mut failures = measured.failures;
@@ -74,9 +74,12 @@ impl Requests {
                 let text = format!("Field encoding failed: field='{}', row={row}, error={}", failure.path, failure.why);
                 self.failed.push((row, ZerobusError::conversion(text)));
             } else if *size > self.limits.record_bytes {
-                let limit = self.limits.record_bytes;
-                let text = format!("Record encoding failed: row={row}, error=a record of {size} bytes, limit {limit}");
-                self.failed.push((row, ZerobusError::conversion(text)));
+                let why = match *size {
+                    // No memory holds as much.
+                    SKIP => "the arrays are malformed".to_owned(),
+                    size => format!("a record of {size} bytes, limit {}", self.limits.record_bytes),
+                };
+                self.failed.push((row, record_failure(row, &why)));
             }
         }
         true
@@ -86,6 +89,10 @@ impl Requests {
 /// Length of a record with tag and length before it.
 fn field_len(size: usize) -> usize {
     size.saturating_add(1 + varint_len(size as u64))
+}
+
+fn record_failure(row: usize, why: &str) -> ZerobusError {
+    ZerobusError::conversion(format!("Record encoding failed: row={row}, error={why}"))
 }
 
 impl Iterator for Requests {
@@ -130,9 +137,8 @@ impl Iterator for Requests {
             } else {
                 // Offsets that point nowhere: nothing of it may stay.
                 writer.truncate(start);
-                let text = format!("Record encoding failed: row={row}, error=the arrays are malformed");
                 let at = self.failed.partition_point(|(failed, _)| *failed < row);
-                self.failed.insert(at, (row, ZerobusError::conversion(text)));
+                self.failed.insert(at, (row, record_failure(row, "the arrays are malformed")));
             }
         }
         (!rows.is_empty()).then(|| EncodedRows::new(Bytes::from(writer.finish()), rows, ends))

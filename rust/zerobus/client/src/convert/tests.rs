@@ -85,7 +85,10 @@ fn converter(batch: &RecordBatch, descriptor: Option<&DescriptorProto>) -> Resul
     Converter::new(&batch.schema(), descriptor, NullListElement::Error)
 }
 
-fn messages(converter: &Converter, batch: &RecordBatch) -> (Vec<(usize, DynamicMessage)>, Vec<(usize, String)>) {
+/// The same, decoded.
+type Decoded = (Vec<(usize, DynamicMessage)>, Vec<(usize, String)>);
+
+fn messages(converter: &Converter, batch: &RecordBatch) -> Decoded {
     let message = resolve(converter.descriptor());
     let (records, failed) = encode(converter, batch);
     let decode = |record: &[u8]| DynamicMessage::decode(message.clone(), record).unwrap();
@@ -124,14 +127,11 @@ fn assert_value(value: &Value, array: &dyn Array, row: usize) {
             array.as_primitive::<$type>().value(row)
         };
     }
-    let whole = |scale: i128, value: i64| match scale {
-        0.. => i64::try_from(i128::from(value) * scale).unwrap(),
-        _ => {
-            let floor = (i128::from(value) as f64 / -scale as f64).floor();
-            // The double is near enough to be off by one at most.
-            let near = floor as i64;
-            (near - 1..=near + 1).rev().find(|day| i128::from(*day) * -scale <= i128::from(value)).unwrap()
-        }
+    // Times a positive factor, or divided by a negative one and rounded down.
+    let whole = |factor: i128, value: i64| {
+        let value = i128::from(value);
+        let exact = if factor > 0 { value * factor } else { (value - value.rem_euclid(-factor)) / -factor };
+        i64::try_from(exact).unwrap()
     };
     match data_type {
         DataType::Boolean => assert_eq!(*value, Value::Bool(array.as_boolean().value(row))),
@@ -1326,14 +1326,14 @@ fn f15_unsupported_types_name_their_column() {
 fn malformed_arrays_fail_their_rows() {
     let unchecked = |data_type: DataType, len: usize, buffers: Vec<Buffer>, children: Vec<ArrayData>| {
         let builder = ArrayData::builder(data_type).len(len).buffers(buffers).child_data(children);
-        // SAFETY: the converter must cope with what nobody has validated.
+        // SAFETY: nothing but the converter reads it, which trusts neither keys nor offsets.
         #[expect(unsafe_code)]
         unsafe {
             builder.build_unchecked()
         }
     };
     let text = StringArray::from(vec!["a", "b"]);
-    let keys = Buffer::from(ScalarBuffer::from(vec![0_i32, 9, -1, 1]).into_inner());
+    let keys = ScalarBuffer::from(vec![0_i32, 9, -1, 1]).into_inner();
     let data = unchecked(
         DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
         4,
@@ -1343,4 +1343,101 @@ fn malformed_arrays_fail_their_rows() {
     let keyed = batch(vec![("d", Arc::new(DictionaryArray::<Int32Type>::from(data)), true)]);
     let why = "the array is malformed";
     assert_eq!(failures(&keyed, None), [failed(1, "d", why), failed(2, "d", why)]);
+
+    let offsets = ScalarBuffer::from(vec![0_i32, 2, 1, 900, 2, 3]).into_inner();
+    let data = unchecked(DataType::Utf8, 5, vec![offsets, Buffer::from(b"abcdef")], vec![]);
+    let texts = batch(vec![("t", Arc::new(StringArray::from(data)), true)]);
+    let why = |row| (row, format!("Record encoding failed: row={row}, error=the arrays are malformed"));
+    assert_eq!(failures(&texts, None), [why(1), why(2), why(3)]);
+}
+
+#[test]
+fn f09_variants_in_columns_and_lists() {
+    let metadata: ArrayRef = Arc::new(BinaryArray::from_iter_values([[1, 0, 0]; 5]));
+    let long = [&[16 << 2, 200, 0, 0, 0][..], &[b'x'; 200]].concat();
+    let value: ArrayRef =
+        Arc::new(BinaryViewArray::from_iter_values([&[1 << 2][..], &[3 << 2, 7], &[1 | 1 << 2, b'a'], &[0xff], &long]));
+    let structs = StructArray::new(
+        vec![Field::new("metadata", DataType::Binary, false), Field::new("value", DataType::BinaryView, false)].into(),
+        vec![metadata, value],
+        Some(vec![true, true, false, true, true].into()),
+    );
+    let variant = |name, array: &dyn Array| {
+        let extension = [("ARROW:extension:name".to_owned(), "arrow.parquet.variant".to_owned())];
+        Field::new(name, array.data_type().clone(), true).with_metadata(extension.into_iter().collect())
+    };
+    let item = Arc::new(variant("item", &structs));
+    let offsets = OffsetBuffer::new(vec![0, 1, 2, 2, 2, 2].into());
+    let lists = ListArray::new(Arc::clone(&item), offsets, Arc::new(structs.clone()), None);
+    let schema = Schema::new(vec![
+        variant("v", &structs),
+        Field::new("l", lists.data_type().clone(), true),
+        // Already text.
+        Field::new("j", DataType::Utf8, true)
+            .with_metadata([("ARROW:extension:name".to_owned(), "arrow.json".to_owned())].into_iter().collect()),
+    ]);
+    let texts = Arc::new(StringArray::from(vec!["{}"; 5]));
+    let batch = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(structs), Arc::new(lists), texts]).unwrap();
+    let converter = converter(&batch, None).unwrap();
+    let (messages, failures) = messages(&converter, &batch);
+    assert_eq!(failures, [failed(3, "v", "a variant is malformed")]);
+    let text = |text: &str| Value::String(text.to_owned());
+    let read: Vec<_> = messages
+        .iter()
+        .map(|(_, message)| ["v", "l", "j"].map(|name| message.get_field_by_name(name).unwrap().into_owned()))
+        .collect();
+    let long = format!("\"{}\"", "x".repeat(200));
+    assert_eq!(read[0], [text("true"), Value::List(vec![text("true")]), text("{}")]);
+    assert_eq!(read[1], [text("7"), Value::List(vec![text("7")]), text("{}")]);
+    assert!(!messages[2].1.has_field_by_name("v"));
+    assert_eq!(read[3], [text(&long), Value::List(vec![]), text("{}")]);
+    assert_eq!(encode(&converter, &batch.slice(1, 1)).0[0].1, encode(&converter, &batch).0[1].1);
+
+    // With a part of the values in a child of their own.
+    let fields = vec![
+        Field::new("metadata", DataType::Binary, false),
+        Field::new("value", DataType::Binary, true),
+        Field::new("typed_value", DataType::Int64, true),
+    ];
+    let shredded = variant("v", &new_null_array(&structure(fields), 0));
+    let error = generated(vec![shredded]).unwrap_err();
+    assert!(error.to_string().contains("column `v`"), "{error}");
+}
+
+#[test]
+fn f13_hostile_descriptors_do_no_harm() {
+    let leaf = structure(vec![Field::new("z", DataType::Utf8, false), Field::new("y", DataType::Int32, true)]);
+    let fields = vec![
+        Field::new("id", DataType::Int64, false),
+        Field::new("list", DataType::List(item(leaf.clone())), true),
+        Field::new("map", map(DataType::Utf8, leaf.clone(), true), true),
+        Field::new("one", leaf, true),
+        Field::new("ints", DataType::List(item(DataType::UInt64)), true),
+    ];
+    let mut random = Random(StdRng::seed_from_u64(13));
+    let columns = fields.iter().map(|field| random.array(field.data_type(), 20, field.is_nullable())).collect();
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+    let bytes = converter(&batch, None).unwrap().descriptor_bytes().to_vec();
+    let (mut decoded, mut accepted) = (0, 0);
+    for _ in 0..20_000 {
+        let mut bytes = bytes.clone();
+        for _ in 0..random.0.random_range(1..4) {
+            let at = random.0.random_range(0..bytes.len());
+            match random.0.random_range(0..4) {
+                0 => bytes[at] = random.0.random(),
+                1 => bytes[at] ^= 1 << random.0.random_range(0..8),
+                2 => bytes.copy_within(at.., at / 2),
+                _ => drop(bytes.splice(at..at, [random.0.random()])),
+            }
+        }
+        let Ok(descriptor) = <DescriptorProto as prost::Message>::decode(bytes.as_slice()) else { continue };
+        decoded += 1;
+        let Ok(converter) = converter(&batch, Some(&descriptor)) else { continue };
+        let Ok(requests) = converter.requests(batch.clone(), LIMITS) else { continue };
+        accepted += 1;
+        for request in requests {
+            assert_is_run(&request);
+        }
+    }
+    assert!(decoded > 1000 && accepted > 100, "{decoded} decoded, {accepted} accepted");
 }

@@ -446,6 +446,10 @@ async fn f27_the_connection_is_told_to_go_away() {
             event => break assert_eq!(event, Event::Broken),
         }
     }
+    while server.log().streams[0].ended.is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(server.log().resets, 0, "the client did none");
 }
 
 #[tokio::test]

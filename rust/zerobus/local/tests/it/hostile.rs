@@ -5,7 +5,10 @@ use seakernel_zerobus_local::{ServerOptions, ZerobusServer};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::client::{Event, batch_message, ids, open_with, record_message, row, start, stream, token};
+use crate::client::{
+    Event, TABLE, batch_message, bytes, create_message, http, ids, int, open_with, record_message, row, start, stream,
+    token,
+};
 
 #[tokio::test]
 async fn messages_beyond_the_limits_are_refused_before_they_are_read() {
@@ -62,6 +65,31 @@ async fn random_records_do_no_harm() {
     let mut healthy = stream(&server).await;
     healthy.record(0, 1);
     healthy.acked(0).await;
+}
+
+#[tokio::test]
+async fn descriptors_of_any_bytes_and_depth_are_refused() {
+    let server = start();
+    let token = token(&server);
+    // Each type within the one before: 1000 of them.
+    let deep = (0..1000).fold(Vec::new(), |inner, _| bytes(3, &inner));
+    let itself =
+        [bytes(1, b"M"), bytes(2, &[bytes(1, b"id"), int(3, 1), int(5, 11), bytes(6, b".M")].concat())].concat();
+    let random = (0..100).map(|length| (0..length).map(|_| rand::random()).collect());
+    for descriptor in random.chain([deep, itself]) {
+        let descriptor: Vec<u8> = descriptor;
+        let mut call = open_with(&server, &token).await;
+        call.write(&create_message(TABLE, &descriptor));
+        assert_eq!(call.event().await.code(), 3, "{descriptor:?}");
+    }
+    stream(&server).await;
+}
+
+#[test]
+fn a_body_without_end_is_refused() {
+    let server = start();
+    assert_eq!(http(&server, "PUT", "/control/faults", "", &"[".repeat(5 << 20)).0, 400);
+    assert_eq!(http(&server, "PUT", "/control/faults", "", &"[".repeat(1 << 20)).0, 400);
 }
 
 #[tokio::test]
