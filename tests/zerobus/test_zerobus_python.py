@@ -20,6 +20,7 @@ import pyarrow as pa
 import pytest
 from child_processes import in_child
 
+import seakernel
 from seakernel import zerobus
 from seakernel.local import LocalWarehouse
 from seakernel.zerobus import ConfigurationError, WrapperConfiguration, ZerobusWrapper
@@ -539,3 +540,34 @@ def test_f16_rows_that_fail_are_named(ingesting: LocalWarehouse) -> None:
     assert result.group_errors_by_type() == {"ConversionError": [4, 8]}
     assert result.extract_failed_batch(table)["id"].to_pylist() == [3, 7]
     assert sorted(result.extract_successful_batch(table)["id"].to_pylist()) == stored(ingesting)
+
+
+# Connection.ingest -----------------------------------------------------------------------------------------------
+
+
+def test_rows_go_in_by_way_of_zerobus(ingesting: LocalWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = options(ingesting)
+    sign_in = {name: given[name] for name in ("client_id", "client_secret", "unity_catalog_url")}
+    with ingesting.connect() as connection:
+        place = {"via": "zerobus", "zerobus_endpoint": given["endpoint"]}
+        assert connection.ingest(TABLE, pa.Table.from_batches([batch(1, 2)]), **place, **sign_in) == 2
+        for name, value in sign_in.items():
+            monkeypatch.setenv("UNITY_CATALOG_URL" if name == "unity_catalog_url" else f"ZEROBUS_{name.upper()}", value)
+        monkeypatch.setenv("ZEROBUS_ENDPOINT", given["endpoint"])
+        assert connection.ingest("main.`default`.events", pa.Table.from_batches([batch(3)]), via="zerobus") == 1
+        nameless = pa.table({"id": pa.array([4, None]), "text": ["four", "none"]})
+        with pytest.raises(seakernel.DataError, match=r"rows were not stored \(rows ") as refusal:
+            connection.ingest(TABLE, nameless, via="zerobus")
+        assert given["client_secret"] not in str(refusal.value)
+        with pytest.raises(seakernel.OperationalError, match="2 of 2 rows were not stored") as refusal:
+            connection.ingest(TABLE, batch(5, 6), via="zerobus", client_id="other")
+        assert refusal.value.kind == "Unauthenticated"
+        for wrong in ({"volume": "/Volumes/a/b/c"}, {"mode": "create"}):
+            with pytest.raises(seakernel.ProgrammingError, match="takes no `volume`"):
+                connection.ingest(TABLE, batch(7), via="zerobus", **wrong)
+        with pytest.raises(seakernel.ProgrammingError, match='expected "volume"'):
+            connection.ingest(TABLE, batch(7))
+        monkeypatch.delenv("ZEROBUS_ENDPOINT")
+        with pytest.raises(seakernel.ProgrammingError, match="`zerobus_endpoint` is needed"):
+            connection.ingest(TABLE, batch(7), via="zerobus")
+    assert {1, 2, 3} <= set(stored(ingesting)) <= {1, 2, 3, 4}
