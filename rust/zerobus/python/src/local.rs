@@ -46,9 +46,9 @@ impl PyLocalZerobus {
         let tables = Arc::new(PythonTables { callables: Mutex::new(Some((describe, append))) });
         let shared = Arc::clone(&tables) as Arc<dyn Tables>;
         let server = py.detach(|| ZerobusServer::start_with(options, shared))?;
-        let served = Arc::new(Served { server, tables });
-        stop_at_exit(py, &served)?;
-        Ok(Self { served })
+        let running = Arc::new(Served { server, tables });
+        stop_at_exit(py, &running)?;
+        Ok(Self { served: running })
     }
 
     #[getter]
