@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from seakernel import exceptions
 from seakernel._seakernel import Session, with_native_markers
@@ -346,8 +346,24 @@ class Connection:
         self._open_session()
         return Volume(self)
 
-    def ingest(self, table: str, data: ArrowStreamExportable, *, volume: str, mode: IngestMode = "append") -> int:
+    def ingest(
+        self,
+        table: str,
+        data: ArrowStreamExportable,
+        *,
+        volume: str | None = None,
+        mode: IngestMode = "append",
+        via: Literal["volume", "zerobus"] = "volume",
+        zerobus_endpoint: str | None = None,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        unity_catalog_url: str | None = None,
+    ) -> int:
         """Loads Arrow data into a table and waits until it is there.
+
+        With `via="zerobus"` the rows go to the Zerobus service, which makes each durable at once and shows it in the table
+        seconds later; it is not all or nothing, and wants a service principal of its own. See `seakernel.zerobus`, which also
+        gives back the rows that failed. What follows is about volumes.
 
         The data is written as Parquet files of about 128 MiB, each uploaded while the next is written, into a directory of
         its own in `volume`; one statement then loads them all, and they are deleted, also after a failure. That statement is
@@ -368,6 +384,11 @@ class Connection:
             volume: Volume or directory in one for the files, `/Volumes/{catalog}/{schema}/{volume}`, where you may write.
             mode: `append` adds rows to a table that exists, with columns matched by name (COPY INTO). `create` makes the
                 table and fails if it exists; `replace` puts it in the place of the one that there is, if there is one.
+            via: Whether the rows go through files in `volume`, or through Zerobus, which takes rows for tables that exist.
+            zerobus_endpoint: Address of the Zerobus service; by default the environment's `ZEROBUS_ENDPOINT`.
+            client_id: The service principal for Zerobus; by default `ZEROBUS_CLIENT_ID`.
+            client_secret: Its secret; by default `ZEROBUS_CLIENT_SECRET`.
+            unity_catalog_url: Address of the workspace that gives it tokens; by default `UNITY_CATALOG_URL`.
 
         Returns:
             The rows added, as counted by the server and equal to those in `data`.
@@ -378,6 +399,8 @@ class Connection:
             ProgrammingError: the table exists or does not, or lacks a column, or `volume` is none.
             DataLossError: the server counted other rows than were sent. The table has changed.
             OperationalError: the connection failed. If that was while the statement ran, it may still be done.
+            ModuleNotFoundError: `via="zerobus"` needs `seakernel-zerobus`. Rows that it did not store are named by a
+                `DataError`, or by an `OperationalError` where they may be stored later.
 
         Example:
             >>> import pyarrow
@@ -386,8 +409,18 @@ class Connection:
             >>> connection.ingest("main.default.prices", prices, volume="/Volumes/main/default/files", mode="create")
             2
         """
-        from seakernel.ingest import ingest
+        from seakernel.ingest import ingest, ingest_by_zerobus
 
+        if via == "zerobus":
+            if volume is not None or mode != "append":
+                message = '`via="zerobus"` takes no `volume`, and rows for tables that exist: `mode="append"`'
+                raise ProgrammingError(message, kind="InvalidArgument")
+            self._open_session()
+            options = {"endpoint": zerobus_endpoint, "client_id": client_id, "client_secret": client_secret}
+            return ingest_by_zerobus(table, data, {**options, "unity_catalog_url": unity_catalog_url})
+        if via != "volume" or volume is None:
+            message = f'`via` is {via!r}; expected "volume", with `volume`, or "zerobus"'
+            raise ProgrammingError(message, kind="InvalidArgument")
         return ingest(self, table, data, mode=mode, volume=volume)
 
     def table(self, name: str) -> Table:

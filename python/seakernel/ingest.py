@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import re
 import tempfile
 import uuid
@@ -11,11 +12,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from seakernel.exceptions import DataError, DataLossError, Error, NotSupportedError, ProgrammingError
+from seakernel.exceptions import DataError, DataLossError, Error, NotSupportedError, OperationalError, ProgrammingError
 from seakernel.volumes import check_path, string_literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
     from typing_extensions import Self
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from seakernel.dbapi import Connection, Cursor
     from seakernel.types import ArrowStreamExportable
 
-__all__ = ["ingest"]
+__all__ = ["ingest", "ingest_by_zerobus"]
 
 IngestMode = Literal["append", "create", "replace"]
 
@@ -362,6 +363,41 @@ def _load_statement(name: str, directory: str, schema: pa.Schema, mode: IngestMo
     )
     create = "CREATE OR REPLACE TABLE" if mode == "replace" else "CREATE TABLE"
     return f"{create} {name} AS SELECT {items} FROM parquet.{_quoted(directory)}"
+
+
+def ingest_by_zerobus(table: str, data: ArrowStreamExportable, given: Mapping[str, str | None]) -> int:
+    """Does what `Connection.ingest` says of Zerobus; what is not given is in the environment."""
+    from seakernel.zerobus import ZerobusError, ZerobusWrapper
+
+    variables = {"unity_catalog_url": "UNITY_CATALOG_URL"}
+    options = {
+        name: value or os.environ.get(variables.get(name, f"ZEROBUS_{name.upper()}")) for name, value in given.items()
+    }
+    if not options["endpoint"]:
+        message = "`zerobus_endpoint` is needed, or `ZEROBUS_ENDPOINT` in the environment"
+        raise ProgrammingError(message, kind="InvalidArgument")
+    refusal = ""
+    try:
+        with ZerobusWrapper(table_name=quoted_name(table).replace("`", ""), **options) as wrapper:
+            result = wrapper.send_batch_sync(data)
+    except ZerobusError as error:
+        refusal = str(error)
+    # Tracebacks show what is in frames.
+    del given, options
+    if refusal:
+        raise ProgrammingError(refusal, kind="InvalidArgument")
+    failed = result.failed_rows or []
+    if not failed and result.error is None:
+        return result.successful_count
+    texts = dict.fromkeys(text for _, text in failed) or {str(result.error): None}
+    some = ", ".join(str(row) for row, _ in failed[:20]) or "all"
+    more = ", ..." if len(failed) > 20 else ""
+    count = len(failed) or result.total_rows
+    message = f"{count} of {result.total_rows} rows were not stored (rows {some}{more}): {'; '.join(list(texts)[:3])}"
+    kinds = set(result.group_errors_by_type()) or {str(result.error_type)}
+    if kinds <= {"ConversionError", "TransmissionError", "ConfigurationError"}:
+        raise DataError(message, kind="InvalidArgument")
+    raise OperationalError(message, kind="Unauthenticated" if "AuthenticationError" in kinds else "Unavailable")
 
 
 def quoted_name(table: str) -> str:

@@ -9,6 +9,7 @@ import doctest
 import importlib
 import inspect
 import os
+import re
 import sys
 import textwrap
 import types
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(seakernel.__file__).parent
 # The stand-in for databricks-sql-kernel is described by the original.
-MODULES = ["seakernel", "seakernel.adbc", "seakernel.aio", "seakernel.compat", "seakernel.local"]
+MODULES = ["seakernel", "seakernel.adbc", "seakernel.aio", "seakernel.compat", "seakernel.local", "seakernel.zerobus"]
 # PEP 249, or their class, says of them what there is to say.
 CONSTANTS = (str, int, float, seakernel.TypeObject)
 
@@ -38,10 +39,10 @@ class Documented(NamedTuple):
     text: str
 
 
-def of_the_extension() -> dict[str, str]:
+def of_the_extension(stub: Path) -> dict[str, str]:
     """Docstrings of the stub, which speaks for the extension module."""
     texts = {}
-    for node in ast.parse((PACKAGE / "_seakernel.pyi").read_text()).body:
+    for node in ast.parse(stub.read_text()).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             texts[node.name] = ast.get_docstring(node) or ""
         for member in node.body if isinstance(node, ast.ClassDef) else ():
@@ -62,8 +63,16 @@ def members(public: type) -> Iterator[str]:
                 yield name
 
 
+def is_described(attribute: str, *texts: str) -> bool:
+    """Tells whether the class says what a property is, among its attributes or as an argument of the same name."""
+    return any(re.search(rf"^    {attribute}: ", text, re.MULTILINE) for text in texts)
+
+
 def public_names() -> Iterator[Documented]:
-    extension, seen = of_the_extension(), set()
+    seakernel_zerobus, seen = importlib.import_module("seakernel_zerobus"), set()
+    of_zerobus = of_the_extension(Path(seakernel_zerobus.__file__).parent / "_seakernel_zerobus.pyi")
+    # By the module that a class says it is of.
+    extensions = {"seakernel._seakernel": of_the_extension(PACKAGE / "_seakernel.pyi"), "seakernel_zerobus": of_zerobus}
     for module_name in MODULES:
         module = importlib.import_module(module_name)
         yield Documented(module_name, inspect.getdoc(module) or "")
@@ -74,12 +83,19 @@ def public_names() -> Iterator[Documented]:
             if isinstance(value, CONSTANTS) or not is_of_us or value in seen:
                 continue
             seen.add(value)
-            compiled = value.__module__ == "seakernel._seakernel"
+            extension = extensions.get(value.__module__, {})
+            compiled = name in extension
             yield Documented(f"{module_name}.{name}", extension[name] if compiled else inspect.getdoc(value) or "")
             if not inspect.isclass(value) or issubclass(value, dict | BaseException):
                 continue
             for member in dict.fromkeys(members(value)):
                 of_member = extension.get(f"{name}.{member}", "")
+                if (
+                    compiled
+                    and not of_member
+                    and is_described(member, extension[name], extension.get(f"{name}.__new__", ""))
+                ):
+                    continue
                 text = of_member if compiled else inspect.getdoc(getattr(value, member)) or ""
                 yield Documented(f"{module_name}.{name}.{member}", text)
 

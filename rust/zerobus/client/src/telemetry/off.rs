@@ -56,3 +56,8 @@ impl Span {
 
     pub(crate) fn failed(&self, _error: &ZerobusError) {}
 }
+
+impl Drop for Span {
+    /// As in the other build, where the end of a span is one of its points.
+    fn drop(&mut self) {}
+}

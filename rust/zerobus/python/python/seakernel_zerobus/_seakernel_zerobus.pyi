@@ -85,7 +85,14 @@ class ZerobusWrapper:
         """
 
     def flush_sync(self) -> None:
-        """Does what `flush` does, and waits for it."""
+        """Does what `flush` does, and waits for it.
+
+        Example:
+            >>> from seakernel.zerobus import ZerobusWrapper
+            >>> options = {"zerobus_writer_disabled": True, "debug_enabled": True, "debug_output_dir": "debug"}
+            >>> wrapper = ZerobusWrapper("https://host", "main.default.orders", **options)
+            >>> wrapper.flush_sync()
+        """
 
     def shutdown(self) -> Future[None]:
         """Takes no more batches, waits as `flush` does, and ends streams, debug files and telemetry.
@@ -97,11 +104,28 @@ class ZerobusWrapper:
         """
 
     def shutdown_sync(self) -> None:
-        """Does what `shutdown` does, and waits for it."""
+        """Does what `shutdown` does, and waits for it.
+
+        Example:
+            >>> from seakernel.zerobus import ZerobusWrapper
+            >>> options = {"zerobus_writer_disabled": True, "debug_enabled": True, "debug_output_dir": "debug"}
+            >>> wrapper = ZerobusWrapper("https://host", "main.default.orders", **options)
+            >>> wrapper.shutdown_sync()
+            >>> wrapper
+            <ZerobusWrapper main.default.orders at https://host, shut down>
+        """
 
     @property
     def config(self) -> WrapperConfiguration:
-        """The options it was made with."""
+        """The options it was made with.
+
+        Example:
+            >>> from seakernel.zerobus import ZerobusWrapper
+            >>> options = {"zerobus_writer_disabled": True, "debug_enabled": True, "debug_output_dir": "debug"}
+            >>> wrapper = ZerobusWrapper("https://host", "main.default.orders", **options)
+            >>> wrapper.config.table_name
+            'main.default.orders'
+        """
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -441,19 +465,54 @@ class TransmissionResult:
     @property
     def failed_count(self) -> int: ...
     def is_partial_success(self) -> bool:
-        """Whether some rows were stored and some failed."""
+        """Whether some rows were stored and some failed.
+
+        Example:
+            >>> from seakernel.zerobus import TransmissionResult
+            >>> result = TransmissionResult(True, successful_rows=[0], failed_rows=[(1, "ConnectionError: gone")])
+            >>> result.is_partial_success()
+            True
+        """
 
     def has_failed_rows(self) -> bool:
-        """Whether any row failed."""
+        """Whether any row failed.
+
+        Example:
+            >>> from seakernel.zerobus import TransmissionResult
+            >>> result = TransmissionResult(True, successful_rows=[0], failed_rows=[(1, "ConnectionError: gone")])
+            >>> result.has_failed_rows()
+            True
+        """
 
     def has_successful_rows(self) -> bool:
-        """Whether any row was stored."""
+        """Whether any row was stored.
+
+        Example:
+            >>> from seakernel.zerobus import TransmissionResult
+            >>> result = TransmissionResult(True, successful_rows=[0], failed_rows=[(1, "ConnectionError: gone")])
+            >>> result.has_successful_rows()
+            True
+        """
 
     def get_failed_row_indices(self) -> list[int]:
-        """The failed rows, ascending."""
+        """The failed rows, ascending.
+
+        Example:
+            >>> from seakernel.zerobus import TransmissionResult
+            >>> result = TransmissionResult(True, successful_rows=[0], failed_rows=[(1, "ConnectionError: gone")])
+            >>> result.get_failed_row_indices()
+            [1]
+        """
 
     def get_successful_row_indices(self) -> list[int]:
-        """The stored rows, ascending."""
+        """The stored rows, ascending.
+
+        Example:
+            >>> from seakernel.zerobus import TransmissionResult
+            >>> result = TransmissionResult(True, successful_rows=[0], failed_rows=[(1, "ConnectionError: gone")])
+            >>> result.get_successful_row_indices()
+            [0]
+        """
 
     def get_uncertain_row_indices(self) -> list[int]:
         """The failed rows that were written to the socket and never acknowledged.
@@ -472,10 +531,24 @@ class TransmissionResult:
         """
 
     def group_errors_by_type(self) -> dict[str, list[int]]:
-        """The failed rows by the class of their error."""
+        """The failed rows by the class of their error.
+
+        Example:
+            >>> from seakernel.zerobus import TransmissionResult
+            >>> result = TransmissionResult(True, successful_rows=[0], failed_rows=[(1, "ConnectionError: gone")])
+            >>> result.group_errors_by_type()
+            {'ConnectionError': [1]}
+        """
 
     def get_error_messages(self) -> list[str]:
-        """The messages of the failed rows, in their order."""
+        """The messages of the failed rows, in their order.
+
+        Example:
+            >>> from seakernel.zerobus import TransmissionResult
+            >>> result = TransmissionResult(True, successful_rows=[0], failed_rows=[(1, "ConnectionError: gone")])
+            >>> result.get_error_messages()
+            ['Connection error: gone']
+        """
 
     def get_error_statistics(self) -> dict[str, Any]:
         """Counts and shares.
@@ -511,4 +584,11 @@ class TransmissionResult:
         """The stored rows of what was sent; None where no row was stored. As `extract_failed_batch` otherwise."""
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, as what JSON has."""
+        """All fields, as what JSON has.
+
+        Example:
+            >>> from seakernel.zerobus import TransmissionResult
+            >>> result = TransmissionResult(True, successful_rows=[0], failed_rows=[(1, "ConnectionError: gone")])
+            >>> result.to_dict()["failed_rows"]
+            [(1, 'Connection error: gone')]
+        """
