@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 
 import pyarrow as pa
 import pytest
@@ -120,3 +122,10 @@ def test_f18_another_batch_is_refused() -> None:
             TransmissionResult(True, successful_rows=[0]).extract_successful_batch(original)
     with pytest.raises(TypeError):
         PARTIAL.extract_failed_batch([1, 2, 3, 4, 5])
+
+
+def test_without_the_wheel_the_way_to_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "seakernel_zerobus", None)
+    monkeypatch.delitem(sys.modules, "seakernel.zerobus")
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'seakernel\[zerobus\]'"):
+        importlib.import_module("seakernel.zerobus")
