@@ -31,6 +31,7 @@ test: test-rust test-python ## run every test: Rust, Python, official clients
 
 test-rust: ## run the Rust tests
 	cargo test --workspace --exclude seakernel-benches
+	cargo test --manifest-path rust/zerobus/interop/Cargo.toml --target-dir target/zerobus-interop
 
 test-python: $(VENV)/wheel $(VENV)/datafusion $(VENV)/zerobus .venv-mitmproxy/done .venv-engines/wheel chromium adbc ## run the Python tests against the installed wheel
 	$(BIN)/python -m pytest
@@ -61,6 +62,8 @@ check: check-rust check-python docs ## formats, lints, docs, types, stubs, crate
 check-rust: ## check the Rust side
 	cargo fmt --all --check
 	cargo fmt --manifest-path rust/datafusion/Cargo.toml --check
+	cargo fmt --manifest-path rust/zerobus/interop/Cargo.toml --check
+	cargo fmt --manifest-path benches/peers/zerobus_peers/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy $(DATAFUSION) --all-targets -- -D warnings
 	cargo clippy -p seakernel-zerobus --no-default-features --all-targets -- -D warnings
@@ -123,8 +126,10 @@ bench-rows: $(VENV)/wheel ## a million rows as Python objects beside databricks-
 	$(BIN)/python benches/peers/rows.py $(BENCH)
 
 .PHONY: bench-zerobus
-bench-zerobus: $(VENV)/wheel $(VENV)/zerobus-release ## ingestion by Zerobus beside the official clients; BENCH=--save keeps the figures
+bench-zerobus: $(VENV)/wheel wheel-zerobus ## ingestion by Zerobus beside the official clients; BENCH=--save keeps the figures
+	rm -f $(VENV)/zerobus
 	$(BIN)/python -m pip install --quiet --group bench
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/zerobus/*.whl
 	cargo build --release -p seakernel-zerobus-local
 	cargo build --release --manifest-path benches/peers/zerobus_peers/Cargo.toml --target-dir target/zerobus-peers
 	$(BIN)/python benches/peers/ingestion.py $(BENCH)
@@ -165,6 +170,8 @@ develop: $(VENV)/tools ## build the extension unoptimised into .venv, for the ed
 format: $(VENV)/tools ## format Rust and Python
 	cargo fmt --all
 	cargo fmt --manifest-path rust/datafusion/Cargo.toml
+	cargo fmt --manifest-path rust/zerobus/interop/Cargo.toml
+	cargo fmt --manifest-path benches/peers/zerobus_peers/Cargo.toml
 	$(BIN)/ruff format python rust tests benches examples
 	$(BIN)/ruff check --fix python rust tests benches examples
 
