@@ -13,6 +13,7 @@ mod isolation;
 mod lifecycle;
 mod pauses;
 mod random;
+mod soak;
 mod tls;
 mod tokens;
 mod transport;
