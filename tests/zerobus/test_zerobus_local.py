@@ -42,7 +42,7 @@ def rows(warehouse: LocalWarehouse, sql: str = f"SELECT id FROM {TABLE} ORDER BY
 
 def message_class(**types: str) -> Any:
     """A message of Protobuf with these fields, the first required, the others optional."""
-    pytest.importorskip("zerobus", reason="the official client is not installed")
+    pytest.importorskip("zerobus.sdk", reason="the official client is not installed")
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name=f"events_{next(_NUMBERS)}.proto", syntax="proto2")
@@ -91,7 +91,7 @@ def test_official_client_sends_records_and_batches(ingesting: LocalWarehouse) ->
 
 
 def test_official_client_sends_every_type(ingesting: LocalWarehouse) -> None:
-    pytest.importorskip("zerobus", reason="the official client is not installed")
+    pytest.importorskip("zerobus.sdk", reason="the official client is not installed")
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     with ingesting.connect() as connection:
