@@ -70,7 +70,7 @@ def open_stream(warehouse: LocalWarehouse, message: Any, *, secret: str | None =
     )
 
 
-def test_official_client_sends_records_and_batches(ingesting: LocalWarehouse) -> None:
+def test_f45_official_client_sends_records_and_batches(ingesting: LocalWarehouse) -> None:
     events = message_class(id="int64", text="string")
     stream = open_stream(ingesting, events)
     for number in range(3):
@@ -90,7 +90,7 @@ def test_official_client_sends_records_and_batches(ingesting: LocalWarehouse) ->
     assert log["token_fetches"] == {f"{ingesting.zerobus.client_id} {TABLE}": 1}
 
 
-def test_official_client_sends_every_type(ingesting: LocalWarehouse) -> None:
+def test_f45_official_client_sends_every_type(ingesting: LocalWarehouse) -> None:
     pytest.importorskip("zerobus.sdk", reason="the official client is not installed")
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
@@ -155,7 +155,7 @@ def test_official_client_sends_every_type(ingesting: LocalWarehouse) -> None:
     assert set(found[1]) == {None}
 
 
-def test_official_client_follows_rotations(ingesting: LocalWarehouse) -> None:
+def test_f45_official_client_follows_rotations(ingesting: LocalWarehouse) -> None:
     ingesting.zerobus.faults([{"on": "open", "times": "always", "do": {"close": {"after_ms": 300, "ms": 200}}}])
     events = message_class(id="int64", text="string")
     stream = open_stream(ingesting, events)
@@ -184,7 +184,7 @@ def test_official_client_follows_rotations(ingesting: LocalWarehouse) -> None:
     ],
     ids=lambda fault: "-".join([*fault, *next(iter(fault.values()))]),
 )
-def test_official_client_recovers(ingesting: LocalWarehouse, fault: dict[str, Any]) -> None:
+def test_f45_official_client_recovers(ingesting: LocalWarehouse, fault: dict[str, Any]) -> None:
     ingesting.zerobus.faults([{"on": "message", "after": 5, "do": fault}])
     events = message_class(id="int64", text="string")
     stream = open_stream(ingesting, events)
@@ -197,7 +197,7 @@ def test_official_client_recovers(ingesting: LocalWarehouse, fault: dict[str, An
     assert ingesting.zerobus.log()["violations"] == []
 
 
-def test_official_client_waits_for_headers_before_it_sends(ingesting: LocalWarehouse) -> None:
+def test_f45_official_client_waits_for_headers_before_it_sends(ingesting: LocalWarehouse) -> None:
     ingesting.zerobus.faults([{"on": "open", "do": "silence"}])
     events = message_class(id="int64", text="string")
     stream = open_stream(ingesting, events, recovery_timeout_ms=2000)
@@ -208,7 +208,7 @@ def test_official_client_waits_for_headers_before_it_sends(ingesting: LocalWareh
     assert len(ingesting.zerobus.log()["streams"]) == 2
 
 
-def test_official_client_gives_up_on_a_schema_that_does_not_fit(ingesting: LocalWarehouse) -> None:
+def test_f45_official_client_gives_up_on_a_schema_that_does_not_fit(ingesting: LocalWarehouse) -> None:
     events = message_class(id="string", nope="string")
     from zerobus.sdk.shared import NonRetriableException
 
@@ -219,7 +219,7 @@ def test_official_client_gives_up_on_a_schema_that_does_not_fit(ingesting: Local
     assert len(ingesting.zerobus.log()["streams"]) == 1
 
 
-def test_official_client_gives_up_on_a_bad_record(ingesting: LocalWarehouse) -> None:
+def test_f45_official_client_gives_up_on_a_bad_record(ingesting: LocalWarehouse) -> None:
     events = message_class(id="int64", text="string")
     from zerobus.sdk.shared import NonRetriableException
 
@@ -231,7 +231,7 @@ def test_official_client_gives_up_on_a_bad_record(ingesting: LocalWarehouse) -> 
     assert rows(ingesting) == [1]
 
 
-def test_official_client_is_told_of_a_wrong_secret(ingesting: LocalWarehouse) -> None:
+def test_f45_official_client_is_told_of_a_wrong_secret(ingesting: LocalWarehouse) -> None:
     events = message_class(id="int64", text="string")
     from zerobus.sdk.shared import ZerobusException
 

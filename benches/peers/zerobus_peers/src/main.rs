@@ -142,7 +142,7 @@ fn requests(records: &[Vec<u8>], bytes: usize) -> Vec<&[Vec<u8>]> {
     requests
 }
 
-/// CPU seconds of this process so far, and the most memory it had, in MiB.
+/// CPU seconds of this process so far, and the most memory it had, in MiB. `ru_maxrss` would begin with the parent's.
 fn usage() -> (f64, f64) {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the pointer is to a structure of the right size, which the call fills.
@@ -151,5 +151,9 @@ fn usage() -> (f64, f64) {
         usage.assume_init()
     };
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    (seconds(usage.ru_utime) + seconds(usage.ru_stime), usage.ru_maxrss as f64 / 1024.0)
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).and_then(|text| text.split_whitespace().next());
+    let peak_kib: f64 = peak.and_then(|number| number.parse().ok()).unwrap_or(f64::NAN);
+    (seconds(usage.ru_utime) + seconds(usage.ru_stime), peak_kib / 1024.0)
 }

@@ -66,7 +66,7 @@ fn stored(server: &ZerobusServer, count: usize) -> u64 {
 }
 
 #[tokio::test]
-async fn records_and_batches_arrive() {
+async fn f45_records_and_batches_arrive() {
     let server = start("[]");
     let mut stream = open(&server, Type::Int64).await.unwrap();
     for id in 0..10 {
@@ -84,7 +84,7 @@ async fn records_and_batches_arrive() {
 }
 
 #[tokio::test]
-async fn rotations_are_followed() {
+async fn f45_rotations_are_followed() {
     let server = start(r#"[{"on": "open", "times": "always", "do": {"close": {"after_ms": 200, "ms": 200}}}]"#);
     let mut stream = open(&server, Type::Int64).await.unwrap();
     let mut sent = 0;
@@ -99,7 +99,7 @@ async fn rotations_are_followed() {
 }
 
 #[tokio::test]
-async fn breaks_are_recovered_from() {
+async fn f45_breaks_are_recovered_from() {
     for fault in [
         r#"{"status": {"code": "UNAVAILABLE"}}"#,
         r#"{"status": {"code": "INTERNAL", "stored": true}}"#,
@@ -121,7 +121,7 @@ async fn breaks_are_recovered_from() {
 }
 
 #[tokio::test]
-async fn a_schema_that_does_not_fit_is_given_up_on() {
+async fn f45_a_schema_that_does_not_fit_is_given_up_on() {
     let server = start("[]");
     let Err(error) = open(&server, Type::String).await else { panic!("a refusal expected") };
     assert!(error.to_string().contains("`id` is TYPE_STRING, its column BIGINT"), "{error}");
@@ -129,7 +129,7 @@ async fn a_schema_that_does_not_fit_is_given_up_on() {
 }
 
 #[tokio::test]
-async fn a_bad_record_is_given_up_on() {
+async fn f45_a_bad_record_is_given_up_on() {
     let server = start("[]");
     let stream = open(&server, Type::Int64).await.unwrap();
     stream.ingest_record_offset(row(0)).await.unwrap();
