@@ -31,6 +31,9 @@ struct State {
     pause: Option<Pause>,
     /// Rows and failed rows of each call.
     calls: VecDeque<(Instant, usize, usize)>,
+    /// Their sums.
+    rows: usize,
+    failed: usize,
 }
 
 #[derive(Debug)]
@@ -70,14 +73,23 @@ impl Breaker {
         }
         let mut state = self.state();
         let now = Instant::now();
-        state.calls.push_back((now, rows, failed));
-        while state.calls.front().is_some_and(|(moment, ..)| now - *moment > WINDOW) {
-            state.calls.pop_front();
+        // Of a call that began before: its rows failed for what the pause is for.
+        if state.pause.as_ref().is_some_and(|pause| now < pause.until) {
+            return;
         }
-        let sum = |of: fn(&(Instant, usize, usize)) -> usize| state.calls.iter().map(of).sum::<usize>();
-        let (rows, failed) = (sum(|call| call.1), sum(|call| call.2));
-        if rows >= LEAST_ROWS && failed * 100 > rows {
+        state.calls.push_back((now, rows, failed));
+        state.rows += rows;
+        state.failed += failed;
+        while let Some((moment, rows, failed)) = state.calls.front().copied()
+            && now - moment > WINDOW
+        {
+            state.calls.pop_front();
+            state.rows -= rows;
+            state.failed -= failed;
+        }
+        if state.rows >= LEAST_ROWS && state.failed * 100 > state.rows {
             state.calls.clear();
+            (state.rows, state.failed) = (0, 0);
             state.pause(FAILING, "more than 1 % of the rows failed");
         }
     }

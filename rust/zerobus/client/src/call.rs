@@ -319,6 +319,9 @@ impl Call<'_> {
                 Err(refusal) => self.pause(progress, &refusal).await,
             };
         }
+        if ending.refusal.verdict == Verdict::Blocked {
+            self.breaker.block();
+        }
         self.pause(progress, &ending.refusal).await
     }
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::breaker::Breaker;
+use crate::error::ZerobusError;
 use crate::flight::{Flight, launch};
 use crate::retry::{Refusal, Verdict};
 use crate::service::Service;
@@ -28,21 +29,28 @@ pub(crate) struct Lanes {
     service: Arc<Service>,
     breaker: Arc<Breaker>,
     telemetry: Arc<Telemetry>,
-    /// By descriptor, the last used first.
-    open: Mutex<Vec<(Bytes, Opening)>>,
+    /// By descriptor, the last used first; none once they were closed for good.
+    open: Mutex<Option<Vec<(Bytes, Opening)>>>,
     /// When the last streams were opened.
     recent: Mutex<VecDeque<Instant>>,
 }
 
 impl Lanes {
     pub(crate) fn new(service: Service, breaker: Arc<Breaker>, telemetry: Arc<Telemetry>) -> Self {
-        Self { service: Arc::new(service), breaker, telemetry, open: Mutex::default(), recent: Mutex::default() }
+        Self {
+            service: Arc::new(service),
+            breaker,
+            telemetry,
+            open: Mutex::new(Some(Vec::new())),
+            recent: Mutex::default(),
+        }
     }
 
     /// Returns the stream of a descriptor; where there is none, it is opened, once for all that wait.
     pub(crate) async fn stream(&self, descriptor: &Bytes, span: &Span) -> Result<Arc<Stream>, Refusal> {
         let opening = {
             let mut open = self.open();
+            let open = open.as_mut().ok_or_else(shut_down)?;
             let found = open.iter().position(|(known, _)| known == descriptor).map(|position| open.remove(position));
             let opening = match found {
                 Some((_, opening)) => match opening.peek() {
@@ -63,12 +71,26 @@ impl Lanes {
             open.truncate(MOST);
             opening
         };
-        opening.await
+        self.unless_closed(opening.await)
     }
 
     /// Opens a stream that nobody else uses.
     pub(crate) async fn own(&self, descriptor: &Bytes, span: &Span) -> Result<Arc<Stream>, Refusal> {
-        self.begin(descriptor, span).await
+        if self.open().is_none() {
+            return Err(shut_down());
+        }
+        self.unless_closed(self.begin(descriptor, span).await)
+    }
+
+    /// Gives no stream away that came too late for [`Lanes::close`].
+    fn unless_closed(&self, opened: Result<Arc<Stream>, Refusal>) -> Result<Arc<Stream>, Refusal> {
+        if self.open().is_some() {
+            return opened;
+        }
+        if let Ok(stream) = opened {
+            stream.close(Duration::ZERO);
+        }
+        Err(shut_down())
     }
 
     fn begin(&self, descriptor: &Bytes, span: &Span) -> Opening {
@@ -107,9 +129,9 @@ impl Lanes {
         self.service.token_refused(generation, span).await.map_err(Refusal::of)
     }
 
-    /// Ends all streams in order, and waits for their ends.
+    /// Ends all streams in order, and waits for their ends; none is opened any more.
     pub(crate) async fn close(&self, limit: Duration) {
-        let open = std::mem::take(&mut *self.open());
+        let open = self.open().take().unwrap_or_default();
         let streams: Vec<Arc<Stream>> = open.iter().filter_map(|(_, opening)| opening.peek()?.clone().ok()).collect();
         for stream in &streams {
             stream.close(limit);
@@ -119,7 +141,11 @@ impl Lanes {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, Vec<(Bytes, Opening)>> {
+    fn open(&self) -> MutexGuard<'_, Option<Vec<(Bytes, Opening)>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn shut_down() -> Refusal {
+    Refusal::of(ZerobusError::configuration("the wrapper was shut down"))
 }

@@ -154,7 +154,11 @@ impl TransmissionResult {
             merged.uncertain_rows.extend(part.uncertain_rows.iter().map(|row| start + row));
             any_sent |= part.error.is_none() && part.total_rows > 0;
             if let Some(error) = part.error {
-                failed.extend((start..merged.total_rows).map(|row| (row, error.clone())));
+                match part.failed_rows {
+                    // Where nothing could be sent, a row may have failed for a reason of its own.
+                    Some(rows) => failed.extend(rows.into_iter().map(|(row, error)| (start + row, error))),
+                    None => failed.extend((start..merged.total_rows).map(|row| (row, error.clone()))),
+                }
                 first_error.get_or_insert(error);
             } else {
                 failed.extend(part.failed_rows.into_iter().flatten().map(|(row, error)| (start + row, error)));

@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 
 use crate::config::WrapperConfiguration;
 use crate::error::{Failure, ZerobusError};
+use crate::token::Token;
 use crate::wire::{ErrorInfo, RetryInfo, StatusDetails};
 
 /// Code with which the service refuses new streams into a table whose recent ones failed.
@@ -64,15 +65,16 @@ impl Refusal {
         Self { error, verdict }
     }
 
-    /// Reads the status with which a call ended; by its code and details, for messages are for people.
-    pub(crate) fn of_status(status: &Status, phase: Phase) -> Self {
-        let details = Details::of(status);
+    /// Reads the status with which a call ended that was made with `token`; by its code and details, for messages are for
+    /// people.
+    pub(crate) fn of_status(status: &Status, phase: Phase, token: &Token) -> Self {
+        let details = Details::of(status, token);
         let code = status.code();
         let server_code = details.error_code.clone().or_else(|| {
             let blocked = phase == Phase::Opening && has_token(status.message(), TABLE_BLOCKED);
             blocked.then(|| TABLE_BLOCKED.to_owned())
         });
-        let is_blocked = phase == Phase::Opening && server_code.as_deref() == Some(TABLE_BLOCKED);
+        let is_blocked = server_code.as_deref() == Some(TABLE_BLOCKED);
         let verdict = match code {
             _ if is_blocked => Verdict::Blocked,
             Code::InvalidArgument | Code::OutOfRange if phase == Phase::Open => Verdict::BadRow,
@@ -82,7 +84,7 @@ impl Refusal {
             _ => Verdict::Retry,
         };
         let is_retryable = matches!(verdict, Verdict::Retry | Verdict::RetryLater(_) | Verdict::Blocked);
-        let text = message(status, phase, &details);
+        let text = message(status, phase, &details, token);
         let failure = Failure { message: text, grpc_code: Some(code_name(code)), server_code, retryable: is_retryable };
         let error = match code {
             _ if is_blocked => ZerobusError::ConnectionError(failure),
@@ -106,7 +108,7 @@ struct Details {
 }
 
 impl Details {
-    fn of(status: &Status) -> Self {
+    fn of(status: &Status, token: &Token) -> Self {
         let mut details = Self::default();
         let Ok(all) = StatusDetails::decode(status.details()) else { return details };
         for any in all.details {
@@ -115,11 +117,12 @@ impl Details {
                     let Ok(info) = ErrorInfo::decode(any.value.as_slice()) else { continue };
                     details.is_schema |= info.reason == "SCHEMA_VALIDATION_FAILED";
                     if let Some(causes) = info.metadata.get("causes") {
+                        let causes = token.masked(causes);
                         let causes = causes.split(',').map(str::trim).filter(|cause| !cause.is_empty());
                         details.causes.extend(causes.map(|cause| shown(cause, 100)));
                     }
                     if let Some(code) = info.metadata.get("error_code") {
-                        details.error_code = Some(shown(code, 20));
+                        details.error_code = Some(shown(&token.masked(code), 20));
                     }
                 }
                 Some("google.rpc.RetryInfo") => {
@@ -134,13 +137,14 @@ impl Details {
     }
 }
 
-fn message(status: &Status, phase: Phase, details: &Details) -> String {
+fn message(status: &Status, phase: Phase, details: &Details, token: &Token) -> String {
     let what = match phase {
         Phase::Opening => "the service refused the stream",
         Phase::Open => "the service ended the stream",
     };
     let mut text = format!("{what} with {}", code_name(status.code()));
-    let said = shown(status.message(), MAX_MESSAGE);
+    // Before it is cut, which could leave a part of the token.
+    let said = shown(&token.masked(status.message()), MAX_MESSAGE);
     if !said.is_empty() {
         text = format!("{text}: {said}");
     }
@@ -248,7 +252,13 @@ impl Tries {
 mod tests {
     use bytes::Bytes;
 
+    use http::HeaderValue;
+
     use super::*;
+
+    fn token() -> Token {
+        Token { header: HeaderValue::from_static("Bearer the-token"), generation: 1 }
+    }
 
     fn tries(max_attempts: u32) -> Tries {
         let config = WrapperConfiguration::new("http://127.0.0.1:1", "a.b.c").with_retry_config(max_attempts, 100, 350);
@@ -310,10 +320,10 @@ mod tests {
         ] {
             assert_eq!(has_token(text, TABLE_BLOCKED), is_there, "{text}");
             let status = Status::new(Code::Unavailable, text);
-            let opening = Refusal::of_status(&status, Phase::Opening).verdict;
+            let opening = Refusal::of_status(&status, Phase::Opening, &token()).verdict;
             assert_eq!(opening, if is_there { Verdict::Blocked } else { Verdict::Retry }, "{text}");
             // A stream that was created was not refused.
-            assert_eq!(Refusal::of_status(&status, Phase::Open).verdict, Verdict::Retry);
+            assert_eq!(Refusal::of_status(&status, Phase::Open, &token()).verdict, Verdict::Retry);
         }
     }
 
@@ -335,12 +345,36 @@ mod tests {
             ],
         };
         let status = Status::with_details(Code::InvalidArgument, "no\nsuch field", details.encode_to_vec().into());
-        let refusal = Refusal::of_status(&status, Phase::Opening);
+        let refusal = Refusal::of_status(&status, Phase::Opening, &token());
         assert_eq!((refusal.verdict, refusal.error.error_type()), (Verdict::Final, "ConfigurationError"));
         assert_eq!(refusal.error.failure().server_code.as_deref(), Some("8001"));
         let text = refusal.error.to_string();
         assert!(text.ends_with("no such field (causes: FIELD_NOT_IN_TABLE, NEW_ONE; error code 8001)"), "{text}");
         let status = Status::with_details(Code::Internal, "", Bytes::from_static(&[0xff; 9]));
-        assert_eq!(Refusal::of_status(&status, Phase::Open).verdict, Verdict::Retry);
+        assert_eq!(Refusal::of_status(&status, Phase::Open, &token()).verdict, Verdict::Retry);
+    }
+
+    #[test]
+    fn f03_a_token_that_is_repeated_is_hidden() {
+        let metadata = [("causes", "A, the-token"), ("error_code", "the-token")];
+        let info = ErrorInfo {
+            reason: String::new(),
+            domain: String::new(),
+            metadata: metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        };
+        let value = info.encode_to_vec();
+        let any = prost_types::Any { type_url: "type.googleapis.com/google.rpc.ErrorInfo".to_owned(), value };
+        let details = StatusDetails { details: vec![any] }.encode_to_vec();
+        // Where it is cut, no part of the token stays.
+        let said = format!("{}the-token", " x".repeat(MAX_MESSAGE / 2 - 2));
+        for message in ["invalid token `Bearer the-token`", &said] {
+            let status = Status::with_details(Code::Unauthenticated, message, details.clone().into());
+            for phase in [Phase::Opening, Phase::Open] {
+                let refusal = Refusal::of_status(&status, phase, &token());
+                assert_eq!(refusal.error.failure().server_code.as_deref(), Some("***"));
+                let text = format!("{refusal:?} {}", refusal.error);
+                assert!(text.contains("***") && !text.contains("the-t"), "{text}");
+            }
+        }
     }
 }

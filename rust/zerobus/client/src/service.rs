@@ -33,6 +33,8 @@ use crate::wire::{self, Answers, EphemeralStreamResponse, Payload, TABLE_HEADER}
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 /// Largest answer that is read; acknowledgements have a few bytes.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// How the status begins that tonic makes of a longer one, with a code that would be about our rows.
+const TOO_LONG: &str = "Error, decoded message length too large";
 
 /// The table at its service.
 pub(crate) struct Service {
@@ -91,7 +93,7 @@ impl Service {
         parts.path_and_query = Some(http::uri::PathAndQuery::from_static(wire::PATH));
         Ok(Self {
             endpoint,
-            proxy: proxy::tunnel(&uri),
+            proxy: proxy::tunnel(&uri)?,
             uri: Uri::from_parts(parts).map_err(|_| invalid("endpoint", "is not an address"))?,
             table: HeaderValue::from_str(&config.table_name).map_err(|_| invalid("table_name", "is not a name"))?,
             table_name: config.table_name.clone(),
@@ -144,8 +146,8 @@ impl Service {
         })?;
         let (outgoing, sending) = Outgoing::new(wire::create_stream(&self.table_name, descriptor));
         let request = self.request(token, Body::new(outgoing))?;
-        let answer = call(&mut channel, request).await?;
-        let mut answers = answers(answer)?;
+        let answer = call(&mut channel, request, token).await?;
+        let mut answers = answers(answer, token)?;
         match answers.message().await {
             Ok(Some(EphemeralStreamResponse { payload: Some(Payload::Created(created)) })) => {
                 let Some(stream_id) = created.stream_id.filter(|id| !id.is_empty()) else {
@@ -153,11 +155,11 @@ impl Service {
                 };
                 debug!(stream_id, "a stream was opened");
                 self.telemetry.stream_opened();
-                Ok(Stream::begin(sending, answers, channel, connection, self.limits, token.generation))
+                Ok(Stream::begin(sending, answers, channel, connection, self.limits, token.clone()))
             }
             Ok(Some(_)) => Err(Refusal::connection("the service did not answer the creation of the stream")),
             Ok(None) => Err(Refusal::connection("the service ended the stream before it was created")),
-            Err(status) => Err(refusal_of(&status, Phase::Opening)),
+            Err(status) => Err(refusal_of(&status, Phase::Opening, token)),
         }
     }
 
@@ -179,17 +181,17 @@ impl Service {
     }
 }
 
-async fn call(channel: &mut Channel, request: Request<Body>) -> Result<Response<Body>, Refusal> {
-    let broken = |error| Refusal::connection(format!("the connection broke: {}", chain(&error)));
+async fn call(channel: &mut Channel, request: Request<Body>, token: &Token) -> Result<Response<Body>, Refusal> {
+    let broken = |error| Refusal::connection(format!("the connection broke: {}", token.masked(&chain(&error))));
     std::future::poll_fn(|context| channel.poll_ready(context)).await.map_err(broken)?;
     channel.call(request).await.map_err(broken)
 }
 
-fn answers(response: Response<Body>) -> Result<Streaming<EphemeralStreamResponse>, Refusal> {
+fn answers(response: Response<Body>, token: &Token) -> Result<Streaming<EphemeralStreamResponse>, Refusal> {
     if let Some(status) = Status::from_header_map(response.headers()) {
         return match status.code() {
             Code::Ok => Err(Refusal::connection("the service ended the stream before it was created")),
-            _ => Err(Refusal::of_status(&status, Phase::Opening)),
+            _ => Err(Refusal::of_status(&status, Phase::Opening, token)),
         };
     }
     let status = response.status();
@@ -197,10 +199,11 @@ fn answers(response: Response<Body>) -> Result<Streaming<EphemeralStreamResponse
 }
 
 /// Reads how a call ended; a status that the service did not give is that of the connection.
-pub(crate) fn refusal_of(status: &Status, phase: Phase) -> Refusal {
+pub(crate) fn refusal_of(status: &Status, phase: Phase, token: &Token) -> Refusal {
     match std::error::Error::source(status) {
-        Some(cause) => Refusal::connection(format!("the connection broke: {}", chain(cause))),
-        None => Refusal::of_status(status, phase),
+        Some(cause) => Refusal::connection(format!("the connection broke: {}", token.masked(&chain(cause)))),
+        None if status.message().starts_with(TOO_LONG) => Refusal::connection("an answer of the service is too long"),
+        None => Refusal::of_status(status, phase, token),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::in_flight::Hold;
 use crate::retry::{Phase as StatusPhase, Refusal};
 use crate::service::{Connection, refusal_of};
 use crate::telemetry::Recovery;
+use crate::token::Token;
 use crate::wire::{self, EphemeralStreamResponse, Payload};
 
 /// Longest wait for the end of a stream that we have ended, and for acknowledgements that come late.
@@ -157,11 +158,11 @@ impl Stream {
         channel: Channel,
         connection: Connection,
         limits: Limits,
-        generation: u64,
+        token: Token,
     ) -> Arc<Self> {
         let shared = sending.0;
         let (sender, ended) = watch::channel(None);
-        let reader = Reader { shared: Arc::clone(&shared), answers, limits, generation, ended: sender };
+        let reader = Reader { shared: Arc::clone(&shared), answers, limits, token, ended: sender };
         tokio::spawn(async move {
             let orderly = reader.run().await;
             drop(channel);
@@ -330,7 +331,7 @@ struct Reader {
     shared: Arc<Shared>,
     answers: Streaming<EphemeralStreamResponse>,
     limits: Limits,
-    generation: u64,
+    token: Token,
     ended: watch::Sender<Option<Arc<Ending>>>,
 }
 
@@ -358,7 +359,7 @@ impl Reader {
             End::Silent(refusal) => (refusal, false, Recovery::AckTimeout),
         };
         debug!(orderly, cause = %refusal.error, "a stream ended");
-        let ending = Arc::new(Ending { refusal, orderly, reason, generation: self.generation });
+        let ending = Arc::new(Ending { refusal, orderly, reason, generation: self.token.generation });
         let (sent, queue, waker) = {
             let mut state = self.shared.state();
             state.phase = Phase::Ended;
@@ -399,7 +400,7 @@ impl Reader {
                     }
                     Ok(None) => return End::Closed(Refusal::connection("the service ended the stream")),
                     Err(status) => {
-                        let refusal = refusal_of(&status, StatusPhase::Open);
+                        let refusal = refusal_of(&status, StatusPhase::Open, &self.token);
                         let phase = self.shared.state().phase;
                         // After its announcement a break was to be expected.
                         return if phase != Phase::Open && refusal.error.is_retryable() {
@@ -472,7 +473,7 @@ impl Reader {
             std::mem::take(&mut state.queue)
         };
         let refusal = Refusal::connection("the service closes the stream");
-        let (reason, generation) = (Recovery::ServerClose, self.generation);
+        let (reason, generation) = (Recovery::ServerClose, self.token.generation);
         let ending = Arc::new(Ending { refusal, orderly: true, reason, generation });
         for job in queue {
             let ending = Arc::clone(&ending);

@@ -48,10 +48,34 @@ struct State {
     not_before: Option<Instant>,
 }
 
+impl State {
+    /// The request for a token that has no answer yet; one whose task died has one, and will not come to clear it away.
+    fn under_way(&self) -> Option<Flight<Result<Token, ZerobusError>>> {
+        self.asking.clone().filter(|asking| asking.peek().is_none())
+    }
+}
+
 struct Held {
     token: Token,
     renewed_from: Instant,
     good_until: Instant,
+}
+
+impl Token {
+    /// Returns a server's words without the token, should they repeat it.
+    pub(crate) fn masked(&self, text: &str) -> String {
+        let header = self.header.to_str().unwrap_or_default();
+        match header.split_once(' ') {
+            Some((_, secret)) if !secret.is_empty() => text.replace(secret, "***"),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Token").field("generation", &self.generation).finish_non_exhaustive()
+    }
 }
 
 impl Tokens {
@@ -96,13 +120,13 @@ impl Tokens {
                 Some(held) if now < held.good_until => {
                     let token = held.token.clone();
                     let is_due = now >= held.renewed_from && state.not_before.is_none_or(|moment| now >= moment);
-                    if is_due && state.asking.is_none() {
+                    if is_due && state.under_way().is_none() {
                         drop(self.ask(&mut state, TokenNeed::Refresh, span));
                     }
                     return Ok(token);
                 }
-                _ => match &state.asking {
-                    Some(asking) => asking.clone(),
+                _ => match state.under_way() {
+                    Some(asking) => asking,
                     None => self.ask(&mut state, need, span),
                 },
             }
