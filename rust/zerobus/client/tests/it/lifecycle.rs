@@ -178,3 +178,21 @@ async fn f03_a_wrapper_prints_no_secret() {
     let result = send(&other, batch(0..1)).await;
     assert!(!format!("{result:?}").contains(server.client_secret()));
 }
+
+#[tokio::test]
+async fn f37_a_shutdown_that_is_out_of_patience_opens_nothing_more() {
+    let server = server();
+    faults(&server, r#"[{"on": "ack", "times": "always", "do": "silence"}]"#);
+    let config = WrapperConfiguration { flush_timeout_ms: 200, ..config(&server) };
+    let wrapper = ZerobusWrapper::new(config).await.unwrap();
+    let sending = wrapper.clone();
+    let sender = tokio::spawn(async move { send(&sending, batch(0..10)).await });
+    until(|| server.row_count(TABLE) == 10).await;
+    let error = wrapper.shutdown().await.unwrap_err();
+    assert!(error.to_string().contains("not all was acknowledged within 0.2 s"), "{error}");
+    let result = sender.await.unwrap();
+    let (count, text) = failed_alike(&result);
+    assert_eq!((count, result.uncertain_rows.len()), (10, 10));
+    assert!(text.contains("shut down"), "{text}");
+    assert_eq!((server.log().opens, server.row_count(TABLE)), (1, 10));
+}
