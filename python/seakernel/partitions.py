@@ -440,7 +440,7 @@ def reader_arguments(partition: Partition, broker: Broker | None, options: dict[
 
 
 def _names_sign_in(options: dict[str, Any]) -> bool:
-    return not {"access_token", "auth", "profile"}.isdisjoint(options)
+    return any(options.get(name) is not None for name in ("access_token", "auth", "profile"))
 
 
 def _has_sign_in(partition: Partition, options: dict[str, Any]) -> bool:

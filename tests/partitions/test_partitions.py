@@ -104,6 +104,8 @@ def test_links_travel_only_when_asked_for_and_do_not_show(own: LocalWarehouse, o
     assert not any(mark.decode() in repr((partition, parts)) for mark in MARKS)
     api = calls(own, "chunk") + calls(own, "poll")
     assert partition.read(server_hostname=own.server_hostname).arrow().num_rows == 10_000
+    nobody: dict[str, Any] = {"access_token": None, "auth": None, "profile": None}
+    assert partition.read(server_hostname=own.server_hostname, **nobody).arrow().num_rows == 10_000
     assert calls(own, "chunk") + calls(own, "poll") == api
     own.switches(link_lifetime_seconds=30)
     with pytest.raises(seakernel.OperationalError, match=r"end in (30|29|2\d) s") as refused:
