@@ -136,6 +136,26 @@ def test_links_to_inner_networks_are_used_only_where_the_reader_has_named_such_a
         monkeypatch.delenv("DATABRICKS_HOST")
 
 
+def test_a_profile_that_the_partition_names_vouches_for_no_inner_network(
+    own: LocalWarehouse, own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "profiles"))
+    profile = f"[etl]\nhost = {own.server_hostname}\ntoken = {own.access_token}\n"
+    (tmp_path / "profiles").write_text(profile)
+    leases = [own_cursor.partitions(SQL, links=links, profile="etl") for links in (True, False)]
+    linked, plain = (next(lease) for lease in leases)
+    monkeypatch.setenv("DATABRICKS_HOST", "dbc-other.example")
+    with pytest.raises(seakernel.Error, match="private_storage_addresses"):
+        linked.read().arrow()
+    assert linked.read(profile="etl").arrow().num_rows == 10_000
+    # Without links in it the workspace gives them, by a sign-in of this reader's.
+    assert plain.read().arrow().num_rows == 10_000
+    # Nor does a reader need it who names the host and has no such profile.
+    (tmp_path / "profiles").write_text("[other]\nhost = https://dbc-other.example\n")
+    monkeypatch.setenv("DATABRICKS_HOST", own.server_hostname)
+    assert linked.read().arrow().num_rows == 10_000
+
+
 def test_a_descriptor_of_version_1_is_read_and_written_alike() -> None:
     data = (HERE / "partition_version_1.json").read_bytes()
     partition = Partition(data)
