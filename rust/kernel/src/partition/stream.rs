@@ -499,7 +499,8 @@ impl Lease {
         if *count > 0 {
             return None;
         }
-        leases.remove(&key)?.1
+        // It may have been kept since its owner ended his lease.
+        leases.remove(&key)?.1.filter(|owner| owner.is_owned())
     }
 
     async fn close(&self) -> Result<()> {
