@@ -657,8 +657,8 @@ class SubmittedStatement:
     ) -> PartitionLease:
         """Waits until the statement has succeeded and cuts its result into partitions; downloads nothing.
 
-        As `Cursor.partitions` does, but the statement outlives the process that cuts it: only `PartitionLease.close` and
-        `finish`, `lease_s` and `close` of this object end it.
+        As `Cursor.partitions` does, but the statement outlives the lease, its connection and this process: only `close` of
+        this object and the server end it.
 
         Args:
             target_bytes: Bytes of a partition, uncompressed where the server tells so, else as downloaded. Chunks of the
@@ -668,8 +668,8 @@ class SubmittedStatement:
                 as the links live, 15 minutes at most. Such a partition is as secret as its rows.
             profile: Profile of `~/.databrickscfg` by which readers sign in, where they do not say otherwise. By default
                 that of the connection, if it was opened with one; else whatever a reader's own environment says.
-            lease_s: Longest time in which partitions can be opened, in seconds. Default 3600, which is how long a server
-                keeps a result.
+            lease_s: Longest time in which the lease hands out partitions, in seconds. Default 3600, which is how long a
+                server keeps a result. Those that were handed out can be opened for as long as the statement lives.
 
         Example:
             >>> statement = connection.submit("SELECT id FROM range(1000)")

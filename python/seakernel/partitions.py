@@ -420,14 +420,14 @@ def reader_arguments(partition: Partition, broker: Broker | None, options: dict[
     else:
         # Links that came along may have to be asked for again.
         signs_in = broker is None and partition.has_links and _has_sign_in(partition, options)
+    if (not signs_in or partition.has_links) and not _is_host_of_reader(partition, options):
+        # A host that only the partition names, or its profile, vouches for no address of an inner network.
+        options["results"] = {"private_storage_addresses": False, **(options.get("results") or {})}
     if signs_in:
         if partition.sign_in is not None and not _names_sign_in(options):
             options["profile"] = partition.sign_in
         _check_names_host(partition, options)
     else:
-        if not _is_host_of_reader(partition, options):
-            # A host that only the partition names vouches for no address of an inner network.
-            options["results"] = {"private_storage_addresses": False, **(options.get("results") or {})}
         options.setdefault("server_hostname", partition.server_hostname)
         options |= {"access_token": _NO_TOKEN, "auth": None, "profile": None}
     known = signature(connect).parameters
@@ -440,7 +440,7 @@ def reader_arguments(partition: Partition, broker: Broker | None, options: dict[
 
 
 def _names_sign_in(options: dict[str, Any]) -> bool:
-    return not {"access_token", "auth", "profile"}.isdisjoint(options)
+    return any(options.get(name) is not None for name in ("access_token", "auth", "profile"))
 
 
 def _has_sign_in(partition: Partition, options: dict[str, Any]) -> bool:
@@ -449,7 +449,7 @@ def _has_sign_in(partition: Partition, options: dict[str, Any]) -> bool:
 
     if _names_sign_in(options):
         return True
-    if not _is_host_of_reader(partition, options):
+    if not _is_host_of_reader(partition, options, partition.sign_in):
         return False
     try:
         found = configuration(options.get("server_hostname"), options.get("http_path"), profile=partition.sign_in)
@@ -458,12 +458,12 @@ def _has_sign_in(partition: Partition, options: dict[str, Any]) -> bool:
     return found.access_token is not None or found.sign_in is not None
 
 
-def _is_host_of_reader(partition: Partition, options: dict[str, Any]) -> bool:
-    """Tells whether options, environment or profile name the host of `partition`."""
+def _is_host_of_reader(partition: Partition, options: dict[str, Any], profile: str | None = None) -> bool:
+    """Tells whether options, environment or `profile` name the host of `partition`."""
     from seakernel.configuration import configuration, normalised_host
 
     try:
-        profile = options.get("profile", partition.sign_in)
+        profile = profile if options.get("profile") is None else options["profile"]
         found = configuration(options.get("server_hostname"), profile=profile, signs_in=True).server_hostname
         return found is not None and normalised_host(found.value) == partition.server_hostname
     except Error:

@@ -49,10 +49,11 @@ class SeakernelDataSource(DataSource):  # type: ignore[misc] # untyped here
 
     Without `profile` and `sign_in` each process signs in by its own environment.
 
-    The query runs once for each action that reads it: when Spark plans the read, in the process that runs `partitions`.
-    `explain` runs it in Sail, whose plan says how many partitions there are, and not in Spark. The schema is found before by `SELECT * FROM (query) LIMIT 0`, unless `.schema(...)` gives it, as it must for a
-    statement that is no query, such as `SHOW TABLES`. The source learns of no end of a read, so the server's own
-    deadline ends it: results are given up an hour after the statement has succeeded.
+    Sail runs the query for each action that reads it. Spark runs it once for what `load` returns, at the first action, and
+    keeps the partitions for all later ones: `load` again for newer rows. `explain` runs it in Sail, whose plan says how many
+    partitions there are, and not in Spark. The schema is found before by `SELECT * FROM (query) LIMIT 0`, unless
+    `.schema(...)` gives it, as it must for a statement that is no query, such as `SHOW TABLES`. The source learns of no end of
+    a read, so the server's own deadline ends it: results are given up an hour after the statement has succeeded.
 
     Every task checks that it has got all rows of its partition, and can be repeated.
 

@@ -134,3 +134,21 @@ def test_statistics_are_rows_that_were_counted_or_are_known(adbc: dbapi.Connecti
     # Nobody has analysed the table, and what is not known is left out.
     (catalog,) = adbc.adbc_get_statistics(**place, approximate=True).read_all().to_pylist()
     assert catalog["catalog_db_schemas"][0]["db_schema_statistics"] == []
+
+
+def test_a_table_that_cannot_be_read_is_left_out_of_the_statistics(
+    adbc: dbapi.Connection, adbc_cursor: dbapi.Cursor
+) -> None:
+    adbc_cursor.execute("CREATE TABLE adbc_gone AS SELECT 1 AS id")
+    adbc_cursor.execute("CREATE VIEW adbc_view AS SELECT id FROM adbc_gone")
+    adbc_cursor.execute("CREATE TABLE adbc_here AS SELECT id FROM range(3)")
+    try:
+        adbc_cursor.execute("DROP TABLE adbc_gone")
+        place = {"catalog_filter": "main", "db_schema_filter": "default", "table_name_filter": "adbc_%"}
+        (catalog,) = adbc.adbc_get_statistics(**place, approximate=False).read_all().to_pylist()
+        (schema,) = catalog["catalog_db_schemas"]
+        counts = {found["table_name"]: found["statistic_value"] for found in schema["db_schema_statistics"]}
+        assert counts == {"adbc_here": 3}
+    finally:
+        adbc_cursor.execute("DROP VIEW adbc_view")
+        adbc_cursor.execute("DROP TABLE adbc_here")

@@ -104,6 +104,8 @@ def test_links_travel_only_when_asked_for_and_do_not_show(own: LocalWarehouse, o
     assert not any(mark.decode() in repr((partition, parts)) for mark in MARKS)
     api = calls(own, "chunk") + calls(own, "poll")
     assert partition.read(server_hostname=own.server_hostname).arrow().num_rows == 10_000
+    nobody: dict[str, Any] = {"access_token": None, "auth": None, "profile": None}
+    assert partition.read(server_hostname=own.server_hostname, **nobody).arrow().num_rows == 10_000
     assert calls(own, "chunk") + calls(own, "poll") == api
     own.switches(link_lifetime_seconds=30)
     with pytest.raises(seakernel.OperationalError, match=r"end in (30|29|2\d) s") as refused:
@@ -132,6 +134,26 @@ def test_links_to_inner_networks_are_used_only_where_the_reader_has_named_such_a
         monkeypatch.setenv("DATABRICKS_HOST", own.server_hostname)
         assert read(**who) == 10_000
         monkeypatch.delenv("DATABRICKS_HOST")
+
+
+def test_a_profile_that_the_partition_names_vouches_for_no_inner_network(
+    own: LocalWarehouse, own_cursor: Cursor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "profiles"))
+    profile = f"[etl]\nhost = {own.server_hostname}\ntoken = {own.access_token}\n"
+    (tmp_path / "profiles").write_text(profile)
+    leases = [own_cursor.partitions(SQL, links=links, profile="etl") for links in (True, False)]
+    linked, plain = (next(lease) for lease in leases)
+    monkeypatch.setenv("DATABRICKS_HOST", "dbc-other.example")
+    with pytest.raises(seakernel.Error, match="private_storage_addresses"):
+        linked.read().arrow()
+    assert linked.read(profile="etl").arrow().num_rows == 10_000
+    # Without links in it the workspace gives them, by a sign-in of this reader's.
+    assert plain.read().arrow().num_rows == 10_000
+    # Nor does a reader need it who names the host and has no such profile.
+    (tmp_path / "profiles").write_text("[other]\nhost = https://dbc-other.example\n")
+    monkeypatch.setenv("DATABRICKS_HOST", own.server_hostname)
+    assert linked.read().arrow().num_rows == 10_000
 
 
 def test_a_descriptor_of_version_1_is_read_and_written_alike() -> None:

@@ -14,7 +14,7 @@ use seakernel::{Partition, ResultStream, Session};
 
 use crate::cancellation::Current;
 use crate::database::{as_double, as_int};
-use crate::error::{error, from_kernel, not_implemented};
+use crate::error::{error, from_kernel, is_of_what_was_read, not_implemented};
 use crate::info;
 use crate::objects::{self, Filter};
 use crate::options::{Limits, Settings, text, truth, unknown, unset};
@@ -110,10 +110,7 @@ impl Connection {
     fn row_count(&self, [catalog, schema, name]: &[String; 3], approximate: bool) -> Result<Option<i64>> {
         let name = table(Some(catalog), Some(schema), name);
         if approximate {
-            self.look(&format!("DESCRIBE TABLE EXTENDED {name}"), |batch| {
-                let row = (0..batch.num_rows()).find(|row| text_at(batch, 0, *row) == Some("Statistics"))?;
-                rows_in(text_at(batch, 1, row)?)
-            })
+            self.look(&format!("DESCRIBE TABLE EXTENDED {name}"), rows_described)
         } else {
             let count = self.ask(&format!("SELECT CAST(count(*) AS STRING) FROM {name}"))?;
             Ok(count.and_then(|count| count.parse().ok()))
@@ -145,6 +142,12 @@ impl Connection {
 fn text_at(batch: &RecordBatch, column: usize, row: usize) -> Option<&str> {
     let texts = batch.columns().get(column)?.as_string_opt::<i32>()?;
     (row < texts.len() && texts.is_valid(row)).then(|| texts.value(row))
+}
+
+/// Finds the rows of a table in its description. Columns stand in it first, and one may be called `Statistics`.
+fn rows_described(batch: &RecordBatch) -> Option<i64> {
+    let mut lines = (0..batch.num_rows()).filter(|row| text_at(batch, 0, *row) == Some("Statistics"));
+    lines.find_map(|row| rows_in(text_at(batch, 1, row)?))
 }
 
 /// Reads the rows in statistics such as `864 bytes, 2 rows`; those without a scan have bytes only.
@@ -274,7 +277,12 @@ impl adbc_core::Connection for Connection {
         let metadata = self.session.get()?.metadata();
         let found = self.listing(objects::find(&metadata, ObjectDepth::Tables, &filter))?;
         // One statement for each table, as a warehouse answers for no more.
-        let counts = found.tables().iter().map(|table| self.row_count(table, approximate)).collect::<Result<_>>()?;
+        let row_count = |table| match self.row_count(table, approximate) {
+            // A view of what is gone, say, or a table that this user may list and not read: the others have theirs.
+            Err(error) if is_of_what_was_read(&error) => Ok(None),
+            count => count,
+        };
+        let counts = found.tables().iter().map(row_count).collect::<Result<_>>()?;
         let batch = found.into_row_counts(counts, approximate)?;
         Ok(Batches::boxed(batch.schema(), vec![batch]))
     }
@@ -306,6 +314,8 @@ impl adbc_core::Connection for Connection {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::StringArray;
+
     use super::*;
 
     #[test]
@@ -314,5 +324,16 @@ mod tests {
         {
             assert_eq!(rows_in(text), rows, "{text}");
         }
+    }
+
+    #[test]
+    fn a_column_called_statistics_does_not_hide_them() {
+        let names = StringArray::from(vec!["Statistics", "# Detailed Table Information", "Statistics"]);
+        let texts = StringArray::from(vec!["string", "", "864 bytes, 2 rows"]);
+        let described = RecordBatch::try_from_iter([
+            ("col_name", Arc::new(names) as Arc<dyn Array>),
+            ("data_type", Arc::new(texts) as Arc<dyn Array>),
+        ]);
+        assert_eq!(rows_described(&described.unwrap()), Some(2));
     }
 }

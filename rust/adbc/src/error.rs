@@ -6,6 +6,9 @@ use std::ffi::c_char;
 use adbc_core::error::{Error, Status};
 use seakernel::ErrorKind;
 
+/// The detail that tells the kernel's kind.
+const ERROR_KIND: &str = "databricks.error_kind";
+
 /// Returns what tells the same in ADBC's terms.
 ///
 /// The vendor code is the HTTP status, for hosts of ADBC 1.0; since 1.1 the details tell it, with the statement's id, the
@@ -20,7 +23,7 @@ pub(crate) fn from_kernel(failure: &seakernel::Error) -> Error {
         message.extend([" (statement ", id, ")"]);
     }
     let details = [
-        ("databricks.error_kind", Some(failure.kind().name().to_owned())),
+        (ERROR_KIND, Some(failure.kind().name().to_owned())),
         ("databricks.error_code", failure.error_code().map(str::to_owned)),
         ("databricks.statement_id", failure.statement_id().map(str::to_owned)),
         ("databricks.http_status", failure.http_status().map(|status| status.to_string())),
@@ -36,6 +39,15 @@ pub(crate) fn from_kernel(failure: &seakernel::Error) -> Error {
             details.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.into_bytes()))).collect(),
         ),
     }
+}
+
+/// Tells whether a statement failed because of what it reads: another one, which reads something else, may succeed.
+pub(crate) fn is_of_what_was_read(failure: &Error) -> bool {
+    let kinds = [ErrorKind::Sql, ErrorKind::NotFound, ErrorKind::PermissionDenied];
+    let is_of_kind = |(key, value): &(String, Vec<u8>)| {
+        key == ERROR_KIND && kinds.iter().any(|kind| kind.name().as_bytes() == value.as_slice())
+    };
+    failure.status != Status::Cancelled && failure.details.iter().flatten().any(is_of_kind)
 }
 
 /// An error of the driver itself.
@@ -125,6 +137,18 @@ mod tests {
         ] {
             assert_eq!(of_sql_state(state), expected, "{state}");
         }
+    }
+
+    #[test]
+    fn what_was_read_is_told_from_the_connection() {
+        for kind in [ErrorKind::Sql, ErrorKind::NotFound, ErrorKind::PermissionDenied] {
+            assert!(is_of_what_was_read(&from_kernel(&seakernel::Error::new(kind, "no"))), "{kind:?}");
+        }
+        for kind in [ErrorKind::Cancelled, ErrorKind::Network, ErrorKind::Timeout, ErrorKind::Unauthenticated] {
+            assert!(!is_of_what_was_read(&from_kernel(&seakernel::Error::new(kind, "no"))), "{kind:?}");
+        }
+        assert!(!is_of_what_was_read(&cancelled()));
+        assert!(!is_of_what_was_read(&error(Status::NotFound, "of the driver")));
     }
 
     #[test]

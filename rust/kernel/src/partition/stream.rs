@@ -1,8 +1,9 @@
 //! Cutting a result into partitions while its chain of links is walked.
 
 use std::collections::BTreeMap;
+use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -470,13 +471,36 @@ struct Lease {
 /// How many leases a statement has, and the owner's handle on it, once that has ended his own.
 type Held = (usize, Option<Arc<ServerStatement>>);
 
-/// The leases of this process by host and statement, for a statement may be leased through several sessions.
-static LEASES: Mutex<BTreeMap<(String, String), Held>> = Mutex::new(BTreeMap::new());
+/// The leases of one process by host and statement, for a statement may be leased through several sessions.
+#[derive(Debug)]
+struct Leases {
+    process: u32,
+    held: Mutex<BTreeMap<(String, String), Held>>,
+    /// Those of a child: the lock that it inherits may be held by a thread that does not exist there, and what is counted
+    /// under it are leases of its parent.
+    of_child: OnceLock<Box<Leases>>,
+}
+
+static LEASES: OnceLock<Box<Leases>> = OnceLock::new();
+
+impl Leases {
+    fn of_process(process: u32) -> MutexGuard<'static, BTreeMap<(String, String), Held>> {
+        let mut place = &LEASES;
+        loop {
+            let leases =
+                place.get_or_init(|| Box::new(Self { process, held: Mutex::default(), of_child: OnceLock::new() }));
+            if leases.process == process {
+                return leases.held.lock().unwrap_or_else(PoisonError::into_inner);
+            }
+            place = &leases.of_child;
+        }
+    }
+}
 
 impl Lease {
     fn new(statement: &Arc<ServerStatement>) -> Arc<Self> {
         let lease = Self { statement: Arc::clone(statement), ended: AtomicBool::new(false) };
-        let mut leases = LEASES.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leases = Leases::of_process(process::id());
         leases.entry(lease.key()).or_default().0 += 1;
         Arc::new(lease)
     }
@@ -491,7 +515,7 @@ impl Lease {
             return None;
         }
         let own = self.statement.is_owned().then(|| Arc::clone(&self.statement));
-        let mut leases = LEASES.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leases = Leases::of_process(process::id());
         let key = self.key();
         let (count, owner) = leases.get_mut(&key)?;
         *count -= 1;
@@ -499,7 +523,8 @@ impl Lease {
         if *count > 0 {
             return None;
         }
-        leases.remove(&key)?.1
+        // It may have been kept since its owner ended his lease.
+        leases.remove(&key)?.1.filter(|owner| owner.is_owned())
     }
 
     async fn close(&self) -> Result<()> {
@@ -549,4 +574,19 @@ fn ipc(wire: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError>
         writer.write(batch)?;
     }
     writer.into_inner()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_does_not_wait_for_the_leases_of_its_parent() {
+        let parent = Leases::of_process(0);
+        let mut child = Leases::of_process(u32::MAX);
+        child.insert(Default::default(), (1, None));
+        assert!(parent.is_empty());
+        drop(child);
+        assert_eq!(Leases::of_process(u32::MAX).len(), 1);
+    }
 }

@@ -131,6 +131,21 @@ async fn a_statement_is_closed_by_its_owner_with_the_last_lease() {
 }
 
 #[tokio::test]
+async fn a_statement_that_is_kept_after_the_end_of_another_lease_is_not_closed() {
+    let warehouse = Warehouse::start();
+    let session = warehouse.session().await;
+    let executed = session.statement(NUMBERS).execute().await.unwrap();
+    let first = executed.partitions(cut_at(1)).await.unwrap();
+    let mut second = executed.partitions(cut_at(1)).await.unwrap();
+    let partition = second.next().await.unwrap().unwrap();
+    first.close().await.unwrap();
+    second.keep();
+    second.close().await.unwrap();
+    assert_eq!(warehouse.count(Operation::CloseStatement), 0);
+    assert_eq!(read(&partition, warehouse.config()).await.unwrap().len() as i64, partition.row_count());
+}
+
+#[tokio::test]
 async fn a_partition_of_another_host_or_warehouse_is_refused_before_anything_is_sent() {
     let (warehouse, other) = (Warehouse::start(), Warehouse::start());
     let (_stream, partitions) = cut(&warehouse.session().await, NUMBERS, cut_at(1)).await;
