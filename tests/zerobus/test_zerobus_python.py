@@ -381,6 +381,18 @@ def test_f06_a_stream_that_fails_says_so(ingesting: LocalWarehouse) -> None:
         wrapper.send_batch_sync(pa.RecordBatchReader.from_batches(SCHEMA, batches()))
 
 
+def test_f06_a_row_behind_a_null_is_not_sent(ingesting: LocalWarehouse) -> None:
+    columns = [pa.array([1, 2, 3]), pa.array(["a", "b", "c"])]
+    masked = pa.StructArray.from_arrays(columns, fields=list(SCHEMA), mask=pa.array([False, True, False]))
+    with ZerobusWrapper(**options(ingesting)) as wrapper:
+        for rows in (masked, pa.chunked_array([masked])):
+            with pytest.raises(ConfigurationError, match="a row of a record batch cannot be null"):
+                wrapper.send_batch_sync(rows)
+        whole = pa.StructArray.from_arrays(columns, fields=list(SCHEMA))
+        assert wrapper.send_batch_sync(pa.chunked_array([whole.slice(1), whole.slice(0, 1)])).total_rows == 3
+    assert stored(ingesting) == [1, 2, 3]
+
+
 def test_f07_errors() -> None:
     names = ["Authentication", "Configuration", "Connection", "Conversion", "Transmission", "TokenRefresh"]
     classes = [getattr(zerobus, f"{name}Error") for name in names] + [zerobus.RetryExhausted]

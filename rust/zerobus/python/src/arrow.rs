@@ -1,15 +1,16 @@
 //! Arrow across the border, by the C Data Interface: nothing is copied on the way in.
 
 use arrow_array::ffi::{FFI_ArrowArray, from_ffi};
-use arrow_array::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
-use arrow_array::{Array, RecordBatch, RecordBatchOptions, RecordBatchReader, StructArray};
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::{Array, RecordBatch, RecordBatchOptions, StructArray};
 use arrow_schema::ffi::FFI_ArrowSchema;
-use arrow_schema::{ArrowError, DataType, Schema};
+use arrow_schema::{ArrowError, DataType, Schema, SchemaRef};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 use seakernel_zerobus::ZerobusError;
 
+use crate::arrow_stream::{ArrowStream, NULL_ROW};
 use crate::{error, visit};
 
 /// What was given as rows.
@@ -17,7 +18,22 @@ pub(crate) enum Rows {
     /// One batch.
     Batch(RecordBatch),
     /// Batches of one schema, read as they are needed.
-    Stream(Box<dyn RecordBatchReader + Send>),
+    Stream(Reader),
+}
+
+/// The batches of a stream.
+pub(crate) struct Reader(ArrowStream);
+
+impl Iterator for Reader {
+    type Item = Result<RecordBatch, ZerobusError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rows = self.0.next()?.map_err(|failure| match failure {
+            ArrowError::InvalidArgumentError(message) => ZerobusError::configuration(message),
+            failure => ZerobusError::conversion(failure.to_string()),
+        });
+        Some(rows.and_then(|rows| as_batch(rows, self.0.schema())))
+    }
 }
 
 impl Rows {
@@ -59,23 +75,26 @@ fn import_batch(object: &Bound<'_, PyAny>) -> PyResult<RecordBatch> {
     }
     let rows = StructArray::from(data);
     if rows.null_count() > 0 {
-        let message = "`batch` is a struct array with nulls; a row of a record batch cannot be null";
-        return Err(error::configuration(object.py(), message));
+        return Err(error::configuration(object.py(), NULL_ROW));
     }
+    as_batch(rows, &names.into()).map_err(|failure| error::from_client(object.py(), &failure))
+}
+
+fn as_batch(rows: StructArray, schema: &SchemaRef) -> Result<RecordBatch, ZerobusError> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    let batch = RecordBatch::try_new_with_options(names.into(), rows.into_parts().1, &options);
-    batch.map_err(|failure| error::from_client(object.py(), &ZerobusError::conversion(failure.to_string())))
+    let batch = RecordBatch::try_new_with_options(SchemaRef::clone(schema), rows.into_parts().1, &options);
+    batch.map_err(|failure| ZerobusError::conversion(failure.to_string()))
 }
 
 #[expect(unsafe_code, reason = "the C stream interface hands over a pointer")]
-fn import_stream(object: &Bound<'_, PyAny>) -> PyResult<Box<dyn RecordBatchReader + Send>> {
+fn import_stream(object: &Bound<'_, PyAny>) -> PyResult<Reader> {
     let capsule = object.call_method0("__arrow_c_stream__")?;
     let capsule = capsule.cast::<PyCapsule>().map_err(|_| no_capsule("stream"))?;
     let pointer = capsule.pointer_checked(Some(c"arrow_array_stream"))?.cast::<FFI_ArrowArrayStream>();
     // SAFETY: a capsule of this name holds a valid, aligned ArrowArrayStream by the PyCapsule interface of Arrow, and it
     // lives here until after the move. Moving leaves an empty stream behind, so the capsule's destructor frees nothing.
-    let reader = unsafe { ArrowArrayStreamReader::from_raw(pointer.as_ptr()) };
-    Ok(Box::new(reader.map_err(|failure| not_rows(&failure))?))
+    let stream = unsafe { FFI_ArrowArrayStream::from_raw(pointer.as_ptr()) };
+    ArrowStream::new(stream).map(Reader).map_err(|failure| not_rows(&failure))
 }
 
 fn no_capsule(interface: &str) -> PyErr {

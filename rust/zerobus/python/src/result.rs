@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use seakernel_zerobus::{TransmissionResult, ZerobusError};
 
-use crate::arrow::{self, Rows};
+use crate::arrow::{self, Reader, Rows};
 use crate::error;
 
 #[pyclass(frozen, name = "TransmissionResult", module = "seakernel_zerobus")]
@@ -239,14 +239,10 @@ fn whole(rows: &[usize], total_rows: usize) -> TransmissionResult {
     TransmissionResult { successful_rows: Some(rows.to_vec()), total_rows, ..TransmissionResult::default() }
 }
 
-fn taken_from(
-    reader: impl Iterator<Item = Result<RecordBatch, arrow_schema::ArrowError>>,
-    rows: &[usize],
-    total_rows: usize,
-) -> Result<Vec<RecordBatch>, ZerobusError> {
+fn taken_from(reader: Reader, rows: &[usize], total_rows: usize) -> Result<Vec<RecordBatch>, ZerobusError> {
     let (mut taken, mut start, mut rest) = (Vec::new(), 0, rows);
     for batch in reader {
-        let batch = batch.map_err(|failure| ZerobusError::conversion(failure.to_string()))?;
+        let batch = batch?;
         let end = start + batch.num_rows();
         let (here, later) = rest.split_at(rest.partition_point(|row| *row < end));
         let of_batch: Vec<usize> = here.iter().map(|row| row - start).collect();

@@ -4,8 +4,7 @@ use std::mem;
 use std::process;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::{RecordBatch, RecordBatchReader};
-use arrow_schema::ArrowError;
+use arrow_array::RecordBatch;
 use futures_util::future::Either;
 use prost::Message;
 use prost_types::DescriptorProto;
@@ -14,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use seakernel_zerobus::{TransmissionResult, WrapperConfiguration, ZerobusError, ZerobusWrapper, in_trace};
 
-use crate::arrow::Rows;
+use crate::arrow::{Reader, Rows};
 use crate::config::{self, PyWrapperConfiguration};
 use crate::result::PyTransmissionResult;
 use crate::{error, runtime};
@@ -203,7 +202,7 @@ impl Drop for PyZerobusWrapper {
 /// Sends batch by batch. The first that is refused as a whole ends it: its reason is that of the rows that were not sent.
 async fn send_all(
     wrapper: &ZerobusWrapper,
-    reader: Box<dyn RecordBatchReader + Send>,
+    reader: Reader,
     descriptor: Option<DescriptorProto>,
 ) -> Result<TransmissionResult, ZerobusError> {
     let mut parts: Vec<TransmissionResult> = Vec::new();
@@ -212,7 +211,11 @@ async fn send_all(
         let batch = batch.map_err(|failure| {
             // What was sent was sent; how many rows there would have been nobody knows.
             let sent: usize = parts.iter().map(|part| part.total_rows).sum();
-            ZerobusError::conversion(format!("the stream of batches broke off after {sent} rows: {failure}"))
+            let message = format!("the stream of batches broke off after {sent} rows: {}", failure.failure().message);
+            match failure {
+                ZerobusError::ConfigurationError(_) => ZerobusError::configuration(message),
+                _ => ZerobusError::conversion(message),
+            }
         })?;
         parts.push(match &refusal {
             None => wrapper.send_batch_with_descriptor(batch, descriptor.clone()).await?,
@@ -228,7 +231,7 @@ async fn send_all(
 }
 
 /// The next batch, read where waiting holds up nobody: a reader may be Python code.
-fn next(reader: &mut Box<dyn RecordBatchReader + Send>) -> Option<Result<RecordBatch, ArrowError>> {
+fn next(reader: &mut Reader) -> Option<Result<RecordBatch, ZerobusError>> {
     tokio::task::block_in_place(|| reader.next())
 }
 
