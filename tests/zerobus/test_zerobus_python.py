@@ -450,6 +450,29 @@ def test_f08_a_child_goes_on_with_the_wrapper_of_its_parent(ingesting: LocalWare
     assert ingesting.zerobus.log()["violations"] == []
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_f08_threads_of_a_child_begin_at_once(ingesting: LocalWarehouse) -> None:
+    with ZerobusWrapper(**options(ingesting)) as wrapper:
+
+        def send() -> None:
+            barrier, results = threading.Barrier(3), []
+
+            def run(row: int) -> None:
+                barrier.wait()
+                results.append(wrapper.send_batch_sync(batch(row)).success)
+
+            threads = [threading.Thread(target=run, args=[row]) for row in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert results == [True] * 3
+            wrapper.shutdown_sync()
+
+        in_child(send)
+    assert stored(ingesting) == [0, 1, 2]
+
+
 async def _sent(wrapper: ZerobusWrapper, rows: pa.RecordBatch) -> zerobus.TransmissionResult:
     return await wrapper.send_batch(rows)
 

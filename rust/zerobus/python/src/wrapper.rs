@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::process;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::RecordBatch;
 use futures_util::future::Either;
@@ -121,17 +121,24 @@ impl PyZerobusWrapper {
 impl PyZerobusWrapper {
     /// Returns the wrapper of this process, which a child of the first one makes for itself.
     fn wrapper(&self, py: Python<'_>) -> PyResult<Arc<ZerobusWrapper>> {
+        let shut_down = || error::configuration(py, "the wrapper was shut down");
+        if let Some(wrapper) = self.locked().ok_or_else(shut_down)?.wrapper.clone() {
+            return Ok(wrapper);
+        }
+        // Not under the lock: opening lets others have the GIL, and with it they may wait for the lock.
+        let made = open(py, &self.config)?;
+        let first = self.locked().map(|mut state| Arc::clone(state.wrapper.get_or_insert_with(|| Arc::clone(&made))));
+        if first.as_ref().is_none_or(|first| !Arc::ptr_eq(first, &made)) {
+            let_go(py, made);
+        }
+        first.ok_or_else(shut_down)
+    }
+
+    /// The state in this process; none once it was shut down.
+    fn locked(&self) -> Option<MutexGuard<'_, State>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.is_shut_down {
-            return Err(error::configuration(py, "the wrapper was shut down"));
-        }
         state.leave_parent();
-        if let Some(wrapper) = &state.wrapper {
-            return Ok(Arc::clone(wrapper));
-        }
-        let wrapper = open(py, &self.config)?;
-        state.wrapper = Some(Arc::clone(&wrapper));
-        Ok(wrapper)
+        (!state.is_shut_down).then_some(state)
     }
 
     /// Ends it; returns what there is to shut down in this process.
@@ -186,17 +193,19 @@ impl Drop for PyZerobusWrapper {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.leave_parent();
         let Some(wrapper) = state.wrapper.take() else { return };
-        // It may wait for a disk or a collector, and what it closes in the background wants a runtime.
-        let dropped = Python::try_attach(|py| {
-            let handle = runtime::current(py);
-            py.detach(move || {
-                let _entered = handle.as_ref().map(tokio::runtime::Handle::enter);
-                drop(wrapper);
-            });
-        });
+        let dropped = Python::try_attach(|py| let_go(py, wrapper));
         // Without an interpreter the wrapper goes with the closure.
         let _ = dropped;
     }
+}
+
+/// Drops a wrapper. It may wait for a disk or a collector, and what it closes in the background wants a runtime.
+fn let_go(py: Python<'_>, wrapper: Arc<ZerobusWrapper>) {
+    let handle = runtime::current(py);
+    py.detach(move || {
+        let _entered = handle.as_ref().map(tokio::runtime::Handle::enter);
+        drop(wrapper);
+    });
 }
 
 /// Sends batch by batch. The first that is refused as a whole ends it: its reason is that of the rows that were not sent.
