@@ -4,16 +4,15 @@ use std::mem;
 use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow_array::RecordBatch;
 use futures_util::future::Either;
 use prost::Message;
 use prost_types::DescriptorProto;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
-use seakernel_zerobus::{TransmissionResult, WrapperConfiguration, ZerobusError, ZerobusWrapper, in_trace};
+use pyo3::types::{PyDict, PyTuple};
+use seakernel_zerobus::{Converter, TransmissionResult, WrapperConfiguration, ZerobusError, ZerobusWrapper, in_trace};
 
-use crate::arrow::{Reader, Rows};
+use crate::arrow::{Given, Reader, Rows};
 use crate::config::{self, PyWrapperConfiguration};
 use crate::result::PyTransmissionResult;
 use crate::{error, runtime};
@@ -155,7 +154,7 @@ impl PyZerobusWrapper {
         batch: &Bound<'_, PyAny>,
         descriptor: Option<&[u8]>,
         traceparent: Option<&str>,
-    ) -> PyResult<impl Future<Output = Result<TransmissionResult, ZerobusError>> + Send + use<>> {
+    ) -> PyResult<impl Future<Output = Result<TransmissionResult, Failure>> + Send + use<>> {
         let wrapper = self.wrapper(py)?;
         let descriptor = descriptor.map(DescriptorProto::decode).transpose();
         let descriptor = descriptor.map_err(|failure| {
@@ -164,7 +163,7 @@ impl PyZerobusWrapper {
         let rows = Rows::of(batch)?;
         let call = async move {
             match rows {
-                Rows::Batch(batch) => wrapper.send_batch_with_descriptor(batch, descriptor).await,
+                Rows::Batch(given) => send_one(&wrapper, given, descriptor).await.map_err(Failure::from),
                 Rows::Stream(reader) => send_all(&wrapper, reader, descriptor).await,
             }
         };
@@ -208,39 +207,102 @@ fn let_go(py: Python<'_>, wrapper: Arc<ZerobusWrapper>) {
     });
 }
 
+/// Why a call has no result.
+struct Failure {
+    error: ZerobusError,
+    /// What became of the rows before.
+    sent: Option<TransmissionResult>,
+    is_interrupt: bool,
+}
+
+impl From<ZerobusError> for Failure {
+    fn from(error: ZerobusError) -> Self {
+        Self { error, sent: None, is_interrupt: false }
+    }
+}
+
+impl Failure {
+    /// A reader that failed after these batches; how many rows there would have been nobody knows.
+    fn broke_off(failure: &ZerobusError, parts: Vec<TransmissionResult>) -> Self {
+        let sent = TransmissionResult::merged(parts);
+        let text = &failure.failure().message;
+        let message = format!("the stream of batches broke off after {} rows: {text}", sent.total_rows);
+        let error = match failure {
+            ZerobusError::ConfigurationError(_) => ZerobusError::configuration(message),
+            _ => ZerobusError::conversion(message),
+        };
+        // A C stream carries no exception, only a text that ends with the traceback's last line.
+        let is_interrupt = text.trim_end().ends_with("\nKeyboardInterrupt");
+        Self { error, sent: Some(sent), is_interrupt }
+    }
+
+    fn raise(self, py: Python<'_>) -> PyErr {
+        let raised = if self.is_interrupt {
+            PyKeyboardInterrupt::new_err(self.error.to_string())
+        } else {
+            error::from_client(py, &self.error)
+        };
+        let Some(result) = self.sent else { return raised };
+        let attached =
+            Py::new(py, PyTransmissionResult { result }).and_then(|result| raised.value(py).setattr("result", result));
+        attached.err().unwrap_or(raised)
+    }
+}
+
 /// Sends batch by batch. The first that is refused as a whole ends it: its reason is that of the rows that were not sent.
 async fn send_all(
     wrapper: &ZerobusWrapper,
-    reader: Reader,
+    mut reader: Reader,
     descriptor: Option<DescriptorProto>,
-) -> Result<TransmissionResult, ZerobusError> {
+) -> Result<TransmissionResult, Failure> {
     let mut parts: Vec<TransmissionResult> = Vec::new();
-    let (mut reader, mut refusal) = (reader, None);
-    while let Some(batch) = next(&mut reader) {
-        let batch = batch.map_err(|failure| {
-            // What was sent was sent; how many rows there would have been nobody knows.
-            let sent: usize = parts.iter().map(|part| part.total_rows).sum();
-            let message = format!("the stream of batches broke off after {sent} rows: {}", failure.failure().message);
-            match failure {
-                ZerobusError::ConfigurationError(_) => ZerobusError::configuration(message),
-                _ => ZerobusError::conversion(message),
-            }
-        })?;
-        parts.push(match &refusal {
-            None => wrapper.send_batch_with_descriptor(batch, descriptor.clone()).await?,
+    let (mut refusal, mut any_sent) = (None, false);
+    while let Some(given) = next(&mut reader) {
+        let given = match given {
+            Ok(given) => given,
+            Err(failure) => return Err(Failure::broke_off(&failure, parts)),
+        };
+        let part = match &refusal {
+            None => match send_one(wrapper, given, descriptor.clone()).await {
+                Ok(part) => part,
+                Err(error) => {
+                    let sent = Some(TransmissionResult::merged(parts));
+                    return Err(Failure { error, sent, is_interrupt: false });
+                }
+            },
             Some(error) => TransmissionResult {
                 error: Some(ZerobusError::clone(error)),
-                total_rows: batch.num_rows(),
+                total_rows: given.batch.num_rows(),
                 ..TransmissionResult::default()
             },
-        });
-        refusal = parts.last().and_then(|part| part.error.clone());
+        };
+        any_sent |= part.error.is_none() && part.total_rows > 0;
+        refusal.clone_from(&part.error);
+        parts.push(part);
+        if refusal.is_some() && !any_sent {
+            // Nothing would come of the other batches, and there may be no end of them.
+            break;
+        }
     }
     Ok(TransmissionResult::merged(parts))
 }
 
+async fn send_one(
+    wrapper: &ZerobusWrapper,
+    given: Given,
+    descriptor: Option<DescriptorProto>,
+) -> Result<TransmissionResult, ZerobusError> {
+    let Given { batch, stated } = given;
+    let descriptor = descriptor.or_else(|| {
+        // A schema that has none is refused with the batch.
+        let converter = Converter::new(stated.as_deref()?, None, wrapper.config().null_list_element).ok()?;
+        Some(converter.descriptor().clone())
+    });
+    wrapper.send_batch_with_descriptor(batch, descriptor).await
+}
+
 /// The next batch, read where waiting holds up nobody: a reader may be Python code.
-fn next(reader: &mut Reader) -> Option<Result<RecordBatch, ZerobusError>> {
+fn next(reader: &mut Reader) -> Option<Result<Given, ZerobusError>> {
     tokio::task::block_in_place(|| reader.next())
 }
 
@@ -259,10 +321,10 @@ async fn end(wrapper: Option<Arc<ZerobusWrapper>>) -> Result<(), ZerobusError> {
     }
 }
 
-fn outcome(py: Python<'_>, sent: Result<TransmissionResult, ZerobusError>) -> PyResult<PyTransmissionResult> {
+fn outcome(py: Python<'_>, sent: Result<TransmissionResult, Failure>) -> PyResult<PyTransmissionResult> {
     match sent {
         Ok(result) => Ok(PyTransmissionResult { result }),
-        Err(failure) => Err(error::from_client(py, &failure)),
+        Err(failure) => Err(failure.raise(py)),
     }
 }
 
@@ -292,6 +354,9 @@ fn configuration(
         }
         return Ok(config.get().config.clone());
     }
+    if let Some(given) = given.as_ref().filter(|_| first.is_none()) {
+        return Err(error::wrong_type("config", given, "WrapperConfiguration"));
+    }
     if arguments.len() > 2 {
         return Err(PyTypeError::new_err("all options but `endpoint` and `table_name` are keywords"));
     }
@@ -301,9 +366,6 @@ fn configuration(
         let message = "a `WrapperConfiguration` is needed, or `endpoint`, `table_name` and the other options of one";
         return Err(PyTypeError::new_err(message));
     };
-    let text = |name: &str, value: &Bound<'_, PyAny>| -> PyResult<String> {
-        let text = value.cast::<PyString>().map_err(|_| error::wrong_type(name, value, "str"))?;
-        Ok(text.to_str()?.to_owned())
-    };
-    config::read(py, &text("endpoint", &endpoint)?, &text("table_name", &table_name)?, Some(&options))
+    let (endpoint, table_name) = (config::text("endpoint", &endpoint)?, config::text("table_name", &table_name)?);
+    config::read(py, &endpoint, &table_name, Some(&options))
 }
