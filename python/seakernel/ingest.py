@@ -399,7 +399,9 @@ def ingest_by_zerobus(table: str, data: ArrowStreamExportable, given: Mapping[st
     maybe = f", of which {uncertain} may be stored" if uncertain else ""
     message = f"{count} of {result.total_rows} rows were not stored (rows {some}{more}){maybe}: {'; '.join(texts)}"
     if refusal:
-        message = f"{refusal.rstrip()}; {result.successful_count} rows are stored" + (f", and {message}" if count else "")
+        message = f"{refusal.rstrip()}; {result.successful_count} rows are stored" + (
+            f", and {message}" if count else ""
+        )
     kinds = set(result.group_errors_by_type()) or {str(result.error_type)} - {"None"}
     if kinds <= {"ConversionError", "TransmissionError", "ConfigurationError"}:
         raise DataError(message, kind="InvalidArgument")
