@@ -376,25 +376,33 @@ def ingest_by_zerobus(table: str, data: ArrowStreamExportable, given: Mapping[st
     if not options["endpoint"]:
         message = "`zerobus_endpoint` is needed, or `ZEROBUS_ENDPOINT` in the environment"
         raise ProgrammingError(message, kind="InvalidArgument")
-    refusal = ""
+    result, refusal = None, ""
     try:
         with ZerobusWrapper(table_name=quoted_name(table).replace("`", ""), **options) as wrapper:
             result = wrapper.send_batch_sync(data)
     except ZerobusError as error:
-        refusal = str(error)
+        if result is None:
+            # Without it the end of the wrapper failed, which changes nothing about rows that are known to be stored.
+            result, refusal = error.result, str(error)
     # Tracebacks show what is in frames.
     del given, options
-    if refusal:
+    if result is None or (refusal and not result.total_rows):
         raise ProgrammingError(refusal, kind="InvalidArgument")
     failed = result.failed_rows or []
-    if not failed and result.error is None:
+    if not refusal and not failed and result.error is None:
         return result.successful_count
-    texts = dict.fromkeys(text for _, text in failed) or {str(result.error): None}
+    uncertain = len(result.get_uncertain_row_indices())
+    texts = list(dict.fromkeys(text for _, text in failed) or filter(None, [result.error]))[:3]
     some = ", ".join(str(row) for row, _ in failed[:20]) or "all"
     more = ", ..." if len(failed) > 20 else ""
-    count = len(failed) or result.total_rows
-    message = f"{count} of {result.total_rows} rows were not stored (rows {some}{more}): {'; '.join(list(texts)[:3])}"
-    kinds = set(result.group_errors_by_type()) or {str(result.error_type)}
+    count = len(failed) or (0 if result.error is None else result.total_rows)
+    maybe = f", of which {uncertain} may be stored" if uncertain else ""
+    message = f"{count} of {result.total_rows} rows were not stored (rows {some}{more}){maybe}: {'; '.join(texts)}"
+    if refusal:
+        message = f"{refusal.rstrip()}; {result.successful_count} rows are stored" + (
+            f", and {message}" if count else ""
+        )
+    kinds = set(result.group_errors_by_type()) or {str(result.error_type)} - {"None"}
     if kinds <= {"ConversionError", "TransmissionError", "ConfigurationError"}:
         raise DataError(message, kind="InvalidArgument")
     raise OperationalError(message, kind="Unauthenticated" if "AuthenticationError" in kinds else "Unavailable")

@@ -216,6 +216,13 @@ def test_arrow_that_does_not_fit(cursor: Cursor) -> None:
         cursor.executemany("SELECT ?", pa.table({"x": pa.array([1], pa.timestamp("ns"))}))
 
 
+def test_a_null_row_is_no_parameter_set(cursor: Cursor) -> None:
+    pa = pytest.importorskip("pyarrow")
+    rows = pa.StructArray.from_arrays([pa.array([1, 2])], ["x"], mask=pa.array([False, True]))
+    with pytest.raises(seakernel.Error, match="a row of a record batch cannot be null"):
+        cursor.executemany("SELECT :x", pa.chunked_array([rows]))
+
+
 def test_a_cursor_feeds_another(cursor: Cursor, warehouse: LocalWarehouse, table: str) -> None:
     with warehouse.connect() as connection, connection.cursor() as other:
         other.execute("SELECT id, 'x' AS name, CAST(1 AS DECIMAL(10,2)) AS amount FROM range(3000)")

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 
 from seakernel.local import LocalWarehouse
+from seakernel.zerobus import ZerobusWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -332,6 +333,31 @@ def test_options_settings_and_faults_are_checked() -> None:
             warehouse.zerobus.settings(nope=1)
         with pytest.raises(ValueError, match=r"setting `\[0\].do.slow.bytes_per_second`"):
             warehouse.zerobus.faults([{"on": "open", "do": {"slow": {"bytes_per_second": 0}}}])
+
+
+def test_columns_of_a_fault_leave_a_table_of_sql_in_its_place(ingesting: LocalWarehouse) -> None:
+    service = ingesting.zerobus
+    sign_in = {"client_id": service.client_id, "client_secret": service.client_secret}
+    place = {"endpoint": service.endpoint, "table_name": TABLE, "unity_catalog_url": service.unity_catalog_url}
+    columns = [{"name": "id", "type": "BIGINT"}, {"name": "text", "type": "BIGINT"}]
+    service.faults([{"on": "open", "table": TABLE, "do": {"columns": columns}}])
+    given = pa.record_batch({"id": [1], "text": ["one"]})
+    with ZerobusWrapper(**place, **sign_in, retry_max_attempts=1) as wrapper:
+        assert not wrapper.send_batch_sync(given).success
+    with ZerobusWrapper(**place, **sign_in) as wrapper:
+        assert wrapper.send_batch_sync(given).success
+    assert rows(ingesting) == [1]
+
+
+def test_durations_are_bounded(ingesting: LocalWarehouse) -> None:
+    for name in ("token_life_s", "ack_delay_ms", "ack_delay_spread_ms", "ack_interval_ms"):
+        with pytest.raises(ValueError, match=f"setting `{name}`: {2**63} is too long"):
+            ingesting.zerobus.settings(**{name: 2**63})
+        ingesting.zerobus.settings(**{name: 2**32 - 1})
+    for fault in ({"delay": {"ms": 2**63}}, {"status": {"code": "UNAVAILABLE", "after_ms": 2**63}}):
+        with pytest.raises(ValueError, match="is too long"):
+            ingesting.zerobus.faults([{"on": "open", "do": fault}])
+    ingesting.zerobus.faults([{"on": "open", "do": {"stall": {}}}, {"on": "open", "do": {"stall": {"ms": None}}}])
 
 
 def test_the_service_stops_with_the_warehouse() -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -167,6 +168,7 @@ def test_f01_what_is_not_accepted_is_named(given: dict[str, Any], expected: str)
 @pytest.mark.parametrize(
     ("given", "raised", "expected"),
     [
+        ({"client_secret": f"{SECRET}\udc80"}, ConfigurationError, "`client_secret` is no valid text"),
         ({"retry_max_atempts": 1}, TypeError, "did you mean `retry_max_attempts`"),
         ({"retry_max_attempts": "1"}, TypeError, "`retry_max_attempts` is of type `str`; accepted: int"),
         ({"retry_max_attempts": True}, TypeError, "of type `bool`"),
@@ -183,6 +185,7 @@ def test_f01_wrong_names_and_types(given: dict[str, Any], raised: type[Exception
     with pytest.raises(raised) as refusal:
         WrapperConfiguration("https://host", "a.b.c", **given)
     assert expected in str(refusal.value)
+    assert SECRET not in repr(refusal.value)
 
 
 def test_f02_options_of_a_file(tmp_path: Path) -> None:
@@ -283,6 +286,8 @@ def test_f04_both_forms_of_the_constructor(ingesting: LocalWarehouse) -> None:
         ZerobusWrapper(config, client_id="other")
     with pytest.raises(TypeError, match="`WrapperConfiguration` is needed"):
         ZerobusWrapper()
+    with pytest.raises(TypeError, match="`config` is of type `str`; accepted: WrapperConfiguration"):
+        ZerobusWrapper(config="https://host", table_name="a.b.c")
     assert ingesting.zerobus.log()["violations"] == []
 
 
@@ -374,11 +379,104 @@ def test_f06_a_stream_that_fails_says_so(ingesting: LocalWarehouse) -> None:
         yield batch(1)
         raise ValueError("no more of it")
 
-    with (
-        ZerobusWrapper(**options(ingesting)) as wrapper,
-        pytest.raises(zerobus.ConversionError, match=r"broke off after 1 rows: .*no more of it"),
-    ):
+    with ZerobusWrapper(**options(ingesting)) as wrapper:
+        with pytest.raises(zerobus.ConversionError, match=r"broke off after 1 rows: .*no more of it") as failure:
+            wrapper.send_batch_sync(pa.RecordBatchReader.from_batches(SCHEMA, batches()))
+        assert failure.value.result.successful_rows == [0]
+        assert pickle.loads(pickle.dumps(failure.value)).result is None
+    place = {name: value for name, value in options(ingesting).items() if name not in {"endpoint", "table_name"}}
+    place = {name: value for name, value in place.items() if not name.startswith("retry")}
+    place |= {"via": "zerobus", "zerobus_endpoint": ingesting.zerobus.endpoint}
+    with ingesting.connect() as connection:
+        with pytest.raises(seakernel.DataError, match="no more of it; 1 rows are stored"):
+            connection.ingest(TABLE, pa.RecordBatchReader.from_batches(SCHEMA, batches()), **place)
+        assert stored(ingesting) == [1, 1]
+        ingesting.zerobus.faults(
+            [{"on": "message", "times": "always", "do": {"break": {"by": "reset", "stored": True}}}]
+        )
+        with pytest.raises(
+            seakernel.OperationalError, match=r"1 of 1 rows were not stored \(rows 0\), of which 1 may be"
+        ):
+            connection.ingest(TABLE, batch(2), **place)
+    assert 2 in stored(ingesting)
+
+
+def test_f06_a_reader_is_not_read_on_where_nothing_can_be_sent(offline: dict[str, Any]) -> None:
+    schema = pa.schema([("span", pa.duration("s"))])
+    read: list[int] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        while len(read) < 100:
+            read.append(1)
+            yield pa.record_batch([pa.array([1], pa.duration("s"))], schema=schema)
+
+    with ZerobusWrapper(**offline) as wrapper:
+        result = wrapper.send_batch_sync(pa.RecordBatchReader.from_batches(schema, batches()))
+    assert (result.error_type, result.total_rows, len(read)) == ("ConversionError", 1, 1)
+
+
+def test_f05_ctrl_c_in_a_reader_is_raised(offline: dict[str, Any]) -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield batch(1)
+        raise KeyboardInterrupt
+
+    with ZerobusWrapper(**offline) as wrapper, pytest.raises(KeyboardInterrupt):
         wrapper.send_batch_sync(pa.RecordBatchReader.from_batches(SCHEMA, batches()))
+
+
+def test_f11_a_null_in_a_required_column_fails_its_row(ingesting: LocalWarehouse) -> None:
+    broken = pa.record_batch([pa.array([2, None, 3]), pa.array(["a", "b", "c"])], schema=SCHEMA)
+    table = pa.Table.from_batches([batch(1), broken])
+    with ZerobusWrapper(**options(ingesting)) as wrapper:
+        result = wrapper.send_batch_sync(broken)
+        assert (result.successful_rows, result.group_errors_by_type()) == ([0, 2], {"ConversionError": [1]})
+        assert "`id`" in result.failed_rows[0][1] or "id" in result.failed_rows[0][1]
+        result = wrapper.send_batch_sync(table)
+        assert (result.successful_rows, result.get_failed_row_indices()) == ([0, 1, 3], [2])
+        assert result.extract_failed_batch(table)["id"].to_pylist() == [None]
+        assert result.extract_successful_batch(table)["id"].to_pylist() == [1, 2, 3]
+    assert stored(ingesting) == [1, 2, 2, 3, 3]
+    # One descriptor, which says `required` throughout.
+    assert len(ingesting.zerobus.log()["streams"]) == 1
+
+
+def test_f08_a_reader_is_left_alone_at_exit(tmp_path: Path) -> None:
+    script = """
+import asyncio, sys
+import pyarrow as pa
+from seakernel_zerobus import ZerobusWrapper
+
+def batches():
+    while True:
+        yield pa.record_batch({"a": [1]})
+
+async def send():
+    options = {"zerobus_writer_disabled": True, "debug_enabled": True, "debug_output_dir": sys.argv[1]}
+    wrapper = ZerobusWrapper("https://nowhere.invalid", "orders", **options)
+    sending = wrapper.send_batch(pa.RecordBatchReader.from_batches(pa.schema([("a", pa.int64())]), batches()))
+    await asyncio.sleep(0.2)
+    return sending
+
+asyncio.run(send())
+print("over", flush=True)
+"""
+    for _ in range(3):
+        ended = subprocess.run(
+            [sys.executable, "-c", script, tmp_path], check=False, capture_output=True, text=True, timeout=60
+        )
+        assert (ended.returncode, ended.stdout) == (0, "over\n"), ended.stderr
+
+
+def test_f06_a_row_behind_a_null_is_not_sent(ingesting: LocalWarehouse) -> None:
+    columns = [pa.array([1, 2, 3]), pa.array(["a", "b", "c"])]
+    masked = pa.StructArray.from_arrays(columns, fields=list(SCHEMA), mask=pa.array([False, True, False]))
+    with ZerobusWrapper(**options(ingesting)) as wrapper:
+        for rows in (masked, pa.chunked_array([masked])):
+            with pytest.raises(ConfigurationError, match="a row of a record batch cannot be null"):
+                wrapper.send_batch_sync(rows)
+        whole = pa.StructArray.from_arrays(columns, fields=list(SCHEMA))
+        assert wrapper.send_batch_sync(pa.chunked_array([whole.slice(1), whole.slice(0, 1)])).total_rows == 3
+    assert stored(ingesting) == [1, 2, 3]
 
 
 def test_f07_errors() -> None:
@@ -436,6 +534,29 @@ def test_f08_a_child_goes_on_with_the_wrapper_of_its_parent(ingesting: LocalWare
         wrapper.send_batch_sync(batch(4))
     assert stored(ingesting) == [1, 2, 3, 4]
     assert ingesting.zerobus.log()["violations"] == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_f08_threads_of_a_child_begin_at_once(ingesting: LocalWarehouse) -> None:
+    with ZerobusWrapper(**options(ingesting)) as wrapper:
+
+        def send() -> None:
+            barrier, results = threading.Barrier(3), []
+
+            def run(row: int) -> None:
+                barrier.wait()
+                results.append(wrapper.send_batch_sync(batch(row)).success)
+
+            threads = [threading.Thread(target=run, args=[row]) for row in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert results == [True] * 3
+            wrapper.shutdown_sync()
+
+        in_child(send)
+    assert stored(ingesting) == [0, 1, 2]
 
 
 async def _sent(wrapper: ZerobusWrapper, rows: pa.RecordBatch) -> zerobus.TransmissionResult:

@@ -129,3 +129,11 @@ def test_without_the_wheel_the_way_to_it_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delitem(sys.modules, "seakernel.zerobus")
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'seakernel\[zerobus\]'"):
         importlib.import_module("seakernel.zerobus")
+
+
+def test_f17_what_callers_make_up_is_bounded() -> None:
+    assert TransmissionResult(True, successful_count=2**64 - 1, failed_count=1).total_rows == 2**64 - 1
+    odd = TransmissionResult(True, failed_rows=[(7, "ConversionError: x")], total_rows=2)
+    for rows in (pa.table({"a": [1, 2]}), pa.record_batch({"a": [1, 2]})):
+        with pytest.raises(ConfigurationError, match="names row 7 of 2"):
+            odd.extract_failed_batch(rows)

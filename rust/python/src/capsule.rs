@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow_array::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
-use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::{Array, RecordBatch, RecordBatchOptions, RecordBatchReader};
 use arrow_schema::ffi::FFI_ArrowSchema;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use seakernel::ResultStream;
 
+use crate::arrow_stream::ArrowStream;
 use crate::error;
 use crate::runtime::{self, Home, Owned};
 
@@ -34,8 +35,29 @@ pub(crate) fn import_stream(stream: &Bound<'_, PyAny>) -> PyResult<Box<dyn Recor
     let pointer = capsule.pointer_checked(Some(c"arrow_array_stream"))?.cast::<FFI_ArrowArrayStream>();
     // SAFETY: a capsule of this name holds a valid, aligned ArrowArrayStream by the PyCapsule interface of Arrow, and it
     // lives here until after the move. Moving leaves an empty stream behind, so the capsule's destructor frees nothing.
-    let reader = unsafe { ArrowArrayStreamReader::from_raw(pointer.as_ptr()) };
-    Ok(Box::new(reader.map_err(|failure| internal(stream.py(), &failure))?))
+    let taken = unsafe { FFI_ArrowArrayStream::from_raw(pointer.as_ptr()) };
+    Ok(Box::new(Batches(ArrowStream::new(taken).map_err(|failure| internal(stream.py(), &failure))?)))
+}
+
+/// The rows of a stream as batches.
+struct Batches(ArrowStream);
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.0.next()?.and_then(|rows| {
+            let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+            RecordBatch::try_new_with_options(self.schema(), rows.into_parts().1, &options)
+        });
+        Some(batch)
+    }
+}
+
+impl RecordBatchReader for Batches {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.0.schema())
+    }
 }
 
 /// Returns the `arrow_array_stream` capsule of `reader`.

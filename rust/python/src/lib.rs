@@ -2,6 +2,7 @@
 //! knowledge.
 
 mod arrow_parameters;
+mod arrow_stream;
 mod browser;
 mod capsule;
 mod config;

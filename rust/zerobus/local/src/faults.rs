@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::grpc::{Code, ErrorInfo};
+use crate::options::{some_span, span};
 use crate::store::Column;
 
 /// One fault: what it waits for and what it does.
@@ -229,11 +230,13 @@ pub enum Fault {
     /// The headers (`open`), the acknowledgement (`ack`) or the answer (`token`) come late.
     Delay {
         /// Milliseconds.
+        #[serde(deserialize_with = "span")]
         ms: u64,
     },
     /// The answer to the creation comes late (`open`).
     DelayAnswer {
         /// Milliseconds.
+        #[serde(deserialize_with = "span")]
         ms: u64,
     },
     /// The answer to the creation has no `stream_id` (`open`).
@@ -250,27 +253,32 @@ pub enum Fault {
         error_info: Option<ErrorInfo>,
         /// The pause that the details ask for.
         #[serde(default)]
+        #[serde(deserialize_with = "some_span")]
         retry_after_ms: Option<u64>,
         /// Whether the message is stored, though never acknowledged.
         #[serde(default)]
         stored: bool,
         /// Milliseconds from the creation of the stream (`open`).
         #[serde(default)]
+        #[serde(deserialize_with = "span")]
         after_ms: u64,
     },
     /// The stream says that it will close (`open`, `message`).
     Close {
         /// Milliseconds that it announces; none of them leaves the duration out.
         #[serde(default)]
+        #[serde(deserialize_with = "some_span")]
         ms: Option<u64>,
         /// Milliseconds after those at which the stream breaks, if the client has not ended it. Default 1000.
         #[serde(default = "second")]
+        #[serde(deserialize_with = "span")]
         grace_ms: u64,
         /// How it breaks.
         #[serde(default)]
         then: Break,
         /// Milliseconds from the creation of the stream (`open`).
         #[serde(default)]
+        #[serde(deserialize_with = "span")]
         after_ms: u64,
     },
     /// The stream breaks (`open`, `message`).
@@ -286,6 +294,7 @@ pub enum Fault {
         after_bytes: Option<u64>,
         /// Milliseconds from the creation of the stream (`open`).
         #[serde(default)]
+        #[serde(deserialize_with = "span")]
         after_ms: u64,
     },
     /// The connection is told to go away (`open`, `message`).
@@ -295,12 +304,14 @@ pub enum Fault {
         abrupt: bool,
         /// Milliseconds from the creation of the stream (`open`).
         #[serde(default)]
+        #[serde(deserialize_with = "span")]
         after_ms: u64,
     },
     /// Nothing is read any more (`open`, `message`).
     Stall {
         /// Milliseconds; without, for good.
         #[serde(default)]
+        #[serde(deserialize_with = "some_span")]
         ms: Option<u64>,
     },
     /// The client's messages are read slowly (`open`).
@@ -314,7 +325,8 @@ pub enum Fault {
         #[serde(default = "unauthenticated")]
         code: Code,
     },
-    /// The table has these columns from now on (`open`).
+    /// The table has these columns from now on; one of the warehouse only for this stream, whose records are checked by them
+    /// (`open`).
     Columns(Vec<Column>),
     /// Messages with more bytes of records are refused (`open`).
     Limit {
@@ -326,6 +338,7 @@ pub enum Fault {
     /// The acknowledgement waits until no message has come for a while, or the client is done (`ack`).
     WhenIdle {
         /// Milliseconds.
+        #[serde(deserialize_with = "span")]
         ms: u64,
     },
     /// The acknowledgement is followed by the one before it (`ack`).
@@ -341,6 +354,7 @@ pub enum Fault {
     /// Half of the acknowledgement's bytes come late (`ack`).
     Fragment {
         /// Milliseconds.
+        #[serde(deserialize_with = "span")]
         ms: u64,
     },
     /// An HTTP error (`token`).

@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use url::form_urlencoded;
 
 use crate::faults::{Fault, FaultRule, Operation, Target};
-use crate::options::Settings;
+use crate::options::{LONGEST, Settings};
 use crate::service::Service;
 use crate::store::Column;
 use crate::tokens::TokenRequest;
@@ -165,7 +165,11 @@ async fn token(service: &Service, authorization: Option<&str>, content_type: Opt
         }
         Some(Fault::BadJson) => return respond(200, "application/json", b"{\"access_token\": \"".to_vec()),
         Some(Fault::ExpiresIn { value }) => {
-            life = value.as_ref().and_then(Value::as_u64).filter(|seconds| *seconds > 0).unwrap_or(life);
+            life = value
+                .as_ref()
+                .and_then(Value::as_u64)
+                .filter(|seconds| (1..=LONGEST).contains(seconds))
+                .unwrap_or(life);
             expires_in = value;
         }
         _ => {}

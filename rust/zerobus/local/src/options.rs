@@ -3,7 +3,8 @@
 use std::fmt;
 
 use seakernel_local::settings::{self, SettingsError};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, IntoDeserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::faults::FaultRule;
 
@@ -91,14 +92,18 @@ impl fmt::Debug for TlsIdentity {
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Milliseconds until a message is durable. Default 0.
+    #[serde(deserialize_with = "span")]
     pub ack_delay_ms: u64,
     /// Milliseconds, at most, that chance adds to each delay. Default 0.
+    #[serde(deserialize_with = "span")]
     pub ack_delay_spread_ms: u64,
     /// Milliseconds between two acknowledgements of a stream. Default 5.
+    #[serde(deserialize_with = "span")]
     pub ack_interval_ms: u64,
     /// Whether messages stored are acknowledged before a bad record ends the stream. Default true.
     pub acks_before_refusal: bool,
     /// Seconds that a token lives. Default 3600.
+    #[serde(deserialize_with = "span")]
     pub token_life_s: u64,
     /// Bytes of records that one message may have. Default 10 MiB.
     pub message_bytes: usize,
@@ -122,6 +127,24 @@ impl Default for Settings {
             keep_rows: true,
         }
     }
+}
+
+/// The most milliseconds, or seconds, of anything: points in time are reckoned with them.
+pub(crate) const LONGEST: u64 = 0xffff_ffff;
+
+/// Reads a number of milliseconds or seconds.
+pub(crate) fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let span = u64::deserialize(deserializer)?;
+    if span > LONGEST {
+        return Err(D::Error::custom(format_args!("{span} is too long; at most {LONGEST} are accepted")));
+    }
+    Ok(span)
+}
+
+/// Reads one that may be null.
+pub(crate) fn some_span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let span = Option::<u64>::deserialize(deserializer)?;
+    span.map(|span| self::span(span.into_deserializer())).transpose()
 }
 
 impl Settings {

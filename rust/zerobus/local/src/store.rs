@@ -134,6 +134,17 @@ impl Store {
         Ok(())
     }
 
+    /// Gives a table other columns. One that is somewhere else keeps its own: they are returned, to be checked against only.
+    pub(crate) fn disguise(&self, name: &str, columns: &[Column]) -> Result<Option<Arc<[UcField]>>, String> {
+        if let Some(elsewhere) = self.elsewhere(name)
+            && elsewhere.describe(name)?.is_some()
+        {
+            return Ok(Some(read_columns(columns)?.into()));
+        }
+        self.create(name, columns)?;
+        Ok(None)
+    }
+
     /// The columns of a table.
     pub(crate) fn describe(&self, name: &str) -> Result<Option<Arc<[UcField]>>, String> {
         if let Some(columns) = self.tables().get(name).and_then(|table| table.columns.clone()) {

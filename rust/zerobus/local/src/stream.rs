@@ -25,6 +25,7 @@ use crate::plan::MessagePlan;
 use crate::record::Row;
 use crate::service::Service;
 use crate::store::StoredMessage;
+use crate::uc_type::UcField;
 use crate::wire::{
     Batch, CloseStreamSignal, CreateIngestStreamRequest, CreateIngestStreamResponse, EPHEMERAL_STREAM,
     EphemeralStreamRequest, EphemeralStreamResponse, IngestRecordResponse, PROTO, Record, RequestPayload,
@@ -186,11 +187,12 @@ impl Stream {
         let Some(RequestPayload::CreateStream(create)) = first.payload else {
             return Err(self.violation("the first message does not create a stream"));
         };
-        let (mut answer_delay, mut nameless) = (Duration::ZERO, false);
+        let (mut answer_delay, mut nameless, mut disguise) = (Duration::ZERO, false, None);
         for fault in &faults {
             match fault {
                 Fault::Columns(columns) => {
-                    self.service.store.create(&self.table, columns).map_err(Status::invalid)?;
+                    let given = block_in_place(|| self.service.store.disguise(&self.table, columns));
+                    disguise = given.map_err(Status::invalid)?;
                 }
                 Fault::RefuseToken { code } => {
                     if let Some(bearer) = bearer {
@@ -205,7 +207,7 @@ impl Stream {
             }
         }
         self.service.tokens.check(bearer, &self.table)?;
-        self.plan = Some(Arc::new(self.accept(&create)?));
+        self.plan = Some(Arc::new(self.accept(&create, disguise)?));
         sleep(answer_delay).await;
         self.id = format!("{:032x}", rand::random::<u128>()).into();
         write(&self.log, |log| log.stream_id = self.id.to_string());
@@ -217,8 +219,12 @@ impl Stream {
         Ok(())
     }
 
-    /// Checks what a stream is to be created for.
-    fn accept(&self, create: &CreateIngestStreamRequest) -> Result<MessagePlan, Ending> {
+    /// Checks what a stream is to be created for, by columns other than the table's where a fault has some.
+    fn accept(
+        &self,
+        create: &CreateIngestStreamRequest,
+        disguise: Option<Arc<[UcField]>>,
+    ) -> Result<MessagePlan, Ending> {
         let table = create.table_name.as_deref().unwrap_or_default();
         if table.is_empty() || table != self.table {
             return Err(self.violation(&format!("the headers name table `{}`, the message `{table}`", self.table)));
@@ -230,8 +236,9 @@ impl Stream {
         if record_type != PROTO {
             return Err(Status::new(Code::Unimplemented, "only records of Protobuf are taken here").into());
         }
-        let described = block_in_place(|| self.service.store.describe(table));
-        let Some(columns) = described.map_err(Status::invalid)? else {
+        let described = || block_in_place(|| self.service.store.describe(table));
+        let Some(columns) = disguise.map_or_else(described, |columns| Ok(Some(columns))).map_err(Status::invalid)?
+        else {
             return Err(Status::new(Code::NotFound, format!("table `{table}` does not exist")).into());
         };
         let Some(descriptor) = &create.descriptor_proto else {

@@ -1,23 +1,48 @@
 //! Arrow across the border, by the C Data Interface: nothing is copied on the way in.
 
+use std::sync::Arc;
+
 use arrow_array::ffi::{FFI_ArrowArray, from_ffi};
-use arrow_array::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
-use arrow_array::{Array, RecordBatch, RecordBatchOptions, RecordBatchReader, StructArray};
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StructArray};
 use arrow_schema::ffi::FFI_ArrowSchema;
-use arrow_schema::{ArrowError, DataType, Schema};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 use seakernel_zerobus::ZerobusError;
 
+use crate::arrow_stream::{ArrowStream, NULL_ROW};
 use crate::{error, visit};
 
 /// What was given as rows.
 pub(crate) enum Rows {
     /// One batch.
-    Batch(RecordBatch),
+    Batch(Given),
     /// Batches of one schema, read as they are needed.
-    Stream(Box<dyn RecordBatchReader + Send>),
+    Stream(Reader),
+}
+
+/// A batch as it was given.
+pub(crate) struct Given {
+    pub(crate) batch: RecordBatch,
+    /// The schema by which a column has no nulls that has some: its rows fail one by one, and arrow knows no such batch.
+    pub(crate) stated: Option<SchemaRef>,
+}
+
+/// The batches of a stream.
+pub(crate) struct Reader(ArrowStream);
+
+impl Iterator for Reader {
+    type Item = Result<Given, ZerobusError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rows = self.0.next()?.map_err(|failure| match failure {
+            ArrowError::InvalidArgumentError(message) => ZerobusError::configuration(message),
+            failure => ZerobusError::conversion(failure.to_string()),
+        });
+        Some(rows.and_then(|rows| as_batch(rows, self.0.schema())))
+    }
 }
 
 impl Rows {
@@ -38,7 +63,7 @@ impl Rows {
 }
 
 #[expect(unsafe_code, reason = "the C data interface hands over pointers")]
-fn import_batch(object: &Bound<'_, PyAny>) -> PyResult<RecordBatch> {
+fn import_batch(object: &Bound<'_, PyAny>) -> PyResult<Given> {
     let returned = object.call_method0("__arrow_c_array__")?;
     let (schema, array) =
         returned.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().map_err(|_| no_capsule("array"))?;
@@ -59,23 +84,43 @@ fn import_batch(object: &Bound<'_, PyAny>) -> PyResult<RecordBatch> {
     }
     let rows = StructArray::from(data);
     if rows.null_count() > 0 {
-        let message = "`batch` is a struct array with nulls; a row of a record batch cannot be null";
-        return Err(error::configuration(object.py(), message));
+        return Err(error::configuration(object.py(), NULL_ROW));
     }
+    as_batch(rows, &names.into()).map_err(|failure| error::from_client(object.py(), &failure))
+}
+
+fn as_batch(rows: StructArray, schema: &SchemaRef) -> Result<Given, ZerobusError> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    let batch = RecordBatch::try_new_with_options(names.into(), rows.into_parts().1, &options);
-    batch.map_err(|failure| error::from_client(object.py(), &ZerobusError::conversion(failure.to_string())))
+    let columns = rows.into_parts().1;
+    let is_broken = |field: &Field, column: &ArrayRef| {
+        // What has no null in Protobuf cannot be required there.
+        let has_null = !matches!(field.data_type(), DataType::Map(..)) && !field.data_type().is_list();
+        has_null && !field.is_nullable() && column.null_count() > 0
+    };
+    let (mut fields, mut stated) = (schema.fields().to_vec(), None);
+    for (field, column) in fields.iter_mut().zip(&columns) {
+        if is_broken(field, column) {
+            *field = Arc::new(field.as_ref().clone().with_nullable(true));
+            stated = Some(SchemaRef::clone(schema));
+        }
+    }
+    let schema = match &stated {
+        Some(_) => Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())),
+        None => SchemaRef::clone(schema),
+    };
+    let batch = RecordBatch::try_new_with_options(schema, columns, &options);
+    batch.map(|batch| Given { batch, stated }).map_err(|failure| ZerobusError::conversion(failure.to_string()))
 }
 
 #[expect(unsafe_code, reason = "the C stream interface hands over a pointer")]
-fn import_stream(object: &Bound<'_, PyAny>) -> PyResult<Box<dyn RecordBatchReader + Send>> {
+fn import_stream(object: &Bound<'_, PyAny>) -> PyResult<Reader> {
     let capsule = object.call_method0("__arrow_c_stream__")?;
     let capsule = capsule.cast::<PyCapsule>().map_err(|_| no_capsule("stream"))?;
     let pointer = capsule.pointer_checked(Some(c"arrow_array_stream"))?.cast::<FFI_ArrowArrayStream>();
     // SAFETY: a capsule of this name holds a valid, aligned ArrowArrayStream by the PyCapsule interface of Arrow, and it
     // lives here until after the move. Moving leaves an empty stream behind, so the capsule's destructor frees nothing.
-    let reader = unsafe { ArrowArrayStreamReader::from_raw(pointer.as_ptr()) };
-    Ok(Box::new(reader.map_err(|failure| not_rows(&failure))?))
+    let stream = unsafe { FFI_ArrowArrayStream::from_raw(pointer.as_ptr()) };
+    ArrowStream::new(stream).map(Reader).map_err(|failure| not_rows(&failure))
 }
 
 fn no_capsule(interface: &str) -> PyErr {
@@ -117,7 +162,14 @@ pub(crate) fn export(py: Python<'_>, batch: RecordBatch) -> PyResult<Bound<'_, P
 
 /// Returns `batches`, of which there is one at least, as a `pyarrow.Table`.
 pub(crate) fn export_table(py: Python<'_>, batches: Vec<RecordBatch>) -> PyResult<Bound<'_, PyAny>> {
-    let batches = batches.into_iter().map(|batch| export(py, batch)).collect::<PyResult<Vec<_>>>()?;
+    // Those with a null where their schema has none differ from the others in that.
+    let merged = Schema::try_merge(batches.iter().map(|batch| batch.schema().as_ref().clone()));
+    let schema = Arc::new(merged.map_err(|failure| not_exported(&failure))?);
+    let batches = batches.into_iter().map(|batch| {
+        let batch = batch.with_schema(Arc::clone(&schema)).map_err(|failure| not_exported(&failure))?;
+        export(py, batch)
+    });
+    let batches = batches.collect::<PyResult<Vec<_>>>()?;
     visit::import(py, "pyarrow")?.getattr("Table")?.call_method1("from_batches", (batches,))
 }
 
@@ -128,7 +180,7 @@ fn not_exported(failure: &ArrowError) -> PyErr {
 /// Returns where the first buffer of the first column is; tests look for copies.
 #[pyfunction]
 pub(crate) fn _first_buffer(batch: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
-    let Rows::Batch(batch) = Rows::of(batch)? else { return Ok(None) };
+    let Rows::Batch(Given { batch, .. }) = Rows::of(batch)? else { return Ok(None) };
     let data = batch.columns().first().map(Array::to_data);
     Ok(data.and_then(|data| data.buffers().first().map(|buffer| buffer.as_ptr() as usize)))
 }

@@ -353,9 +353,11 @@ fn optional<T>(key: &str, value: &Bound<'_, PyAny>, read: Reader<T>) -> PyResult
     if value.is_none() { Ok(None) } else { read(key, value).map(Some) }
 }
 
-fn text(key: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+pub(crate) fn text(key: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
     let text = value.cast::<PyString>().map_err(|_| error::wrong_type(key, value, "str"))?;
-    Ok(text.to_str()?.to_owned())
+    // Python's own error has the text, which may be a secret.
+    let text = text.to_str().map_err(|_| error::configuration(value.py(), format!("`{key}` is no valid text")))?;
+    Ok(text.to_owned())
 }
 
 fn truth(key: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {

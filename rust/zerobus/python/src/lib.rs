@@ -1,6 +1,8 @@
 //! The extension module `seakernel_zerobus._seakernel_zerobus`. Conversions only; what is sent, and how, the client knows.
 
 mod arrow;
+#[path = "../../../python/src/arrow_stream.rs"]
+mod arrow_stream;
 mod config;
 mod error;
 mod local;

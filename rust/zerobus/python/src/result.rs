@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use seakernel_zerobus::{TransmissionResult, ZerobusError};
 
-use crate::arrow::{self, Rows};
+use crate::arrow::{self, Given, Reader, Rows};
 use crate::error;
 
 #[pyclass(frozen, name = "TransmissionResult", module = "seakernel_zerobus")]
@@ -50,7 +50,7 @@ impl PyTransmissionResult {
         // Where the rows are given, they are what counts.
         let successful_count = successful_rows.as_ref().map_or(successful_count, Vec::len);
         let failed_count = failed_rows.as_ref().map_or(failed_count, Vec::len);
-        let total_rows = total_rows.max(successful_count + failed_count);
+        let total_rows = total_rows.max(successful_count.saturating_add(failed_count));
         Self {
             result: TransmissionResult {
                 success,
@@ -223,7 +223,7 @@ fn extract<'py>(
     let py = original.py();
     let raised = |failure| error::from_client(py, &failure);
     match Rows::of(original)? {
-        Rows::Batch(batch) => {
+        Rows::Batch(Given { batch, .. }) => {
             let taken = py.detach(|| whole(rows, total_rows).extract_successful_batch(&batch)).map_err(raised)?;
             taken.map(|batch| arrow::export(py, batch)).transpose()
         }
@@ -239,19 +239,18 @@ fn whole(rows: &[usize], total_rows: usize) -> TransmissionResult {
     TransmissionResult { successful_rows: Some(rows.to_vec()), total_rows, ..TransmissionResult::default() }
 }
 
-fn taken_from(
-    reader: impl Iterator<Item = Result<RecordBatch, arrow_schema::ArrowError>>,
-    rows: &[usize],
-    total_rows: usize,
-) -> Result<Vec<RecordBatch>, ZerobusError> {
+fn taken_from(reader: Reader, rows: &[usize], total_rows: usize) -> Result<Vec<RecordBatch>, ZerobusError> {
     let (mut taken, mut start, mut rest) = (Vec::new(), 0, rows);
     for batch in reader {
-        let batch = batch.map_err(|failure| ZerobusError::conversion(failure.to_string()))?;
+        let Given { batch, .. } = batch?;
         let end = start + batch.num_rows();
         let (here, later) = rest.split_at(rest.partition_point(|row| *row < end));
         let of_batch: Vec<usize> = here.iter().map(|row| row - start).collect();
         taken.extend(whole(&of_batch, batch.num_rows()).extract_successful_batch(&batch)?);
         (start, rest) = (end, later);
+    }
+    if let Some(row) = rest.first().filter(|_| start == total_rows) {
+        return Err(ZerobusError::configuration(format!("the result names row {row} of {total_rows}")));
     }
     if start != total_rows {
         let message =

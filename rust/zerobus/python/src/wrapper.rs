@@ -2,19 +2,17 @@
 
 use std::mem;
 use std::process;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow_array::{RecordBatch, RecordBatchReader};
-use arrow_schema::ArrowError;
 use futures_util::future::Either;
 use prost::Message;
 use prost_types::DescriptorProto;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
-use seakernel_zerobus::{TransmissionResult, WrapperConfiguration, ZerobusError, ZerobusWrapper, in_trace};
+use pyo3::types::{PyDict, PyTuple};
+use seakernel_zerobus::{Converter, TransmissionResult, WrapperConfiguration, ZerobusError, ZerobusWrapper, in_trace};
 
-use crate::arrow::Rows;
+use crate::arrow::{Given, Reader, Rows};
 use crate::config::{self, PyWrapperConfiguration};
 use crate::result::PyTransmissionResult;
 use crate::{error, runtime};
@@ -122,17 +120,24 @@ impl PyZerobusWrapper {
 impl PyZerobusWrapper {
     /// Returns the wrapper of this process, which a child of the first one makes for itself.
     fn wrapper(&self, py: Python<'_>) -> PyResult<Arc<ZerobusWrapper>> {
+        let shut_down = || error::configuration(py, "the wrapper was shut down");
+        if let Some(wrapper) = self.locked().ok_or_else(shut_down)?.wrapper.clone() {
+            return Ok(wrapper);
+        }
+        // Not under the lock: opening lets others have the GIL, and with it they may wait for the lock.
+        let made = open(py, &self.config)?;
+        let first = self.locked().map(|mut state| Arc::clone(state.wrapper.get_or_insert_with(|| Arc::clone(&made))));
+        if first.as_ref().is_none_or(|first| !Arc::ptr_eq(first, &made)) {
+            let_go(py, made);
+        }
+        first.ok_or_else(shut_down)
+    }
+
+    /// The state in this process; none once it was shut down.
+    fn locked(&self) -> Option<MutexGuard<'_, State>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.is_shut_down {
-            return Err(error::configuration(py, "the wrapper was shut down"));
-        }
         state.leave_parent();
-        if let Some(wrapper) = &state.wrapper {
-            return Ok(Arc::clone(wrapper));
-        }
-        let wrapper = open(py, &self.config)?;
-        state.wrapper = Some(Arc::clone(&wrapper));
-        Ok(wrapper)
+        (!state.is_shut_down).then_some(state)
     }
 
     /// Ends it; returns what there is to shut down in this process.
@@ -149,7 +154,7 @@ impl PyZerobusWrapper {
         batch: &Bound<'_, PyAny>,
         descriptor: Option<&[u8]>,
         traceparent: Option<&str>,
-    ) -> PyResult<impl Future<Output = Result<TransmissionResult, ZerobusError>> + Send + use<>> {
+    ) -> PyResult<impl Future<Output = Result<TransmissionResult, Failure>> + Send + use<>> {
         let wrapper = self.wrapper(py)?;
         let descriptor = descriptor.map(DescriptorProto::decode).transpose();
         let descriptor = descriptor.map_err(|failure| {
@@ -158,7 +163,7 @@ impl PyZerobusWrapper {
         let rows = Rows::of(batch)?;
         let call = async move {
             match rows {
-                Rows::Batch(batch) => wrapper.send_batch_with_descriptor(batch, descriptor).await,
+                Rows::Batch(given) => send_one(&wrapper, given, descriptor).await.map_err(Failure::from),
                 Rows::Stream(reader) => send_all(&wrapper, reader, descriptor).await,
             }
         };
@@ -187,48 +192,117 @@ impl Drop for PyZerobusWrapper {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.leave_parent();
         let Some(wrapper) = state.wrapper.take() else { return };
-        // It may wait for a disk or a collector, and what it closes in the background wants a runtime.
-        let dropped = Python::try_attach(|py| {
-            let handle = runtime::current(py);
-            py.detach(move || {
-                let _entered = handle.as_ref().map(tokio::runtime::Handle::enter);
-                drop(wrapper);
-            });
-        });
+        let dropped = Python::try_attach(|py| let_go(py, wrapper));
         // Without an interpreter the wrapper goes with the closure.
         let _ = dropped;
+    }
+}
+
+/// Drops a wrapper. It may wait for a disk or a collector, and what it closes in the background wants a runtime.
+fn let_go(py: Python<'_>, wrapper: Arc<ZerobusWrapper>) {
+    let handle = runtime::current(py);
+    py.detach(move || {
+        let _entered = handle.as_ref().map(tokio::runtime::Handle::enter);
+        drop(wrapper);
+    });
+}
+
+/// Why a call has no result.
+struct Failure {
+    error: ZerobusError,
+    /// What became of the rows before.
+    sent: Option<TransmissionResult>,
+    is_interrupt: bool,
+}
+
+impl From<ZerobusError> for Failure {
+    fn from(error: ZerobusError) -> Self {
+        Self { error, sent: None, is_interrupt: false }
+    }
+}
+
+impl Failure {
+    /// A reader that failed after these batches; how many rows there would have been nobody knows.
+    fn broke_off(failure: &ZerobusError, parts: Vec<TransmissionResult>) -> Self {
+        let sent = TransmissionResult::merged(parts);
+        let text = &failure.failure().message;
+        let message = format!("the stream of batches broke off after {} rows: {text}", sent.total_rows);
+        let error = match failure {
+            ZerobusError::ConfigurationError(_) => ZerobusError::configuration(message),
+            _ => ZerobusError::conversion(message),
+        };
+        // A C stream carries no exception, only a text that ends with the traceback's last line.
+        let is_interrupt = text.trim_end().ends_with("\nKeyboardInterrupt");
+        Self { error, sent: Some(sent), is_interrupt }
+    }
+
+    fn raise(self, py: Python<'_>) -> PyErr {
+        let raised = if self.is_interrupt {
+            PyKeyboardInterrupt::new_err(self.error.to_string())
+        } else {
+            error::from_client(py, &self.error)
+        };
+        let Some(result) = self.sent else { return raised };
+        let attached =
+            Py::new(py, PyTransmissionResult { result }).and_then(|result| raised.value(py).setattr("result", result));
+        attached.err().unwrap_or(raised)
     }
 }
 
 /// Sends batch by batch. The first that is refused as a whole ends it: its reason is that of the rows that were not sent.
 async fn send_all(
     wrapper: &ZerobusWrapper,
-    reader: Box<dyn RecordBatchReader + Send>,
+    mut reader: Reader,
     descriptor: Option<DescriptorProto>,
-) -> Result<TransmissionResult, ZerobusError> {
+) -> Result<TransmissionResult, Failure> {
     let mut parts: Vec<TransmissionResult> = Vec::new();
-    let (mut reader, mut refusal) = (reader, None);
-    while let Some(batch) = next(&mut reader) {
-        let batch = batch.map_err(|failure| {
-            // What was sent was sent; how many rows there would have been nobody knows.
-            let sent: usize = parts.iter().map(|part| part.total_rows).sum();
-            ZerobusError::conversion(format!("the stream of batches broke off after {sent} rows: {failure}"))
-        })?;
-        parts.push(match &refusal {
-            None => wrapper.send_batch_with_descriptor(batch, descriptor.clone()).await?,
+    let (mut refusal, mut any_sent) = (None, false);
+    while let Some(given) = next(&mut reader) {
+        let given = match given {
+            Ok(given) => given,
+            Err(failure) => return Err(Failure::broke_off(&failure, parts)),
+        };
+        let part = match &refusal {
+            None => match send_one(wrapper, given, descriptor.clone()).await {
+                Ok(part) => part,
+                Err(error) => {
+                    let sent = Some(TransmissionResult::merged(parts));
+                    return Err(Failure { error, sent, is_interrupt: false });
+                }
+            },
             Some(error) => TransmissionResult {
                 error: Some(ZerobusError::clone(error)),
-                total_rows: batch.num_rows(),
+                total_rows: given.batch.num_rows(),
                 ..TransmissionResult::default()
             },
-        });
-        refusal = parts.last().and_then(|part| part.error.clone());
+        };
+        any_sent |= part.error.is_none() && part.total_rows > 0;
+        refusal.clone_from(&part.error);
+        parts.push(part);
+        if refusal.is_some() && !any_sent {
+            // Nothing would come of the other batches, and there may be no end of them.
+            break;
+        }
     }
     Ok(TransmissionResult::merged(parts))
 }
 
+async fn send_one(
+    wrapper: &ZerobusWrapper,
+    given: Given,
+    descriptor: Option<DescriptorProto>,
+) -> Result<TransmissionResult, ZerobusError> {
+    let Given { batch, stated } = given;
+    let descriptor = descriptor.or_else(|| {
+        // A schema that has none is refused with the batch.
+        let converter = Converter::new(stated.as_deref()?, None, wrapper.config().null_list_element).ok()?;
+        Some(converter.descriptor().clone())
+    });
+    wrapper.send_batch_with_descriptor(batch, descriptor).await
+}
+
 /// The next batch, read where waiting holds up nobody: a reader may be Python code.
-fn next(reader: &mut Box<dyn RecordBatchReader + Send>) -> Option<Result<RecordBatch, ArrowError>> {
+fn next(reader: &mut Reader) -> Option<Result<Given, ZerobusError>> {
     tokio::task::block_in_place(|| reader.next())
 }
 
@@ -247,10 +321,10 @@ async fn end(wrapper: Option<Arc<ZerobusWrapper>>) -> Result<(), ZerobusError> {
     }
 }
 
-fn outcome(py: Python<'_>, sent: Result<TransmissionResult, ZerobusError>) -> PyResult<PyTransmissionResult> {
+fn outcome(py: Python<'_>, sent: Result<TransmissionResult, Failure>) -> PyResult<PyTransmissionResult> {
     match sent {
         Ok(result) => Ok(PyTransmissionResult { result }),
-        Err(failure) => Err(error::from_client(py, &failure)),
+        Err(failure) => Err(failure.raise(py)),
     }
 }
 
@@ -280,6 +354,9 @@ fn configuration(
         }
         return Ok(config.get().config.clone());
     }
+    if let Some(given) = given.as_ref().filter(|_| first.is_none()) {
+        return Err(error::wrong_type("config", given, "WrapperConfiguration"));
+    }
     if arguments.len() > 2 {
         return Err(PyTypeError::new_err("all options but `endpoint` and `table_name` are keywords"));
     }
@@ -289,9 +366,6 @@ fn configuration(
         let message = "a `WrapperConfiguration` is needed, or `endpoint`, `table_name` and the other options of one";
         return Err(PyTypeError::new_err(message));
     };
-    let text = |name: &str, value: &Bound<'_, PyAny>| -> PyResult<String> {
-        let text = value.cast::<PyString>().map_err(|_| error::wrong_type(name, value, "str"))?;
-        Ok(text.to_str()?.to_owned())
-    };
-    config::read(py, &text("endpoint", &endpoint)?, &text("table_name", &table_name)?, Some(&options))
+    let (endpoint, table_name) = (config::text("endpoint", &endpoint)?, config::text("table_name", &table_name)?);
+    config::read(py, &endpoint, &table_name, Some(&options))
 }

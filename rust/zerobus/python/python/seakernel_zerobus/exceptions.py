@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import builtins
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from seakernel_zerobus._seakernel_zerobus import TransmissionResult
 
 __all__ = [
     "AuthenticationError",
@@ -34,8 +37,10 @@ class ZerobusError(Exception):
         grpc_code: The gRPC status code, such as `INVALID_ARGUMENT`, where the service gave one.
         server_code: The service's own code, such as `6006`.
         retryable: Whether it may help to send the same again.
+        result: What became of the rows that were sent before, where a stream of batches broke off; not in a pickle.
     """
 
+    result: TransmissionResult | None = None
     _prefix: ClassVar[str] = ""
     _retryable: ClassVar[bool] = False
 
@@ -62,7 +67,8 @@ class ZerobusError(Exception):
         return f"{self._prefix}{self.message}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.message,), vars(self)
+        fields = {name: value for name, value in vars(self).items() if name != "result"}
+        return type(self), (self.message,), fields
 
 
 class ConfigurationError(ZerobusError):
