@@ -478,7 +478,7 @@ struct Leases {
     held: Mutex<BTreeMap<(String, String), Held>>,
     /// Those of a child: the lock that it inherits may be held by a thread that does not exist there, and what is counted
     /// under it are leases of its parent.
-    of_child: OnceLock<Box<Leases>>,
+    of_child: OnceLock<Box<Self>>,
 }
 
 static LEASES: OnceLock<Box<Leases>> = OnceLock::new();
