@@ -66,10 +66,10 @@ def chunked_cursor(chunked: LocalWarehouse) -> Iterator[Cursor]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], Any]], Any]:
-    """Waits up to 15 s until a look at the server shows what the background has to bring about."""
+    """Waits up to 60 s until a look at the server shows what the background has to bring about."""
 
     def wait(look: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while not (seen := look()) and time.monotonic() < deadline:
             time.sleep(0.02)
         return seen
