@@ -1,0 +1,1 @@
+//! Columns in the types of the service.
