@@ -105,7 +105,9 @@ def test_official_client_sends_arrow(ingesting: LocalWarehouse) -> None:
 
     def batch(first: int, count: int) -> pa.RecordBatch:
         ids = range(first, first + count)
-        return pa.record_batch([pa.array(ids, pa.int64()), pa.array([f"row {i}" for i in ids], pa.large_string())], schema)
+        return pa.record_batch(
+            [pa.array(ids, pa.int64()), pa.array([f"row {i}" for i in ids], pa.large_string())], schema
+        )
 
     stream = opened(schema)
     stream.wait_for_offset(stream.ingest_batch(batch(0, 1000)))

@@ -307,8 +307,8 @@ def test_f46_batches_travel_as_arrow(ingesting: LocalWarehouse) -> None:
     with ZerobusWrapper(**options(ingesting, ingest_mode="arrow")) as wrapper:
         result = wrapper.send_batch_sync(batch(*range(100)))
         assert (result.successful_count, result.attempts) == (100, 2)
-        table = pa.table({"text": pa.array(["x", None]).dictionary_encode(), "id": pa.array([200, 201], pa.uint64())})
-        assert wrapper.send_batch_sync(table.cast(table.schema.set(1, pa.field("id", pa.uint64(), nullable=False)))).success
+        table = pa.table({"id": pa.array([200, 201], pa.uint64()), "text": pa.array(["x", None]).dictionary_encode()})
+        assert wrapper.send_batch_sync(table).successful_count == 2
     # What was stored and not acknowledged came twice, and it alone.
     assert sorted(stored(ingesting)) == sorted([*range(100), *range(60, 100), 200, 201])
     assert ingesting.zerobus.log()["violations"] == []
@@ -326,8 +326,6 @@ def test_f46_nulls_where_none_may_be_fail_their_rows(tmp_path: Path) -> None:
         assert result.successful_rows == [0, 1]
         [(row, text)] = result.failed_rows or []
         assert (row, "field='s.x', row=2, error=null in a required field" in text) == (2, True)
-        ids = pa.RecordBatch.from_arrays([pa.array([1, None, 3], pa.int64()), structs], schema=schema)
-        assert wrapper.send_batch_sync(ids).successful_rows == [0]
     with pytest.raises(ConfigurationError, match="no Protobuf to keep"):
         ZerobusWrapper("http://host", TABLE, debug_protobuf_enabled=True, **unsent)
 
