@@ -20,7 +20,7 @@ use crate::wire;
 /// How batches of one schema are sent. Made once per schema.
 #[derive(Debug)]
 pub(crate) enum Encoder {
-    Messages(Converter),
+    Messages(Box<Converter>),
     #[cfg(feature = "flight")]
     Arrow(ArrowConverter),
 }
@@ -61,7 +61,9 @@ impl Encoder {
         descriptor: Option<&DescriptorProto>,
     ) -> Result<Self, ZerobusError> {
         match config.ingest_mode {
-            IngestMode::Proto => Ok(Self::Messages(Converter::new(schema, descriptor, config.null_list_element)?)),
+            IngestMode::Proto => {
+                Ok(Self::Messages(Box::new(Converter::new(schema, descriptor, config.null_list_element)?)))
+            }
             #[cfg(feature = "flight")]
             IngestMode::Arrow if descriptor.is_none() => Ok(Self::Arrow(ArrowConverter::new(schema)?)),
             IngestMode::Arrow => Err(ZerobusError::configuration(

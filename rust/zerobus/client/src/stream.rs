@@ -443,7 +443,7 @@ impl Reader {
                 biased;
                 answer = self.answers.message() => match answer {
                     Ok(Some(answer)) => {
-                        if let Err(violation) = self.take(answer) {
+                        if let Err(violation) = self.take(&answer) {
                             return End::Broken(Refusal::connection(format!("protocol violation: {violation}")));
                         }
                     }
@@ -487,11 +487,11 @@ impl Reader {
         state.deadline(self.limits).is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    fn take(&self, answer: Said) -> Result<(), String> {
+    fn take(&self, answer: &Said) -> Result<(), String> {
         if answer.created.is_some() {
             return Err("a second answer to the creation of the stream".to_owned());
         }
-        if answer == Said::default() {
+        if *answer == Said::default() {
             return Err("an answer that says nothing".to_owned());
         }
         if let Some(mark) = answer.stored {

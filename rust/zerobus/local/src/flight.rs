@@ -11,7 +11,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::read_record_batch;
 use arrow_ipc::{MessageHeader, root_as_message};
-use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, Fields, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,7 @@ impl BatchPlan {
         let schema = message.header_as_schema().ok_or_else(|| unreadable(&"it is none"))?;
         let schema: Schema = arrow_ipc::convert::fb_to_schema(schema);
         let mut misfit = Misfit::default();
-        fields_fit(schema.fields().iter().map(AsRef::as_ref), columns, "", &mut misfit);
+        fields_fit(schema.fields(), columns, "", &mut misfit);
         let mut last = None;
         for field in schema.fields() {
             let place = columns.iter().position(|column| column.name == *field.name());
@@ -125,13 +125,8 @@ impl BatchPlan {
     }
 }
 
-fn fields_fit<'f>(
-    fields: impl Iterator<Item = &'f Field> + Clone,
-    columns: &[UcField],
-    path: &str,
-    misfit: &mut Misfit,
-) {
-    for field in fields.clone() {
+fn fields_fit(fields: &Fields, columns: &[UcField], path: &str, misfit: &mut Misfit) {
+    for field in fields {
         let place = format!("{path}{}", field.name());
         match columns.iter().find(|column| column.name == *field.name()) {
             Some(column) => fits(field.data_type(), &column.kind, &place, misfit),
@@ -139,7 +134,7 @@ fn fields_fit<'f>(
         }
     }
     for column in columns.iter().filter(|column| !column.nullable) {
-        if !fields.clone().any(|field| *field.name() == column.name) {
+        if !fields.iter().any(|field| *field.name() == column.name) {
             misfit.add("MISSING_REQUIRED_COLUMN", format!("column `{path}{}` has no field", column.name));
         }
     }
@@ -174,7 +169,7 @@ fn fits(given: &DataType, kind: &UcType, place: &str, misfit: &mut Misfit) {
             }
         }
         (UcType::Struct(columns), DataType::Struct(fields)) => {
-            return fields_fit(fields.iter().map(AsRef::as_ref), columns, &format!("{place}."), misfit);
+            return fields_fit(fields, columns, &format!("{place}."), misfit);
         }
         // One of VARIANT would be a struct of binary parts, which nothing here reads.
         _ => false,

@@ -119,7 +119,7 @@ pub(super) fn cast(array: &ArrayRef, to: &DataType, path: &str, bad: &mut Vec<Ba
             let signed = |value| i64::try_from(value).ok();
             Arc::new(checked::<UInt64Type, Int64Type>(array, signed, (path, "a number beyond 64 bits with sign"), bad))
         }
-        (D::Float16, _) => Arc::new(array.as_primitive::<Float16Type>().unary::<_, Float32Type>(|half| half.to_f32())),
+        (D::Float16, _) => Arc::new(array.as_primitive::<Float16Type>().unary::<_, Float32Type>(f32::from)),
         (D::Utf8, _) => Arc::new(large::<_, LargeUtf8Type>(array.as_string::<i32>())?),
         (D::Utf8View, _) => Arc::new(array.as_string_view().iter().collect::<LargeStringArray>()),
         (D::Decimal32(_, scale), _) => text(array.as_primitive::<Decimal32Type>(), |value| decimal(value, *scale)),
@@ -151,7 +151,7 @@ pub(super) fn cast(array: &ArrayRef, to: &DataType, path: &str, bad: &mut Vec<Ba
         }
         (D::List(element), D::List(to)) => {
             let array = array.as_list::<i32>();
-            list(array.offsets().clone(), array.values(), array.nulls(), (to, element.is_nullable()), path, bad)?
+            list(array.offsets(), array.values(), array.nulls(), (to, element.is_nullable()), path, bad)?
         }
         (D::LargeList(element), D::List(to)) => {
             let array = array.as_list::<i64>();
@@ -160,7 +160,7 @@ pub(super) fn cast(array: &ArrayRef, to: &DataType, path: &str, bad: &mut Vec<Ba
             let offsets: Vec<i32> = array.offsets().iter().map(narrow).collect::<Result<_, _>>()?;
             let offsets = OffsetBuffer::new(offsets.into());
             list(
-                offsets,
+                &offsets,
                 &array.values().slice(first, last - first),
                 array.nulls(),
                 (to, element.is_nullable()),
@@ -172,15 +172,15 @@ pub(super) fn cast(array: &ArrayRef, to: &DataType, path: &str, bad: &mut Vec<Ba
             let array = array.as_fixed_size_list();
             let size = usize::try_from(*size).unwrap_or_default();
             let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(size, array.len()));
-            list(offsets, array.values(), array.nulls(), (to, element.is_nullable()), path, bad)?
+            list(&offsets, array.values(), array.nulls(), (to, element.is_nullable()), path, bad)?
         }
         (D::ListView(element), D::List(to)) => {
             let (offsets, values) = gathered(array.as_list_view::<i32>())?;
-            list(offsets, &values, array.nulls(), (to, element.is_nullable()), path, bad)?
+            list(&offsets, &values, array.nulls(), (to, element.is_nullable()), path, bad)?
         }
         (D::LargeListView(element), D::List(to)) => {
             let (offsets, values) = gathered(array.as_list_view::<i64>())?;
-            list(offsets, &values, array.nulls(), (to, element.is_nullable()), path, bad)?
+            list(&offsets, &values, array.nulls(), (to, element.is_nullable()), path, bad)?
         }
         (D::Map(..), D::Map(entries, _)) => map(array.as_map(), entries, path, bad)?,
         (D::Struct(_), D::Struct(fields)) => {
@@ -303,14 +303,14 @@ fn list_of(offsets: &OffsetBuffer<i32>, nulls: Option<&NullBuffer>, element: usi
 }
 
 fn list(
-    offsets: OffsetBuffer<i32>,
+    offsets: &OffsetBuffer<i32>,
     values: &ArrayRef,
     nulls: Option<&NullBuffer>,
     (to, nullable): (&FieldRef, bool),
     path: &str,
     bad: &mut Vec<Bad>,
 ) -> Result<ArrayRef, ArrowError> {
-    let (offsets, first, last) = rebased(&offsets);
+    let (offsets, first, last) = rebased(offsets);
     let start = bad.len();
     let values = cast(&values.slice(first, last - first), to.data_type(), path, bad)?;
     if !nullable {
