@@ -1,6 +1,7 @@
 //! `DoPut` of Arrow Flight: its messages, a schema laid beside a table, and rows out of batches.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray as _;
@@ -9,6 +10,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
+use arrow_ipc::convert::fb_to_schema;
 use arrow_ipc::reader::read_record_batch;
 use arrow_ipc::{MessageHeader, root_as_message};
 use arrow_schema::{DataType, Fields, Schema, SchemaRef, TimeUnit};
@@ -79,10 +81,11 @@ pub(crate) struct BatchPlan {
 impl BatchPlan {
     /// Lays the schema of a stream beside the columns of its table.
     pub(crate) fn new(header: &[u8], columns: &[UcField]) -> Result<Self, Status> {
-        let unreadable = |error: &dyn std::fmt::Display| Status::invalid(format!("the schema cannot be read: {error}"));
-        let message = root_as_message(header).map_err(|error| unreadable(&error))?;
-        let schema = message.header_as_schema().ok_or_else(|| unreadable(&"it is none"))?;
-        let schema: Schema = arrow_ipc::convert::fb_to_schema(schema);
+        let schema: Schema = guarded(|| {
+            let message = root_as_message(header).map_err(|error| error.to_string())?;
+            Ok(fb_to_schema(message.header_as_schema().ok_or("it is none")?))
+        })
+        .map_err(|reason| Status::invalid(format!("the schema cannot be read: {reason}")))?;
         let mut misfit = Misfit::default();
         fields_fit(schema.fields(), columns, "", &mut misfit);
         let mut last = None;
@@ -114,8 +117,8 @@ impl BatchPlan {
         let body = Buffer::from(data.data_body.as_ref());
         let none = HashMap::new();
         let version = message.version();
-        read_record_batch(&body, batch, Arc::clone(&self.schema), &none, None, &version)
-            .map_err(|error| error.to_string())
+        let read = || read_record_batch(&body, batch, Arc::clone(&self.schema), &none, None, &version);
+        guarded(|| read().map_err(|error| error.to_string()))
     }
 
     /// Takes a row out of a batch, and checks what the table demands of it.
@@ -123,6 +126,11 @@ impl BatchPlan {
         let arrays = self.places.iter().map(|place| batch.columns().get((*place)?));
         row(&self.columns, arrays, index)
     }
+}
+
+/// Does what Arrow may panic at where bytes are malformed.
+fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("it is malformed".to_owned()))
 }
 
 fn fields_fit(fields: &Fields, columns: &[UcField], path: &str, misfit: &mut Misfit) {
@@ -243,4 +251,82 @@ fn value<'b>(kind: &UcType, array: &'b ArrayRef, index: usize) -> Result<Option<
 fn range(offsets: &[i32], index: usize) -> std::ops::Range<usize> {
     let at = |index: usize| offsets.get(index).map_or(0, |offset| usize::try_from(*offset).unwrap_or_default());
     at(index)..at(index + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::types::Int32Type as Int;
+    use arrow_array::{Int64Array, LargeStringArray, ListArray};
+    use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
+
+    use super::*;
+
+    fn columns() -> Vec<UcField> {
+        let column = |(name, kind): (&str, &str)| UcField {
+            name: name.to_owned(),
+            kind: UcType::parse(kind).unwrap(),
+            nullable: true,
+        };
+        [("id", "BIGINT"), ("text", "STRING"), ("list", "ARRAY<INT>")].into_iter().map(column).collect()
+    }
+
+    /// Headers of a schema and of a batch, and its body.
+    fn written() -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+        let list = ListArray::from_iter_primitive::<Int, _, _>([Some(vec![Some(1), None]), None, Some(vec![])]);
+        let columns: [(&str, ArrayRef); 3] = [
+            ("id", Arc::new(Int64Array::from(vec![Some(1), None, Some(3)]))),
+            ("text", Arc::new(LargeStringArray::from(vec![Some("one"), None, Some("")]))),
+            ("list", Arc::new(list)),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let (generator, options) = (IpcDataGenerator::default(), IpcWriteOptions::default());
+        let mut tracker = DictionaryTracker::new(true);
+        let schema = generator.schema_to_bytes_with_dictionary_tracker(&batch.schema(), &mut tracker, &options);
+        let mut context = IpcWriteContext::default();
+        let (_, encoded) = generator.encode(&batch, &mut tracker, &options, &mut context).unwrap();
+        (schema.ipc_message, encoded.ipc_message, encoded.arrow_data)
+    }
+
+    fn data(header: &[u8], body: &[u8]) -> FlightData {
+        let (data_header, data_body) = (Bytes::copy_from_slice(header), Bytes::copy_from_slice(body));
+        FlightData { data_header, data_body, ..FlightData::default() }
+    }
+
+    #[test]
+    fn rows_come_out_of_batches() {
+        let (schema, header, body) = written();
+        let plan = BatchPlan::new(&schema, &columns()).unwrap();
+        let batch = plan.batch(&data(&header, &body)).unwrap();
+        let list = Value::List(vec![Some(Value::Integer(1)), None]);
+        let rows: Vec<Row<'_>> = (0..3).map(|index| plan.row(&batch, index).unwrap()).collect();
+        assert_eq!(rows[0], [Some(Value::Integer(1)), Some(Value::Text("one")), Some(list)]);
+        assert_eq!(rows[1], [None, None, None]);
+        assert_eq!(rows[2], [Some(Value::Integer(3)), Some(Value::Text("")), Some(Value::List(vec![]))]);
+        let required =
+            BatchPlan { columns: columns().into_iter().map(|c| UcField { nullable: false, ..c }).collect(), ..plan };
+        assert!(required.row(&batch, 1).unwrap_err().reason.contains("column `id` is required"));
+    }
+
+    #[test]
+    fn bytes_that_were_changed_do_no_harm() {
+        let spoil = |bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            for _ in 0..rand::random_range(1..4) {
+                let place = rand::random_range(0..bytes.len());
+                bytes[place] = rand::random();
+            }
+            bytes
+        };
+        let (schema, header, body) = written();
+        let plan = BatchPlan::new(&schema, &columns()).unwrap();
+        let (mut refused, mut taken) = (0, 0);
+        for _ in 0..3000 {
+            refused += usize::from(BatchPlan::new(&spoil(&schema), &columns()).is_err());
+            for data in [data(&spoil(&header), &body), data(&header, &spoil(&body))] {
+                let Ok(batch) = plan.batch(&data) else { continue };
+                taken += (0..batch.num_rows().min(100)).filter(|index| plan.row(&batch, *index).is_ok()).count();
+            }
+        }
+        assert!(refused > 100 && taken > 100, "{refused} schemas were refused, {taken} rows taken");
+    }
 }
