@@ -155,13 +155,14 @@ impl ArrowRequests {
     /// Makes `rows` ready, in pieces where they are too many bytes for one message.
     fn fit(&mut self, rows: ArrowRows) {
         let (count, bytes) = (rows.indices().len(), rows.byte_count());
-        let most = self.limits.request_bytes.min(if count == 1 { self.limits.record_bytes } else { MOST_BYTES });
+        // What is no larger than one row may be holds none that is.
+        let limit = self.limits.request_bytes.min(self.limits.record_bytes);
+        let most = if count == 1 { limit } else { limit.min(MOST_BYTES) };
         match (rows.message(), rows.indices()) {
             (_, []) => {}
             (Err(error), indices) => self.failed.extend(indices.iter().map(|row| (*row, error.clone()))),
             (Ok(_), _) if bytes <= most => self.ready.push_back(rows),
             (Ok(_), [row]) => {
-                let limit = self.limits.request_bytes.min(self.limits.record_bytes);
                 let text = format!("Record encoding failed: row={row}, error=a record of {bytes} bytes, limit {limit}");
                 self.failed.push((*row, ZerobusError::conversion(text)));
             }
