@@ -93,11 +93,10 @@ def test_official_client_sends_records_and_batches(ingesting: LocalWarehouse) ->
 def test_official_client_sends_arrow(ingesting: LocalWarehouse) -> None:
     sdk = pytest.importorskip("zerobus.sdk.sync", reason="the official client is not installed")
     from zerobus.sdk.shared import NonRetriableException
-    from zerobus.sdk.shared.arrow import ArrowStreamConfigurationOptions
 
-    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), ("text", pa.large_string())])
+    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("text", pa.large_string())])
     service = ingesting.zerobus
-    settings = ArrowStreamConfigurationOptions(recovery_backoff_ms=10)
+    settings = pytest.importorskip("zerobus.sdk.shared.arrow").ArrowStreamConfigurationOptions(recovery_backoff_ms=10)
     client = sdk.ZerobusSdk(service.endpoint, service.unity_catalog_url)
 
     def opened(schema: pa.Schema) -> Any:
@@ -106,7 +105,7 @@ def test_official_client_sends_arrow(ingesting: LocalWarehouse) -> None:
     def batch(first: int, count: int) -> pa.RecordBatch:
         ids = range(first, first + count)
         return pa.record_batch(
-            [pa.array(ids, pa.int64()), pa.array([f"row {i}" for i in ids], pa.large_string())], schema
+            [pa.array(ids, pa.int64()), pa.array([f"row {i}" for i in ids], pa.large_string())], schema=schema
         )
 
     stream = opened(schema)
