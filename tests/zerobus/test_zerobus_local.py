@@ -91,6 +91,59 @@ def test_f45_official_client_sends_records_and_batches(ingesting: LocalWarehouse
     assert log["token_fetches"] == {f"{ingesting.zerobus.client_id} {TABLE}": 1}
 
 
+def test_f45_official_client_sends_arrow(ingesting: LocalWarehouse) -> None:
+    sdk = pytest.importorskip("zerobus.sdk.sync", reason="the official client is not installed")
+    from zerobus.sdk.shared import NonRetriableException
+
+    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("text", pa.large_string())])
+    service = ingesting.zerobus
+    settings = pytest.importorskip("zerobus.sdk.shared.arrow").ArrowStreamConfigurationOptions(recovery_backoff_ms=10)
+    client = sdk.ZerobusSdk(service.endpoint, service.unity_catalog_url)
+
+    def opened(schema: pa.Schema) -> Any:
+        return client.create_arrow_stream(TABLE, schema, service.client_id, service.client_secret, settings)
+
+    def batch(first: int, count: int) -> pa.RecordBatch:
+        ids = range(first, first + count)
+        return pa.record_batch(
+            [pa.array(ids, pa.int64()), pa.array([f"row {i}" for i in ids], pa.large_string())], schema=schema
+        )
+
+    stream = opened(schema)
+    stream.wait_for_offset(stream.ingest_batch(batch(0, 1000)))
+    assert rows(ingesting) == list(range(1000))
+    # More than one message.
+    stream.ingest_batch(batch(1000, 200_000))
+    stream.flush()
+    stream.close()
+    log = service.log()
+    assert log["violations"] == []
+    (call,) = log["streams"]
+    assert (call["status"], call["half_closed"], call["records"]) == ("OK", True, 201_000)
+    assert call["messages"] > 2
+    # The rest of a batch that was acknowledged in part is sent again, and when the service closes the stream all of it is.
+    for number, faults in enumerate(
+        [
+            [{"on": "ack", "do": {"partial": {"records": 4, "then": "unavailable"}}}],
+            [{"on": "message", "do": {"close": {"ms": 1000}}}],
+        ],
+        1,
+    ):
+        service.faults(faults)
+        stream = opened(schema)
+        first = number * 1_000_000
+        stream.wait_for_offset(stream.ingest_batch(batch(first, 10)))
+        stream.ingest_batch(batch(first + 10, 10))
+        stream.flush()
+        stream.close()
+        found = rows(ingesting, f"SELECT id FROM {TABLE} WHERE id >= {first} ORDER BY id")
+        doubled = range(first + 6, first + 10) if number == 1 else ()
+        assert found == sorted([*range(first, first + 20), *doubled])
+    with pytest.raises(NonRetriableException, match="no column"):
+        opened(pa.schema([("other", pa.int64())]))
+    assert service.log()["violations"] == []
+
+
 def test_f45_official_client_sends_every_type(ingesting: LocalWarehouse) -> None:
     pytest.importorskip("zerobus.sdk", reason="the official client is not installed")
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory

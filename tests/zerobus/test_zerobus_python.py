@@ -306,6 +306,35 @@ def test_f04_with_and_async_with_shut_down(ingesting: LocalWarehouse) -> None:
     assert "shut down" in repr(wrapper)
 
 
+def test_f46_batches_travel_as_arrow(ingesting: LocalWarehouse) -> None:
+    refusal = {"on": "ack", "do": {"partial": {"records": 40, "then": "unavailable"}}}
+    ingesting.zerobus.faults([refusal])
+    with ZerobusWrapper(**options(ingesting, ingest_mode="arrow")) as wrapper:
+        result = wrapper.send_batch_sync(batch(*range(100)))
+        assert (result.successful_count, result.attempts) == (100, 2)
+        table = pa.table({"id": pa.array([200, 201], pa.uint64()), "text": pa.array(["x", None]).dictionary_encode()})
+        assert wrapper.send_batch_sync(table).successful_count == 2
+    # What was stored and not acknowledged came twice, and it alone.
+    assert sorted(stored(ingesting)) == sorted([*range(100), *range(60, 100), 200, 201])
+    assert ingesting.zerobus.log()["violations"] == []
+
+
+def test_f46_nulls_where_none_may_be_fail_their_rows(tmp_path: Path) -> None:
+    inner = [pa.field("x", pa.int16(), nullable=False)]
+    mask = pa.array([False, True, False])
+    structs = pa.StructArray.from_arrays([pa.array([1, None, None], pa.int16())], fields=inner, mask=mask)
+    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), ("s", structs.type)])
+    given = pa.RecordBatch.from_arrays([pa.array([1, 2, 3], pa.int64()), structs], schema=schema)
+    unsent = {"zerobus_writer_disabled": True, "debug_output_dir": tmp_path, "ingest_mode": "arrow"}
+    with ZerobusWrapper("http://host", TABLE, debug_arrow_enabled=True, **unsent) as wrapper:
+        result = wrapper.send_batch_sync(given)
+        assert result.successful_rows == [0, 1]
+        [(row, text)] = result.failed_rows or []
+        assert (row, "field='s.x', row=2, error=null in a required field" in text) == (2, True)
+    with pytest.raises(ConfigurationError, match="no Protobuf to keep"):
+        ZerobusWrapper("http://host", TABLE, debug_protobuf_enabled=True, **unsent)
+
+
 def test_f05_the_loop_and_other_threads_run_on(ingesting: LocalWarehouse) -> None:
     ingesting.zerobus.settings(ack_delay_ms=2000)
     gaps: list[float] = []

@@ -12,8 +12,9 @@ use tracing::debug;
 
 use crate::breaker::Breaker;
 use crate::config::WrapperConfiguration;
-use crate::convert::{Converter, EncodedRows, RequestLimits, Requests};
+use crate::convert::RequestLimits;
 use crate::debug::DebugFiles;
+use crate::encoder::{Encoder, Encoding, Rows};
 use crate::error::ZerobusError;
 use crate::fates::Fates;
 use crate::in_flight::{Active, Hold};
@@ -39,7 +40,7 @@ pub(crate) struct Call<'a> {
 /// A request that is not acknowledged yet.
 #[derive(Clone)]
 pub(crate) struct Request {
-    pub(crate) rows: EncodedRows,
+    pub(crate) rows: Rows,
     pub(crate) hold: Arc<Hold>,
     /// Whether it is sent by itself, so that a refusal can be about nothing else.
     pub(crate) alone: bool,
@@ -75,18 +76,18 @@ pub(crate) struct Round {
 
 impl Call<'_> {
     /// Sends all rows of `batch`, which has some.
-    pub(crate) async fn send(self, batch: RecordBatch, converter: Arc<Converter>) -> TransmissionResult {
+    pub(crate) async fn send(self, batch: RecordBatch, encoder: Arc<Encoder>) -> TransmissionResult {
         let total = batch.num_rows();
         if self.lanes.is_some()
             && let Err(error) = self.breaker.check()
         {
             return refused(total, error);
         }
-        let requests = match converter.requests(batch.clone(), self.limits) {
+        let requests = match encoder.requests(batch.clone(), self.limits) {
             Ok(requests) => requests,
             Err(error) => return refused(total, error),
         };
-        let (requests, conversion) = self.convert(batch, requests, Arc::clone(&converter));
+        let (requests, conversion) = self.convert(batch, requests, Arc::clone(&encoder));
         let mut progress = Progress {
             fates: Fates::new(total),
             wire_bytes: 0,
@@ -97,7 +98,7 @@ impl Call<'_> {
             has_new_token: false,
             is_paused: false,
         };
-        let ended = self.deliver(requests, &converter, &mut progress).await;
+        let ended = self.deliver(requests, &encoder, &mut progress).await;
         let (unfit, broken) = match conversion.await {
             Ok(unfit) => (unfit, Ok(())),
             // A panic: the rows that it did not come to have no other fate.
@@ -117,9 +118,9 @@ impl Call<'_> {
     fn convert(
         &self,
         batch: RecordBatch,
-        mut requests: Requests,
-        converter: Arc<Converter>,
-    ) -> (mpsc::Receiver<EncodedRows>, JoinHandle<Vec<(usize, ZerobusError)>>) {
+        mut requests: Encoding,
+        encoder: Arc<Encoder>,
+    ) -> (mpsc::Receiver<Rows>, JoinHandle<Vec<(usize, ZerobusError)>>) {
         // One is sent, one waits, one is being made.
         let (sender, receiver) = mpsc::channel(1);
         let (debug, span) = (Arc::clone(self.debug), self.span.child("zerobus.convert"));
@@ -130,7 +131,7 @@ impl Call<'_> {
             drop(batch);
             for rows in requests.by_ref() {
                 if debug.are_on() {
-                    debug.records(&rows, &converter);
+                    encoder.keep(&rows, &debug);
                 }
                 // Nobody waits any more.
                 if sender.blocking_send(rows).is_err() {
@@ -138,7 +139,7 @@ impl Call<'_> {
                 }
             }
             drop(span);
-            requests.failed().to_vec()
+            requests.into_failed()
         });
         (receiver, conversion)
     }
@@ -146,25 +147,25 @@ impl Call<'_> {
     /// Sends what the conversion makes, or takes it for sent where the writer is disabled.
     async fn deliver(
         &self,
-        mut requests: mpsc::Receiver<EncodedRows>,
-        converter: &Converter,
+        mut requests: mpsc::Receiver<Rows>,
+        encoder: &Encoder,
         progress: &mut Progress,
     ) -> Result<(), ZerobusError> {
         let Some(lanes) = self.lanes else {
             while let Some(rows) = requests.recv().await {
                 progress.wire_bytes += rows.byte_count();
-                progress.fates.stored(&rows);
+                progress.fates.stored(rows.indices());
             }
             return Ok(());
         };
         let span = self.span.child("zerobus.transmit");
         let active = Arc::clone(&self.active);
         let source = unfold((requests, active), |(mut requests, active)| async {
-            let rows: EncodedRows = requests.recv().await?;
+            let rows: Rows = requests.recv().await?;
             let hold = active.room(rows.byte_count()).await?;
             Some((Request { rows, hold, alone: false }, (requests, active)))
         });
-        let sent = self.transmit(lanes, converter, &mut source.fuse().boxed(), progress).await;
+        let sent = self.transmit(lanes, encoder, &mut source.fuse().boxed(), progress).await;
         if let Err(error) = &sent {
             span.failed(error);
         }
@@ -175,7 +176,7 @@ impl Call<'_> {
     async fn transmit(
         &self,
         lanes: &Lanes,
-        converter: &Converter,
+        encoder: &Encoder,
         source: &mut Source,
         progress: &mut Progress,
     ) -> Result<(), ZerobusError> {
@@ -187,7 +188,7 @@ impl Call<'_> {
                 left.push_back(request);
             }
             progress.attempts += 1;
-            let stream = match lanes.stream(converter.descriptor_bytes(), self.span).await {
+            let stream = match lanes.stream(encoder.opening(), self.span).await {
                 Ok(stream) => stream,
                 Err(refusal) => {
                     self.pause(progress, &refusal).await?;
@@ -215,7 +216,7 @@ impl Call<'_> {
                     debug!(cause = %ending.refusal.error, "a row is refused and looked for");
                     // The stream that is opened after the search.
                     progress.probes += 1;
-                    left = self.isolate(lanes, converter, left, &ending.refusal, progress).await?;
+                    left = self.isolate(lanes, encoder, left, &ending.refusal, progress).await?;
                 } else {
                     return Err(ending.refusal.error.clone());
                 }
@@ -237,16 +238,24 @@ impl Call<'_> {
         let mut requests: Vec<Option<Request>> = Vec::new();
         let (mut due, mut ending, mut acked, mut first) = (0_usize, None, false, false);
         let mut takes = true;
-        let submit = |request: Request, requests: &mut Vec<Option<Request>>| {
-            let (rows, keep) = (request.rows.clone(), Arc::clone(&request.hold));
-            let job = Job { index: requests.len(), rows, reply: reply.clone(), keep };
+        let submit = |request: Request, requests: &mut Vec<Option<Request>>, fates: &mut Fates| {
+            let message = match request.rows.message() {
+                Ok(message) => message,
+                Err(error) => {
+                    fates.refused(request.rows.indices(), &error);
+                    return (true, 0);
+                }
+            };
+            let (index, rows, keep) = (requests.len(), request.rows.len(), Arc::clone(&request.hold));
             requests.push(Some(request));
-            stream.submit(job).is_ok()
+            let takes = stream.submit(Job { index, message, rows, reply: reply.clone(), keep }).is_ok();
+            (takes, usize::from(takes))
         };
         for request in left {
             if takes {
-                takes = submit(request, &mut requests);
-                due += usize::from(takes);
+                let more;
+                (takes, more) = submit(request, &mut requests, &mut progress.fates);
+                due += more;
             } else {
                 requests.push(Some(request));
             }
@@ -259,21 +268,27 @@ impl Call<'_> {
             tokio::select! {
                 biased;
                 answer = answers.recv(), if due > 0 => {
-                    due -= 1;
                     match answer {
-                        Some(Answer::Acked(index, latency)) => {
-                            self.telemetry.acked(latency);
+                        Some(Answer::Acked { index, rows, latency }) => {
                             acked = true;
-                            if let Some(request) = requests.get_mut(index).and_then(Option::take) {
-                                progress.fates.stored(&request.rows);
+                            let Some(slot) = requests.get_mut(index) else { continue };
+                            let Some(request) = slot else { continue };
+                            progress.fates.stored(request.rows.slice(0..rows).indices());
+                            if rows < request.rows.len() {
+                                request.rows = request.rows.slice(rows..request.rows.len());
+                            } else {
+                                self.telemetry.acked(latency);
+                                *slot = None;
+                                due -= 1;
                             }
                         }
                         Some(Answer::Returned(returned)) => {
                             takes = false;
+                            due -= 1;
                             if returned.written
                                 && let Some(Some(request)) = requests.get(returned.index)
                             {
-                                progress.fates.written(&request.rows);
+                                progress.fates.written(request.rows.indices());
                             }
                             first |= returned.first;
                             // The end itself says more than its announcement.
@@ -287,8 +302,9 @@ impl Call<'_> {
                 request = next(&mut source), if is_more => match request {
                     Some(request) => {
                         progress.wire_bytes += request.rows.byte_count();
-                        takes = submit(request, &mut requests);
-                        due += usize::from(takes);
+                        let more;
+                        (takes, more) = submit(request, &mut requests, &mut progress.fates);
+                        due += more;
                     }
                     None => source = None,
                 },

@@ -1,6 +1,5 @@
 //! What becomes of each row.
 
-use crate::convert::EncodedRows;
 use crate::error::ZerobusError;
 use crate::result::TransmissionResult;
 
@@ -28,8 +27,8 @@ impl Fates {
         Self { rows: vec![Fate::Unknown; rows], errors: Vec::new() }
     }
 
-    fn set(&mut self, rows: &EncodedRows, change: fn(Fate) -> Fate) {
-        for row in rows.rows() {
+    fn set(&mut self, rows: &[usize], change: fn(Fate) -> Fate) {
+        for row in rows {
             if let Some(fate) = self.rows.get_mut(*row) {
                 *fate = change(*fate);
             }
@@ -37,19 +36,19 @@ impl Fates {
     }
 
     /// These are acknowledged.
-    pub(crate) fn stored(&mut self, rows: &EncodedRows) {
+    pub(crate) fn stored(&mut self, rows: &[usize]) {
         self.set(rows, |_| Fate::Stored);
     }
 
     /// These may have reached the service.
-    pub(crate) fn written(&mut self, rows: &EncodedRows) {
+    pub(crate) fn written(&mut self, rows: &[usize]) {
         self.set(rows, |fate| if fate == Fate::Unknown { Fate::Written } else { fate });
     }
 
     /// The service refuses these rows.
-    pub(crate) fn refused(&mut self, rows: &EncodedRows, error: &ZerobusError) {
+    pub(crate) fn refused(&mut self, rows: &[usize], error: &ZerobusError) {
         self.set(rows, |_| Fate::FailedWritten);
-        self.errors.extend(rows.rows().iter().map(|row| (*row, error.clone())));
+        self.errors.extend(rows.iter().map(|row| (*row, error.clone())));
     }
 
     /// These cannot be converted.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use tracing::debug;
 
 use crate::call::{Call, Progress, Request};
-use crate::convert::Converter;
+use crate::encoder::Encoder;
 use crate::error::ZerobusError;
 use crate::lanes::Lanes;
 use crate::retry::{Refusal, Verdict};
@@ -24,7 +24,7 @@ impl Call<'_> {
     pub(crate) async fn isolate(
         &self,
         lanes: &Lanes,
-        converter: &Converter,
+        encoder: &Encoder,
         left: VecDeque<Request>,
         refusal: &Refusal,
         progress: &mut Progress,
@@ -41,7 +41,7 @@ impl Call<'_> {
             }
             progress.probes += 1;
             progress.attempts += 1;
-            let stream = match lanes.own(converter.descriptor_bytes(), self.span).await {
+            let stream = match lanes.own(encoder.opening(), self.span).await {
                 Ok(stream) => stream,
                 Err(refusal) => {
                     self.pause(progress, &refusal).await?;
@@ -77,7 +77,7 @@ impl Call<'_> {
                     Some(front) if front.rows.len() > 1 => left = cut_first(left, one_by_one),
                     Some(_) if is_certain => {
                         if let Some(front) = left.pop_front() {
-                            progress.fates.refused(&front.rows, &last);
+                            progress.fates.refused(front.rows.indices(), &last);
                         }
                     }
                     Some(front) => front.alone = true,

@@ -1,4 +1,4 @@
-//! The streams of a wrapper: one per descriptor, shared by all that send, opened again when it has ended.
+//! The streams of a wrapper: one per descriptor or schema, shared by all that send, opened again when it has ended.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +29,7 @@ pub(crate) struct Lanes {
     service: Arc<Service>,
     breaker: Arc<Breaker>,
     telemetry: Arc<Telemetry>,
-    /// By descriptor, the last used first; none once they were closed for good.
+    /// By descriptor or, of Arrow, by schema, the last used first; none once they were closed for good.
     open: Mutex<Option<Vec<(Bytes, Opening)>>>,
     /// When the last streams were opened.
     recent: Mutex<VecDeque<Instant>>,

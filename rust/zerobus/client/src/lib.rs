@@ -3,11 +3,14 @@
 //! The way of a row: Arrow arrays, a plan made once per schema, the bytes of a request, one gRPC stream, an acknowledgement
 //! by position. No row is copied between plan and socket.
 
+#[cfg(feature = "flight")]
+mod arrow;
 mod breaker;
 mod call;
 mod config;
 mod convert;
 mod debug;
+mod encoder;
 mod error;
 mod fates;
 mod flight;
@@ -15,6 +18,8 @@ mod in_flight;
 mod isolate;
 mod lanes;
 mod proxy;
+#[cfg(feature = "flight")]
+mod put;
 mod result;
 mod retry;
 mod service;

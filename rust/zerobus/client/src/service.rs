@@ -20,14 +20,14 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 use tracing::debug;
 
-use crate::config::WrapperConfiguration;
+use crate::config::{IngestMode, WrapperConfiguration};
 use crate::error::ZerobusError;
 use crate::proxy;
 use crate::retry::{Phase, Refusal, Verdict};
 use crate::stream::{Limits, Outgoing, Stream};
 use crate::telemetry::{Span, Telemetry};
 use crate::token::{Token, Tokens};
-use crate::wire::{self, Answers, EphemeralStreamResponse, Payload, TABLE_HEADER};
+use crate::wire::{self, Answer, Answers, TABLE_HEADER};
 
 /// Silence after which the connection is asked whether it lives, and how long it may take to answer.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
@@ -38,6 +38,7 @@ const TOO_LONG: &str = "Error, decoded message length too large";
 
 /// The table at its service.
 pub(crate) struct Service {
+    mode: IngestMode,
     endpoint: Endpoint,
     proxy: Option<Tunnel<HttpConnector>>,
     uri: Uri,
@@ -90,8 +91,9 @@ impl Service {
                 .map_err(|error| invalid("tls_ca_file", &format!("cannot be used: {}", chain(&error))))?;
         }
         let mut parts = uri.clone().into_parts();
-        parts.path_and_query = Some(http::uri::PathAndQuery::from_static(wire::PATH));
+        parts.path_and_query = Some(http::uri::PathAndQuery::from_static(path(config.ingest_mode)));
         Ok(Self {
+            mode: config.ingest_mode,
             endpoint,
             proxy: proxy::tunnel(&uri)?,
             uri: Uri::from_parts(parts).map_err(|_| invalid("endpoint", "is not an address"))?,
@@ -104,7 +106,7 @@ impl Service {
         })
     }
 
-    /// Opens a stream for messages of `descriptor`. Where the token is refused, another is tried, once.
+    /// Opens a stream for messages of `descriptor`, or for batches with the framed schema that it is. Where the token is refused, another is tried, once.
     pub(crate) async fn open(&self, descriptor: &Bytes, span: &Span) -> Result<Arc<Stream>, Refusal> {
         let mut refused = None;
         loop {
@@ -144,20 +146,20 @@ impl Service {
             let way = if self.proxy.is_some() { " by its proxy" } else { "" };
             Refusal::connection(format!("{} cannot be reached{way}: {}", self.host(), chain(&error)))
         })?;
-        let (outgoing, sending) = Outgoing::new(wire::create_stream(&self.table_name, descriptor));
+        let (outgoing, sending) = Outgoing::new(match self.mode {
+            IngestMode::Proto => wire::create_stream(&self.table_name, descriptor),
+            IngestMode::Arrow => descriptor.clone(),
+        });
         let request = self.request(token, Body::new(outgoing))?;
         let answer = call(&mut channel, request, token).await?;
-        let mut answers = answers(answer, token)?;
+        let mut answers = answers(answer, self.mode, token)?;
         match answers.message().await {
-            Ok(Some(EphemeralStreamResponse { payload: Some(Payload::Created(created)) })) => {
-                let Some(stream_id) = created.stream_id.filter(|id| !id.is_empty()) else {
-                    return Err(Refusal::connection("the service named no stream"));
-                };
+            Ok(Some(answer)) => {
+                let stream_id = answer.opens().map_err(Refusal::connection)?;
                 debug!(stream_id, "a stream was opened");
                 self.telemetry.stream_opened();
                 Ok(Stream::begin(sending, answers, channel, connection, self.limits, token.clone()))
             }
-            Ok(Some(_)) => Err(Refusal::connection("the service did not answer the creation of the stream")),
             Ok(None) => Err(Refusal::connection("the service ended the stream before it was created")),
             Err(status) => Err(refusal_of(&status, Phase::Opening, token)),
         }
@@ -187,7 +189,16 @@ async fn call(channel: &mut Channel, request: Request<Body>, token: &Token) -> R
     channel.call(request).await.map_err(broken)
 }
 
-fn answers(response: Response<Body>, token: &Token) -> Result<Streaming<EphemeralStreamResponse>, Refusal> {
+/// The path of the call.
+fn path(mode: IngestMode) -> &'static str {
+    match mode {
+        #[cfg(feature = "flight")]
+        IngestMode::Arrow => crate::put::PATH,
+        _ => wire::PATH,
+    }
+}
+
+fn answers(response: Response<Body>, mode: IngestMode, token: &Token) -> Result<Streaming<Answer>, Refusal> {
     if let Some(status) = Status::from_header_map(response.headers()) {
         return match status.code() {
             Code::Ok => Err(Refusal::connection("the service ended the stream before it was created")),
@@ -195,7 +206,7 @@ fn answers(response: Response<Body>, token: &Token) -> Result<Streaming<Ephemera
         };
     }
     let status = response.status();
-    Ok(Streaming::new_response(Answers, response.into_body(), status, None, Some(MAX_ANSWER_BYTES)))
+    Ok(Streaming::new_response(Answers(mode), response.into_body(), status, None, Some(MAX_ANSWER_BYTES)))
 }
 
 /// Reads how a call ended; a status that the service did not give is that of the connection.

@@ -11,19 +11,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tonic::codec::Streaming;
 use tonic::transport::Channel;
 use tracing::debug;
 
-use crate::convert::EncodedRows;
+use crate::encoder::Message;
 use crate::in_flight::Hold;
 use crate::retry::{Phase as StatusPhase, Refusal};
 use crate::service::{Connection, refusal_of};
 use crate::telemetry::Recovery;
 use crate::token::Token;
-use crate::wire::{self, EphemeralStreamResponse, Payload};
+use crate::wire::{Answer as Said, Mark};
 
 /// Longest wait for the end of a stream that we have ended, and for acknowledgements that come late.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -42,8 +43,10 @@ pub(crate) struct Limits {
 pub(crate) struct Job {
     /// Which of the owner's requests it is.
     pub(crate) index: usize,
-    pub(crate) rows: EncodedRows,
-    pub(crate) reply: mpsc::UnboundedSender<Answer>,
+    pub(crate) message: Message,
+    /// Rows in it.
+    pub(crate) rows: usize,
+    pub(crate) reply: UnboundedSender<Answer>,
     /// Released when the request is done with.
     pub(crate) keep: Arc<Hold>,
 }
@@ -51,8 +54,8 @@ pub(crate) struct Job {
 /// What became of a request.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// It is stored. With the time since it was written.
-    Acked(usize, Duration),
+    /// So many more of its rows are stored, from the first. With the time since it was written.
+    Acked { index: usize, rows: usize, latency: Duration },
     /// The stream ended before it was acknowledged.
     Returned(Returned),
 }
@@ -107,15 +110,26 @@ struct State {
     /// The message that opens the stream.
     first: Option<Bytes>,
     /// The rest of the frame whose head was written.
-    records: Option<Bytes>,
+    rest: Option<Bytes>,
     queue: VecDeque<Job>,
     /// Written and not acknowledged, by offset.
-    sent: VecDeque<(Job, Instant)>,
+    sent: VecDeque<Sent>,
     next_offset: i64,
+    /// Rows written, and those of them that are acknowledged.
+    rows: u64,
+    stored: u64,
     phase: Phase,
     waker: Option<Waker>,
     /// The last acknowledgement, or when the first of what waits came.
     progress: Instant,
+}
+
+/// A request that was written.
+struct Sent {
+    job: Job,
+    since: Instant,
+    /// Rows of it that are not acknowledged.
+    left: usize,
 }
 
 /// How far a stream has come.
@@ -134,10 +148,12 @@ impl Outgoing {
     pub(crate) fn new(first: Bytes) -> (Self, Sending) {
         let state = State {
             first: Some(first),
-            records: None,
+            rest: None,
             queue: VecDeque::new(),
             sent: VecDeque::new(),
             next_offset: 0,
+            rows: 0,
+            stored: 0,
             phase: Phase::Open,
             waker: None,
             progress: Instant::now(),
@@ -154,7 +170,7 @@ impl Stream {
     /// Begins to read answers.
     pub(crate) fn begin(
         sending: Sending,
-        answers: Streaming<EphemeralStreamResponse>,
+        answers: Streaming<Said>,
         channel: Channel,
         connection: Connection,
         limits: Limits,
@@ -268,8 +284,45 @@ impl State {
         }
     }
 
-    /// Takes what was acknowledged from the front.
-    fn acked(&mut self, up_to: i64) -> Result<Vec<(Job, Instant)>, String> {
+    /// Takes what was acknowledged from the front: whole requests, and a part of the one after them.
+    fn acked(&mut self, mark: Mark) -> Result<Vec<(UnboundedSender<Answer>, Answer)>, String> {
+        let mut rows = match mark {
+            Mark::Offset(up_to) => self.acked_up_to(up_to.ok_or("an acknowledgement without an offset")?)?,
+            Mark::Rows { offset, rows } => {
+                let rows = rows.ok_or("an acknowledgement without a count of rows")?;
+                if rows < self.stored || rows > self.rows {
+                    let (stored, sent) = (self.stored, self.rows);
+                    return Err(format!("acknowledged {rows} rows after {stored}, and {sent} were sent"));
+                }
+                if let Some(offset) = offset.filter(|offset| *offset >= self.next_offset) {
+                    return Err(format!("acknowledged up to offset {offset}, of which {} were sent", self.next_offset));
+                }
+                rows - self.stored
+            }
+        };
+        if rows > 0 {
+            self.progress = Instant::now();
+        }
+        self.stored += rows;
+        let mut answers = Vec::new();
+        while let Some(sent) = self.sent.front_mut().filter(|_| rows > 0) {
+            let taken = usize::try_from(rows).unwrap_or(usize::MAX).min(sent.left);
+            rows -= taken as u64;
+            sent.left -= taken;
+            let answer = Answer::Acked { index: sent.job.index, rows: taken, latency: sent.since.elapsed() };
+            answers.push((sent.job.reply.clone(), answer));
+            if sent.left == 0
+                && let Some(Sent { job, .. }) = self.sent.pop_front()
+            {
+                // Before its owner learns of it.
+                drop(job.keep);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Counts the rows that an offset acknowledges anew.
+    fn acked_up_to(&self, up_to: i64) -> Result<u64, String> {
         let first = self.next_offset - self.sent.len() as i64;
         // The last one may be repeated.
         if up_to < first - 1 || (up_to < 0 && first == 0) {
@@ -278,11 +331,7 @@ impl State {
         if up_to >= self.next_offset {
             return Err(format!("acknowledged up to offset {up_to}, of which {} were sent", self.next_offset));
         }
-        let count = (up_to + 1 - first) as usize;
-        if count > 0 {
-            self.progress = Instant::now();
-        }
-        Ok(self.sent.drain(..count).collect())
+        Ok(self.sent.iter().take((up_to + 1 - first) as usize).map(|sent| sent.left as u64).sum())
     }
 }
 
@@ -299,8 +348,8 @@ impl Body for Outgoing {
         if let Some(first) = state.first.take() {
             return ready(first);
         }
-        if let Some(records) = state.records.take() {
-            return ready(records);
+        if let Some(rest) = state.rest.take() {
+            return ready(rest);
         }
         match state.phase {
             Phase::HalfClosed(_) | Phase::Ended => return Poll::Ready(None),
@@ -313,10 +362,11 @@ impl Body for Outgoing {
                     }
                     let offset = state.next_offset;
                     state.next_offset += 1;
-                    let records = job.rows.fields().clone();
-                    let head = wire::ingest_head(offset, records.len());
-                    state.records = Some(records);
-                    state.sent.push_back((job, Instant::now()));
+                    let (head, rest) = job.message.clone().frame(offset);
+                    state.rest = Some(rest);
+                    state.rows += job.rows as u64;
+                    let left = job.rows;
+                    state.sent.push_back(Sent { job, since: Instant::now(), left });
                     return ready(head);
                 }
             }
@@ -329,7 +379,7 @@ impl Body for Outgoing {
 /// Reads the answers of one stream.
 struct Reader {
     shared: Arc<Shared>,
-    answers: Streaming<EphemeralStreamResponse>,
+    answers: Streaming<Said>,
     limits: Limits,
     token: Token,
     ended: watch::Sender<Option<Arc<Ending>>>,
@@ -369,7 +419,7 @@ impl Reader {
         if let Some(waker) = waker {
             waker.wake();
         }
-        let written = sent.into_iter().map(|(job, _)| (job, true));
+        let written = sent.into_iter().map(|sent| (sent.job, true));
         let unwritten = queue.into_iter().map(|job| (job, false));
         for (position, (job, written)) in written.chain(unwritten).enumerate() {
             let (index, first) = (job.index, position == 0);
@@ -394,7 +444,7 @@ impl Reader {
                 biased;
                 answer = self.answers.message() => match answer {
                     Ok(Some(answer)) => {
-                        if let Err(violation) = self.take(answer) {
+                        if let Err(violation) = self.take(&answer) {
                             return End::Broken(Refusal::connection(format!("protocol violation: {violation}")));
                         }
                     }
@@ -438,28 +488,25 @@ impl Reader {
         state.deadline(self.limits).is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    fn take(&self, answer: EphemeralStreamResponse) -> Result<(), String> {
-        match answer.payload {
-            Some(Payload::Ack(ack)) => {
-                let up_to = ack.durability_ack_up_to_offset.ok_or("an acknowledgement without an offset")?;
-                let done = self.shared.state().acked(up_to)?;
-                for (job, since) in done {
-                    let Job { index, reply, keep, .. } = job;
-                    drop(keep);
-                    drop(reply.send(Answer::Acked(index, since.elapsed())));
-                }
-                Ok(())
-            }
-            Some(Payload::Close(signal)) => {
-                let given = signal.duration.and_then(|duration| Duration::try_from(duration).ok());
-                let duration = given.unwrap_or_default().min(LONGEST_CLOSE);
-                debug!(seconds = duration.as_secs_f64(), "the service wants the stream closed");
-                self.closes(duration);
-                Ok(())
-            }
-            Some(Payload::Created(_)) => Err("a second answer to the creation of the stream".to_owned()),
-            None => Err("an answer that says nothing".to_owned()),
+    fn take(&self, answer: &Said) -> Result<(), String> {
+        if answer.created.is_some() {
+            return Err("a second answer to the creation of the stream".to_owned());
         }
+        if *answer == Said::default() {
+            return Err("an answer that says nothing".to_owned());
+        }
+        if let Some(mark) = answer.stored {
+            let answers = self.shared.state().acked(mark)?;
+            for (reply, answer) in answers {
+                drop(reply.send(answer));
+            }
+        }
+        if let Some(given) = answer.close {
+            let duration = given.min(LONGEST_CLOSE);
+            debug!(seconds = duration.as_secs_f64(), "the service wants the stream closed");
+            self.closes(duration);
+        }
+        Ok(())
     }
 
     /// Gives back what was not sent: it can go another way at once.

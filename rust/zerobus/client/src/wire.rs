@@ -1,12 +1,15 @@
 //! The messages of the service, as far as this client writes and reads them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use prost::encoding::{encode_varint, encoded_len_varint};
 use tonic::Status;
 use tonic::codec::{DecodeBuf, Decoder};
+
+use crate::config::IngestMode;
 
 /// Path of the one call there is.
 pub(crate) const PATH: &str = "/databricks.zerobus.Zerobus/EphemeralStream";
@@ -15,7 +18,7 @@ pub(crate) const TABLE_HEADER: &str = "x-databricks-zerobus-table-name";
 /// `RecordType.PROTO`.
 const PROTO: i32 = 1;
 /// Flag and length that precede each message of gRPC.
-const FRAME: usize = 5;
+pub(crate) const FRAME: usize = 5;
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct CreateIngestStreamRequest {
@@ -129,18 +132,73 @@ pub(crate) fn ingest_head(offset: i64, records: usize) -> Bytes {
     head.freeze()
 }
 
-/// Reads the answers.
+/// What the service says, in either mode.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The name of the stream that was created; empty where it has none.
+    pub(crate) created: Option<String>,
+    pub(crate) stored: Option<Mark>,
+    /// It wants the stream closed, and gives this long.
+    pub(crate) close: Option<Duration>,
+}
+
+/// How far rows are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// Up to the end of a request.
+    Offset(Option<i64>),
+    /// So many rows since the stream was opened; the offset is that of the last request of which all are.
+    #[cfg_attr(not(feature = "flight"), expect(dead_code, reason = "of that mode"))]
+    Rows { offset: Option<i64>, rows: Option<u64> },
+}
+
+impl Answer {
+    /// Checks the answer to the first message; returns the name of the stream, where streams have names.
+    pub(crate) fn opens(&self) -> Result<&str, &'static str> {
+        match self {
+            Self { created: Some(name), .. } if name.is_empty() => Err("the service named no stream"),
+            Self { created: Some(name), .. } => Ok(name),
+            Self { stored: Some(Mark::Rows { offset: Some(-1), rows: Some(0) }), close: None, .. } => Ok(""),
+            _ => Err("the service did not answer the creation of the stream"),
+        }
+    }
+}
+
+impl From<EphemeralStreamResponse> for Answer {
+    fn from(response: EphemeralStreamResponse) -> Self {
+        match response.payload {
+            Some(Payload::Created(created)) => {
+                Self { created: Some(created.stream_id.unwrap_or_default()), ..Self::default() }
+            }
+            Some(Payload::Ack(ack)) => {
+                Self { stored: Some(Mark::Offset(ack.durability_ack_up_to_offset)), ..Self::default() }
+            }
+            Some(Payload::Close(signal)) => {
+                let duration = signal.duration.and_then(|duration| Duration::try_from(duration).ok());
+                Self { close: Some(duration.unwrap_or_default()), ..Self::default() }
+            }
+            None => Self::default(),
+        }
+    }
+}
+
+/// Reads the answers of one mode.
 #[derive(Debug)]
-pub(crate) struct Answers;
+pub(crate) struct Answers(pub(crate) IngestMode);
 
 impl Decoder for Answers {
-    type Item = EphemeralStreamResponse;
+    type Item = Answer;
     type Error = Status;
 
-    fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
-        match EphemeralStreamResponse::decode(source) {
-            Ok(answer) => Ok(Some(answer)),
-            Err(error) => Err(Status::internal(format!("an answer is not understood: {error}"))),
+    fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<Answer>, Status> {
+        let strange = |error: &dyn std::fmt::Display| Status::internal(format!("an answer is not understood: {error}"));
+        match self.0 {
+            #[cfg(feature = "flight")]
+            IngestMode::Arrow => {
+                let result = crate::put::PutResult::decode(source).map_err(|error| strange(&error))?;
+                crate::put::answer(&result).map(Some).map_err(|error| strange(&error))
+            }
+            _ => EphemeralStreamResponse::decode(source).map(|said| Some(said.into())).map_err(|error| strange(&error)),
         }
     }
 }

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use crate::breaker::Breaker;
 use crate::call::Call;
 use crate::config::{IngestMode, WrapperConfiguration};
-use crate::convert::{Converter, RequestLimits};
+use crate::convert::RequestLimits;
 use crate::debug::DebugFiles;
+use crate::encoder::Encoder;
 use crate::error::ZerobusError;
 use crate::in_flight::InFlight;
 use crate::lanes::Lanes;
@@ -23,9 +24,11 @@ use crate::service::Service;
 use crate::telemetry::Telemetry;
 
 /// Plans of conversion that are kept.
-const MOST_CONVERTERS: usize = 8;
-/// About the bytes of a request: conversion and sending overlap by requests, and each costs little.
+const MOST_ENCODERS: usize = 8;
+/// About the bytes of a request: conversion and sending overlap by requests, and each costs little. Of Arrow it is what the
+/// service advises.
 const REQUEST_BYTES: usize = 1 << 20;
+const ARROW_REQUEST_BYTES: usize = 2 << 20;
 
 /// Sends batches into one table. Clones share streams, token, limits and pauses; all may send at once.
 #[derive(Clone, Debug)]
@@ -38,14 +41,14 @@ struct Inner {
     lanes: Option<Lanes>,
     breaker: Arc<Breaker>,
     in_flight: Arc<InFlight>,
-    converters: Mutex<Vec<(Plan, Arc<Converter>)>>,
+    encoders: Mutex<Vec<(Plan, Arc<Encoder>)>>,
     debug: Arc<DebugFiles>,
     telemetry: Arc<Telemetry>,
     is_shut_down: AtomicBool,
     shut_down: OnceCell<Result<(), ZerobusError>>,
 }
 
-/// What a converter was made for.
+/// What an encoder was made for.
 #[derive(Debug)]
 struct Plan {
     schema: SchemaRef,
@@ -61,7 +64,15 @@ impl ZerobusWrapper {
     pub async fn new(config: WrapperConfiguration) -> Result<Self, ZerobusError> {
         config.validate()?;
         if config.ingest_mode == IngestMode::Arrow {
-            return Err(ZerobusError::configuration("`ingest_mode` `arrow` is not there yet; leave it at `proto`"));
+            if !cfg!(feature = "flight") {
+                let text = "`ingest_mode` is `arrow`; it is left out of this build (cargo feature `flight`)";
+                return Err(ZerobusError::configuration(text));
+            }
+            if config.debug_protobuf_enabled == Some(true) {
+                let text =
+                    "`debug_protobuf_enabled` is true, and where `ingest_mode` is `arrow` there is no Protobuf to keep";
+                return Err(ZerobusError::configuration(text));
+            }
         }
         let telemetry = Arc::new(Telemetry::new(&config)?);
         let debug = Arc::new(DebugFiles::new(&config)?);
@@ -78,7 +89,7 @@ impl ZerobusWrapper {
             lanes,
             breaker,
             in_flight,
-            converters: Mutex::default(),
+            encoders: Mutex::default(),
             debug,
             telemetry,
             is_shut_down: AtomicBool::new(false),
@@ -132,8 +143,8 @@ impl ZerobusWrapper {
         let mut result = if batch.num_rows() == 0 {
             TransmissionResult { success: true, attempts: 1, ..TransmissionResult::default() }
         } else {
-            match inner.converter(&batch.schema(), descriptor) {
-                Ok(converter) => call.send(batch, converter).await,
+            match inner.encoder(&batch.schema(), descriptor) {
+                Ok(encoder) => call.send(batch, encoder).await,
                 Err(error) => refused(batch.num_rows(), error),
             }
         };
@@ -193,7 +204,11 @@ impl Inner {
     /// How much goes into a request of a batch of this size.
     fn limits(&self, rows: usize, bytes: usize) -> RequestLimits {
         // Rows are counted, not bytes, for one record may be larger than the others together.
-        let usual = (REQUEST_BYTES.saturating_mul(rows) / bytes.max(1)).max(1);
+        let target = match self.config.ingest_mode {
+            IngestMode::Proto => REQUEST_BYTES,
+            IngestMode::Arrow => ARROW_REQUEST_BYTES,
+        };
+        let usual = (target.saturating_mul(rows) / bytes.max(1)).max(1);
         RequestLimits {
             record_bytes: self.config.max_record_bytes,
             request_bytes: self.config.max_request_bytes,
@@ -201,30 +216,26 @@ impl Inner {
         }
     }
 
-    fn converter(
-        &self,
-        schema: &SchemaRef,
-        descriptor: Option<DescriptorProto>,
-    ) -> Result<Arc<Converter>, ZerobusError> {
+    fn encoder(&self, schema: &SchemaRef, descriptor: Option<DescriptorProto>) -> Result<Arc<Encoder>, ZerobusError> {
         let is_it = |plan: &Plan| {
             (Arc::ptr_eq(&plan.schema, schema) || plan.schema == *schema) && plan.descriptor == descriptor
         };
         let known = || {
-            let mut converters = self.converters.lock().unwrap_or_else(PoisonError::into_inner);
-            let position = converters.iter().position(|(plan, _)| is_it(plan))?;
-            let found = converters.remove(position);
-            let converter = Arc::clone(&found.1);
-            converters.insert(0, found);
-            Some(converter)
+            let mut encoders = self.encoders.lock().unwrap_or_else(PoisonError::into_inner);
+            let position = encoders.iter().position(|(plan, _)| is_it(plan))?;
+            let found = encoders.remove(position);
+            let encoder = Arc::clone(&found.1);
+            encoders.insert(0, found);
+            Some(encoder)
         };
-        if let Some(converter) = known() {
-            return Ok(converter);
+        if let Some(encoder) = known() {
+            return Ok(encoder);
         }
-        let converter = Arc::new(Converter::new(schema, descriptor.as_ref(), self.config.null_list_element)?);
-        let mut converters = self.converters.lock().unwrap_or_else(PoisonError::into_inner);
-        converters.insert(0, (Plan { schema: Arc::clone(schema), descriptor }, Arc::clone(&converter)));
-        converters.truncate(MOST_CONVERTERS);
-        Ok(converter)
+        let encoder = Arc::new(Encoder::new(&self.config, schema, descriptor.as_ref())?);
+        let mut encoders = self.encoders.lock().unwrap_or_else(PoisonError::into_inner);
+        encoders.insert(0, (Plan { schema: Arc::clone(schema), descriptor }, Arc::clone(&encoder)));
+        encoders.truncate(MOST_ENCODERS);
+        Ok(encoder)
     }
 }
 

@@ -57,6 +57,11 @@ impl Acks {
         last
     }
 
+    /// Puts back what was acknowledged in part.
+    pub(crate) fn put_back(&mut self, now: Instant, offset: i64) {
+        self.waiting.push_front((now, offset));
+    }
+
     /// Takes all there is.
     pub(crate) fn take_all(&mut self) -> Option<i64> {
         self.waiting.drain(..).next_back().map(|(_, offset)| offset)

@@ -70,12 +70,12 @@ fn array(kind: &UcType, values: Values<'_, '_>) -> Result<ArrayRef, ArrowError> 
             Arc::new(builder.finish())
         }
         UcType::Array(element) => {
-            let lists: Vec<Option<&Vec<Value<'_>>>> = values
+            let lists: Vec<Option<&Vec<Option<Value<'_>>>>> = values
                 .into_iter()
                 .map(|value| if let Some(Value::List(list)) = value { Some(list) } else { None })
                 .collect();
             let offsets = OffsetBuffer::from_lengths(lists.iter().map(|list| list.map_or(0, Vec::len)));
-            let elements = lists.iter().flatten().flat_map(|list| list.iter()).map(Some).collect();
+            let elements = lists.iter().flatten().flat_map(|list| list.iter()).map(Option::as_ref).collect();
             let nulls = lists.iter().map(Option::is_some).collect::<NullBuffer>();
             let field = Arc::new(element_field(element));
             Arc::new(ListArray::try_new(field, offsets, array(element, elements)?, Some(nulls))?)

@@ -239,7 +239,7 @@ pub enum Fault {
         #[serde(deserialize_with = "span")]
         ms: u64,
     },
-    /// The answer to the creation has no `stream_id` (`open`).
+    /// The answer to the creation has no `stream_id` (`open`); by Arrow Flight it does not say that all is ready.
     NoStreamId,
     /// The call ends with a status (`open`, `message`).
     Status {
@@ -263,7 +263,7 @@ pub enum Fault {
         #[serde(deserialize_with = "span")]
         after_ms: u64,
     },
-    /// The stream says that it will close (`open`, `message`).
+    /// The stream says that it will close (`open`, `message`); by Arrow Flight in `close_stream_duration_ms`.
     Close {
         /// Milliseconds that it announces; none of them leaves the duration out.
         #[serde(default)]
@@ -351,6 +351,14 @@ pub enum Fault {
     },
     /// The acknowledgement has no offset (`ack`).
     NoValue,
+    /// The acknowledgement ends within a message, so many records before its end, as Arrow Flight alone can say (`ack`).
+    Partial {
+        /// Records that are left out; one of the message is acknowledged at least, if it has two.
+        records: u64,
+        /// How the stream breaks then; without, the rest is acknowledged with what comes next.
+        #[serde(default)]
+        then: Option<Break>,
+    },
     /// Half of the acknowledgement's bytes come late (`ack`).
     Fragment {
         /// Milliseconds.
@@ -396,9 +404,12 @@ impl Fault {
             | Self::RefuseToken { .. }
             | Self::Columns(_)
             | Self::Limit { .. } => on == Open,
-            Self::WhenIdle { .. } | Self::Backwards | Self::Beyond { .. } | Self::NoValue | Self::Fragment { .. } => {
-                on == Ack
-            }
+            Self::WhenIdle { .. }
+            | Self::Backwards
+            | Self::Beyond { .. }
+            | Self::NoValue
+            | Self::Partial { .. }
+            | Self::Fragment { .. } => on == Ack,
             Self::Http { .. } | Self::BadJson | Self::ExpiresIn { .. } => on == Token,
         }
     }

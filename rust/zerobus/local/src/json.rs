@@ -25,7 +25,7 @@ pub(crate) fn as_json(kind: &UcType, value: Option<&Value<'_>>) -> Json {
         (_, Value::Text(value)) => (*value).into(),
         (_, Value::Bytes(value)) => STANDARD.encode(value).into(),
         (UcType::Array(element), Value::List(values)) => {
-            values.iter().map(|value| as_json(element, Some(value))).collect()
+            values.iter().map(|value| as_json(element, value.as_ref())).collect()
         }
         (UcType::Map(key, inner), Value::Map(entries)) => {
             let pair = |(k, v): &(Value<'_>, Option<Value<'_>>)| {

@@ -47,7 +47,7 @@ pub(crate) struct Scalar {
 
 /// Why a descriptor does not fit.
 #[derive(Debug, Default)]
-struct Misfit {
+pub(crate) struct Misfit {
     /// In the words of the service.
     causes: BTreeSet<&'static str>,
     /// For people.
@@ -55,12 +55,21 @@ struct Misfit {
 }
 
 impl Misfit {
-    fn add(&mut self, cause: &'static str, reason: String) {
+    pub(crate) fn add(&mut self, cause: &'static str, reason: String) {
         self.causes.insert(cause);
         // Two thousand reasons would not go into a header.
         if self.reasons.len() < 8 {
             self.reasons.push(reason);
         }
+    }
+
+    /// The status that says all of it.
+    pub(crate) fn into_result(self) -> Result<(), Status> {
+        if self.causes.is_empty() {
+            return Ok(());
+        }
+        let causes = self.causes.into_iter().collect::<Vec<_>>().join(",");
+        Err(refusal(&causes, &format!("the record schema does not fit the table: {}", self.reasons.join("; "))))
     }
 }
 
@@ -71,11 +80,7 @@ impl MessagePlan {
             .map_err(|reason| refusal("TYPE_INCOMPATIBLE", &format!("the descriptor is invalid: {reason}")))?;
         let mut misfit = Misfit::default();
         let plan = message(&[descriptor], columns, "", &mut misfit);
-        if misfit.causes.is_empty() {
-            return Ok(plan);
-        }
-        let causes = misfit.causes.into_iter().collect::<Vec<_>>().join(",");
-        Err(refusal(&causes, &format!("the record schema does not fit the table: {}", misfit.reasons.join("; "))))
+        misfit.into_result().map(|()| plan)
     }
 
     /// The field with this number.

@@ -20,7 +20,8 @@ pub(crate) enum Value<'r> {
     /// Strings, decimals, JSON.
     Text(&'r str),
     Bytes(&'r [u8]),
-    List(Vec<Self>),
+    /// An element that is missing is null, which Protobuf does not know.
+    List(Vec<Option<Self>>),
     /// A value that is missing is null.
     Map(Vec<(Self, Option<Self>)>),
     Struct(Row<'r>),
@@ -87,7 +88,7 @@ impl MessagePlan {
                 (ValuePlan::List(element), Some(Some(Value::List(elements)))) => {
                     let ValuePlan::Message(inner) = &**element else { continue };
                     for element in elements {
-                        let Value::Struct(row) = element else { continue };
+                        let Some(Value::Struct(row)) = element else { continue };
                         inner.complete(row).map_err(|bad| bad.within(column))?;
                     }
                 }
@@ -106,7 +107,7 @@ impl MessagePlan {
 }
 
 impl BadRecord {
-    fn within(mut self, column: &str) -> Self {
+    pub(crate) fn within(mut self, column: &str) -> Self {
         self.reason = match self.reason.strip_prefix("column `") {
             Some(inner) => format!("column `{column}.{inner}"),
             None => format!("column `{column}`: {}", self.reason),
@@ -138,13 +139,13 @@ impl ValuePlan {
                 {
                     let mut packed = delimited(input, wire_type)?;
                     while !packed.is_empty() {
-                        elements.push(scalar.read(&mut packed, scalar.wire_type())?);
+                        elements.push(Some(scalar.read(&mut packed, scalar.wire_type())?));
                     }
                     return Ok(());
                 }
                 let mut value = None;
                 element.read(input, wire_type, &mut value)?;
-                elements.extend(value);
+                elements.push(value);
             }
             Self::Map(key, value) => {
                 let Value::Map(entries) = slot.get_or_insert_with(|| Value::Map(Vec::new())) else { return Ok(()) };
@@ -228,40 +229,38 @@ impl Scalar {
             Type::Bytes => Value::Bytes(delimited(input, wire_type)?),
             Type::Message | Type::Group => return malformed("a group"),
         };
-        self.check(&value)?;
+        check(&self.kind, &value)?;
         Ok(value)
     }
+}
 
-    /// Checks a value against its column.
-    fn check(&self, value: &Value<'_>) -> Outcome<()> {
-        match (&self.kind, value) {
-            (UcType::Byte, Value::Integer(number)) if i8::try_from(*number).is_err() => {
-                unfit(format!("{number} is no TINYINT"))
-            }
-            (UcType::Short, Value::Integer(number)) if i16::try_from(*number).is_err() => {
-                unfit(format!("{number} is no SMALLINT"))
-            }
-            (UcType::Int, Value::Integer(number)) if i32::try_from(*number).is_err() => {
-                unfit(format!("{number} is no INT"))
-            }
-            (UcType::Date, Value::Integer(days)) if !(DAYS.0..=DAYS.1).contains(days) => {
-                unfit(format!("day {days} is not within the years 1 to 9999"))
-            }
-            (UcType::Timestamp | UcType::TimestampNtz, Value::Integer(microseconds))
-                if !(DAYS.0..=DAYS.1).contains(&microseconds.div_euclid(DAY_MICROSECONDS)) =>
-            {
-                unfit(format!("microsecond {microseconds} is not within the years 1 to 9999"))
-            }
-            (UcType::Decimal { precision, scale }, Value::Text(text))
-                if decimal(text, *precision, *scale).is_none() =>
-            {
-                unfit(format!("`{text}` is no DECIMAL({precision},{scale})"))
-            }
-            (UcType::Variant, Value::Text(text)) if serde_json::from_str::<IgnoredAny>(text).is_err() => {
-                unfit("a VARIANT is not JSON")
-            }
-            _ => Ok(()),
+/// Checks a value against its column.
+pub(crate) fn check(kind: &UcType, value: &Value<'_>) -> Outcome<()> {
+    match (kind, value) {
+        (UcType::Byte, Value::Integer(number)) if i8::try_from(*number).is_err() => {
+            unfit(format!("{number} is no TINYINT"))
         }
+        (UcType::Short, Value::Integer(number)) if i16::try_from(*number).is_err() => {
+            unfit(format!("{number} is no SMALLINT"))
+        }
+        (UcType::Int, Value::Integer(number)) if i32::try_from(*number).is_err() => {
+            unfit(format!("{number} is no INT"))
+        }
+        (UcType::Date, Value::Integer(days)) if !(DAYS.0..=DAYS.1).contains(days) => {
+            unfit(format!("day {days} is not within the years 1 to 9999"))
+        }
+        (UcType::Timestamp | UcType::TimestampNtz, Value::Integer(microseconds))
+            if !(DAYS.0..=DAYS.1).contains(&microseconds.div_euclid(DAY_MICROSECONDS)) =>
+        {
+            unfit(format!("microsecond {microseconds} is not within the years 1 to 9999"))
+        }
+        (UcType::Decimal { precision, scale }, Value::Text(text)) if decimal(text, *precision, *scale).is_none() => {
+            unfit(format!("`{text}` is no DECIMAL({precision},{scale})"))
+        }
+        (UcType::Variant, Value::Text(text)) if serde_json::from_str::<IgnoredAny>(text).is_err() => {
+            unfit("a VARIANT is not JSON")
+        }
+        _ => Ok(()),
     }
 }
 

@@ -138,7 +138,7 @@ impl ZerobusServer {
         self.service.store.rows(table)
     }
 
-    /// The same rows as they came: messages of Protobuf.
+    /// The same rows as they came, those of Protobuf: its messages.
     pub fn records(&self, table: &str) -> Vec<Bytes> {
         self.service.store.records(table)
     }

@@ -10,8 +10,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use crate::flight::BatchPlan;
 use crate::json::row_as_json;
 use crate::plan::MessagePlan;
+use crate::record::{BadRecord, Row};
 use crate::uc_type::{UcField, UcType};
 
 /// A column of a table.
@@ -83,8 +85,43 @@ pub(crate) struct StoredMessage {
     pub(crate) stream_id: Arc<str>,
     pub(crate) offset: i64,
     pub(crate) time: f64,
-    pub(crate) plan: Arc<MessagePlan>,
-    pub(crate) records: Vec<Bytes>,
+    pub(crate) records: Records,
+}
+
+/// Records as they came, with how they become rows.
+pub(crate) enum Records {
+    Messages(Arc<MessagePlan>, Vec<Bytes>),
+    Batch(Arc<BatchPlan>, RecordBatch),
+}
+
+impl Records {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Messages(_, records) => records.len(),
+            Self::Batch(_, batch) => batch.num_rows(),
+        }
+    }
+
+    /// The columns of the table.
+    pub(crate) fn columns(&self) -> &[UcField] {
+        match self {
+            Self::Messages(plan, _) => &plan.columns,
+            Self::Batch(plan, _) => &plan.columns,
+        }
+    }
+
+    /// Reads one of them, and checks what the table demands of it.
+    pub(crate) fn row(&self, position: usize) -> Result<Row<'_>, BadRecord> {
+        match self {
+            Self::Messages(plan, records) => plan.row(records.get(position).map(AsRef::as_ref).unwrap_or_default()),
+            Self::Batch(plan, batch) => plan.row(batch, position),
+        }
+    }
+
+    /// All of them that can be read.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        (0..self.len()).map(|position| self.row(position).unwrap_or_default())
+    }
 }
 
 impl StoredMessage {
@@ -93,12 +130,12 @@ impl StoredMessage {
     }
 
     fn rows(&self) -> impl Iterator<Item = StoredRow> {
-        self.records.iter().enumerate().map(|(position, record)| StoredRow {
+        self.records.rows().enumerate().map(|(position, row)| StoredRow {
             stream_id: self.stream_id.to_string(),
             offset: self.offset,
             position,
             time: self.time,
-            values: self.plan.row(record).map(|row| row_as_json(&self.plan.columns, &row)).unwrap_or_default(),
+            values: row_as_json(self.records.columns(), &row),
         })
     }
 }
@@ -178,7 +215,11 @@ impl Store {
 
     pub(crate) fn records(&self, name: &str) -> Vec<Bytes> {
         self.tables().get(name).map_or_else(Vec::new, |table| {
-            table.messages.iter().flat_map(|message| message.records.iter().cloned()).collect()
+            let records = |message: &StoredMessage| match &message.records {
+                Records::Messages(_, records) => records.clone(),
+                Records::Batch(..) => Vec::new(),
+            };
+            table.messages.iter().flat_map(records).collect()
         })
     }
 
@@ -191,10 +232,12 @@ impl Store {
         let mut keys = BTreeMap::new();
         let tables = self.tables();
         for message in tables.get(name).iter().flat_map(|table| &table.messages) {
-            let place = message.plan.columns.iter().position(|field| field.name == column);
-            for record in &message.records {
-                let Some((place, Ok(mut row))) = place.map(|place| (place, message.plan.row(record))) else { continue };
-                let (Some(slot), Some(field)) = (row.get_mut(place), message.plan.columns.get(place)) else { continue };
+            let columns = message.records.columns();
+            let Some((place, field)) = columns.iter().enumerate().find(|(_, field)| field.name == column) else {
+                continue;
+            };
+            for row in message.records.rows() {
+                let Some(slot) = row.get(place) else { continue };
                 let key = crate::json::as_json(&field.kind, slot.as_ref());
                 let key = if let Json::String(text) = key { text } else { key.to_string() };
                 *keys.entry(key).or_default() += 1;

@@ -1,4 +1,4 @@
-//! One call of `EphemeralStream`, from its headers to its trailers.
+//! One call of `EphemeralStream` or `DoPut`, from its headers to its trailers.
 
 use std::future::{pending, poll_fn};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,14 +17,15 @@ use crate::acks::{Acks, Decision};
 use crate::batch::record_batch;
 use crate::connection::{Command, Control};
 use crate::faults::{Break, Fault, Holding, Operation, Target};
+use crate::flight::{BatchMetadata, BatchPlan, DO_PUT, FlightData, PutAnswer};
 use crate::grpc::{Code, MessageReader, ReadEnd, Status, framed};
 use crate::json::as_json;
 use crate::log::StreamLog;
 use crate::options::Settings;
 use crate::plan::MessagePlan;
-use crate::record::Row;
+use crate::record::{Row, Value};
 use crate::service::Service;
-use crate::store::StoredMessage;
+use crate::store::{Records, StoredMessage};
 use crate::uc_type::UcField;
 use crate::wire::{
     Batch, CloseStreamSignal, CreateIngestStreamRequest, CreateIngestStreamResponse, EPHEMERAL_STREAM,
@@ -86,7 +87,7 @@ pub(crate) async fn serve(
         ..StreamLog::default()
     });
     let is_grpc = header("content-type").is_some_and(|kind| kind.starts_with("application/grpc"));
-    if head.method != Method::POST || !is_grpc || head.uri.path() != EPHEMERAL_STREAM {
+    if head.method != Method::POST || !is_grpc || !matches!(head.uri.path(), EPHEMERAL_STREAM | DO_PUT) {
         let status = Status::new(Code::Unimplemented, format!("there is no call {}", head.uri.path()));
         service.log.violation(status.message.clone());
         let mut response = response();
@@ -122,8 +123,11 @@ pub(crate) async fn serve(
         service,
         table,
         id: Arc::from(""),
+        is_flight: head.uri.path() == DO_PUT,
         plan: None,
         next_offset: 0,
+        ends: Vec::new(),
+        marked: (-1, 0),
         acks: Acks::default(),
         last_message: Instant::now(),
         message_limit: None,
@@ -158,6 +162,18 @@ async fn until(instant: Option<Instant>) {
     }
 }
 
+/// What a client wants a stream for.
+enum First {
+    Messages(CreateIngestStreamRequest),
+    /// The schema of its batches.
+    Batches(Bytes),
+}
+
+enum Plan {
+    Messages(Arc<MessagePlan>),
+    Batches(Arc<BatchPlan>),
+}
+
 struct Stream {
     service: Arc<Service>,
     settings: Arc<Settings>,
@@ -167,8 +183,14 @@ struct Stream {
     log: Arc<Mutex<StreamLog>>,
     table: String,
     id: Arc<str>,
-    plan: Option<Arc<MessagePlan>>,
+    /// Whether it is `DoPut`.
+    is_flight: bool,
+    plan: Option<Plan>,
     next_offset: i64,
+    /// Of each offset, how many records have come up to its end.
+    ends: Vec<u64>,
+    /// What was acknowledged last: the offset and the records.
+    marked: (i64, u64),
     acks: Acks,
     last_message: Instant,
     /// Set by a fault: bytes of records, and the answer to more.
@@ -181,11 +203,8 @@ impl Stream {
     /// From the first message of the client to the first of the server.
     async fn open(&mut self, bearer: Option<&str>, faults: Vec<Fault>) -> Result<(), Ending> {
         let first = match self.reader.next().await {
-            Ok(bytes) => self.decode(bytes)?,
+            Ok(bytes) => self.first(bytes)?,
             Err(end) => return Err(self.ended(end)),
-        };
-        let Some(RequestPayload::CreateStream(create)) = first.payload else {
-            return Err(self.violation("the first message does not create a stream"));
         };
         let (mut answer_delay, mut nameless, mut disguise) = (Duration::ZERO, false, None);
         for fault in &faults {
@@ -207,24 +226,65 @@ impl Stream {
             }
         }
         self.service.tokens.check(bearer, &self.table)?;
-        self.plan = Some(Arc::new(self.accept(&create, disguise)?));
+        self.plan = Some(self.accept(&first, disguise)?);
         sleep(answer_delay).await;
         self.id = format!("{:032x}", rand::random::<u128>()).into();
         write(&self.log, |log| log.stream_id = self.id.to_string());
-        let stream_id = (!nameless).then(|| self.id.to_string());
-        self.respond(ResponsePayload::CreateStream(CreateIngestStreamResponse { stream_id }))?;
+        if self.is_flight {
+            let (offset, records) = if nameless { (0, 0) } else { self.marked };
+            self.answer(PutAnswer {
+                ack_up_to_offset: Some(offset),
+                ack_up_to_records: Some(records),
+                ..PutAnswer::default()
+            })?;
+        } else {
+            let stream_id = (!nameless).then(|| self.id.to_string());
+            self.respond(ResponsePayload::CreateStream(CreateIngestStreamResponse { stream_id }))?;
+        }
         for fault in &faults {
             self.plan_fault(fault);
         }
         Ok(())
     }
 
+    /// Reads the first message.
+    fn first(&self, bytes: Bytes) -> Result<First, Ending> {
+        if !self.is_flight {
+            return match self.decode::<EphemeralStreamRequest>(bytes)?.payload {
+                Some(RequestPayload::CreateStream(create)) => Ok(First::Messages(create)),
+                _ => Err(self.violation("the first message does not create a stream")),
+            };
+        }
+        let FlightData { data_header, app_metadata, data_body, .. } = self.decode(bytes)?;
+        if !app_metadata.is_empty() || !data_body.is_empty() || data_header.is_empty() {
+            return Err(self.violation("the first message is no schema, or not that alone"));
+        }
+        Ok(First::Batches(data_header))
+    }
+
     /// Checks what a stream is to be created for, by columns other than the table's where a fault has some.
-    fn accept(
-        &self,
-        create: &CreateIngestStreamRequest,
-        disguise: Option<Arc<[UcField]>>,
-    ) -> Result<MessagePlan, Ending> {
+    fn accept(&self, first: &First, disguise: Option<Arc<[UcField]>>) -> Result<Plan, Ending> {
+        if let First::Messages(create) = first {
+            self.check_creation(create)?;
+        }
+        let described = || block_in_place(|| self.service.store.describe(&self.table));
+        let Some(columns) = disguise.map_or_else(described, |columns| Ok(Some(columns))).map_err(Status::invalid)?
+        else {
+            return Err(Status::new(Code::NotFound, format!("table `{}` does not exist", self.table)).into());
+        };
+        let create = match first {
+            First::Messages(create) => create,
+            First::Batches(schema) => return Ok(Plan::Batches(Arc::new(BatchPlan::new(schema, &columns)?))),
+        };
+        let Some(descriptor) = &create.descriptor_proto else {
+            return Err(self.violation("the descriptor is missing"));
+        };
+        let descriptor = DescriptorProto::decode(descriptor.clone())
+            .map_err(|error| Status::invalid(format!("the descriptor cannot be read: {error}")))?;
+        Ok(Plan::Messages(Arc::new(MessagePlan::new(&descriptor, &columns)?)))
+    }
+
+    fn check_creation(&self, create: &CreateIngestStreamRequest) -> Result<(), Ending> {
         let table = create.table_name.as_deref().unwrap_or_default();
         if table.is_empty() || table != self.table {
             return Err(self.violation(&format!("the headers name table `{}`, the message `{table}`", self.table)));
@@ -236,17 +296,7 @@ impl Stream {
         if record_type != PROTO {
             return Err(Status::new(Code::Unimplemented, "only records of Protobuf are taken here").into());
         }
-        let described = || block_in_place(|| self.service.store.describe(table));
-        let Some(columns) = disguise.map_or_else(described, |columns| Ok(Some(columns))).map_err(Status::invalid)?
-        else {
-            return Err(Status::new(Code::NotFound, format!("table `{table}` does not exist")).into());
-        };
-        let Some(descriptor) = &create.descriptor_proto else {
-            return Err(self.violation("the descriptor is missing"));
-        };
-        let descriptor = DescriptorProto::decode(descriptor.clone())
-            .map_err(|error| Status::invalid(format!("the descriptor cannot be read: {error}")))?;
-        Ok(MessagePlan::new(&descriptor, &columns)?)
+        Ok(())
     }
 
     /// Arranges what a fault does to a stream that has begun.
@@ -335,6 +385,14 @@ impl Stream {
         let duration = ms.and_then(|_| prost_types::Duration::try_from(length).ok());
         self.events.push((Instant::now() + length + Duration::from_millis(grace_ms), Event::Break(then)));
         write(&self.log, |log| log.close_signal = true);
+        if self.is_flight {
+            let (offset, records) = self.marked;
+            return self.answer(PutAnswer {
+                ack_up_to_offset: Some(offset),
+                ack_up_to_records: Some(records),
+                close_stream_duration_ms: Some(ms.unwrap_or(0)),
+            });
+        }
         self.respond(ResponsePayload::CloseStream(CloseStreamSignal { duration }))
     }
 
@@ -342,19 +400,10 @@ impl Stream {
     fn ingest(&mut self, bytes: Bytes) -> Result<(), Ending> {
         let received = Instant::now();
         self.last_message = received;
-        let (offset, records) = match self.decode(bytes)?.payload {
-            Some(RequestPayload::IngestRecord(message)) => match message.record {
-                Some(Record::Proto(record)) => (message.offset_id, vec![record]),
-                Some(Record::Json(_) | Record::Avro(_)) => return Err(self.violation("a record is not Protobuf")),
-                None => return Err(self.violation("a message has no record")),
-            },
-            Some(RequestPayload::IngestRecordBatch(message)) => match message.batch {
-                Some(Batch::Proto(batch)) => (message.offset_id, batch.records),
-                Some(Batch::Json(_) | Batch::Avro(_)) => return Err(self.violation("a batch is not Protobuf")),
-                None => return Err(self.violation("a message has no batch")),
-            },
-            Some(RequestPayload::CreateStream(_)) => return Err(self.violation("the stream is created twice")),
-            None => return Err(self.violation("a message is empty")),
+        let (offset, records, size) = match &self.plan {
+            Some(Plan::Messages(plan)) => self.messages(bytes, plan)?,
+            Some(Plan::Batches(plan)) => self.batch(bytes, plan)?,
+            None => return Ok(()),
         };
         self.service.log.write(|log| log.messages += 1);
         write(&self.log, |log| log.messages += 1);
@@ -365,12 +414,12 @@ impl Stream {
         self.next_offset += 1;
         let offset = self.next_offset - 1;
         self.settings = self.service.settings();
-        let size: usize = records.iter().map(Bytes::len).sum();
         let (limit, code) = self.message_limit.unwrap_or((self.settings.message_bytes, Code::OutOfRange));
         if size > limit {
             let text = format!("the message at offset {offset} has {size} bytes of records; the limit is {limit}");
             return Err(self.refuse(Status::new(code, text)));
         }
+        self.ends.push(self.end(offset - 1) + records.len() as u64);
         let stored = block_in_place(|| self.store(offset, records, size as u64));
         let fault = stored.map_err(|status| self.refuse(status))?;
         match fault {
@@ -387,14 +436,51 @@ impl Stream {
         Ok(())
     }
 
+    /// Reads a message of Protobuf: its offset, its records and their bytes.
+    fn messages(&self, bytes: Bytes, plan: &Arc<MessagePlan>) -> Result<(Option<i64>, Records, usize), Ending> {
+        let (offset, records) = match self.decode::<EphemeralStreamRequest>(bytes)?.payload {
+            Some(RequestPayload::IngestRecord(message)) => match message.record {
+                Some(Record::Proto(record)) => (message.offset_id, vec![record]),
+                Some(Record::Json(_) | Record::Avro(_)) => return Err(self.violation("a record is not Protobuf")),
+                None => return Err(self.violation("a message has no record")),
+            },
+            Some(RequestPayload::IngestRecordBatch(message)) => match message.batch {
+                Some(Batch::Proto(batch)) => (message.offset_id, batch.records),
+                Some(Batch::Json(_) | Batch::Avro(_)) => return Err(self.violation("a batch is not Protobuf")),
+                None => return Err(self.violation("a message has no batch")),
+            },
+            Some(RequestPayload::CreateStream(_)) => return Err(self.violation("the stream is created twice")),
+            None => return Err(self.violation("a message is empty")),
+        };
+        let size = records.iter().map(Bytes::len).sum();
+        Ok((offset, Records::Messages(Arc::clone(plan), records), size))
+    }
+
+    /// Reads a message of Arrow Flight.
+    fn batch(&self, bytes: Bytes, plan: &Arc<BatchPlan>) -> Result<(Option<i64>, Records, usize), Ending> {
+        let data: FlightData = self.decode(bytes)?;
+        let metadata: BatchMetadata = serde_json::from_slice(&data.app_metadata)
+            .map_err(|error| self.violation(&format!("the metadata of a batch cannot be read: {error}")))?;
+        let batch = block_in_place(|| plan.batch(&data));
+        let batch = batch.map_err(|error| self.violation(&format!("a batch cannot be read: {error}")))?;
+        if batch.num_rows() == 0 {
+            return Err(self.violation("a batch is empty"));
+        }
+        Ok((Some(metadata.offset_id), Records::Batch(Arc::clone(plan), batch), data.data_body.len()))
+    }
+
+    /// How many records have come up to the end of an offset.
+    fn end(&self, offset: i64) -> u64 {
+        usize::try_from(offset).ok().and_then(|offset| self.ends.get(offset)).copied().unwrap_or_default()
+    }
+
     /// Checks and stores the records of a message, unless a fault keeps it from that. Returns the fault.
-    fn store(&self, offset: i64, records: Vec<Bytes>, size: u64) -> Result<Option<Fault>, Status> {
-        let Some(plan) = &self.plan else { return Ok(None) };
+    fn store(&self, offset: i64, records: Records, size: u64) -> Result<Option<Fault>, Status> {
         let elsewhere = self.service.store.elsewhere(&self.table);
         let mut rows: Vec<Row<'_>> = Vec::new();
         if self.settings.check_records || elsewhere.is_some() {
-            for (position, record) in records.iter().enumerate() {
-                let row = plan.row(record).map_err(|bad| {
+            for position in 0..records.len() {
+                let row = records.row(position).map_err(|bad| {
                     let text = format!("the record at offset {offset}, position {position} is invalid: {}", bad.reason);
                     if bad.malformed {
                         self.service.log.violation(format!("stream {}: {text}", self.id));
@@ -406,7 +492,7 @@ impl Stream {
                 }
             }
         }
-        let holds = |holding: &Holding| records.iter().any(|record| holds(plan, record, holding));
+        let holds = |holding: &Holding| holds(&records, holding);
         let table = Some(&*self.table);
         let target = Target { on: Operation::Message, table, records: records.len() as u64, holds: &holds };
         let fault = self.service.faults.first(&target);
@@ -414,7 +500,7 @@ impl Stream {
             return Ok(fault);
         }
         if let Some(elsewhere) = elsewhere {
-            let batch = record_batch(&plan.columns, &rows)
+            let batch = record_batch(records.columns(), &rows)
                 .map_err(|error| Status::new(Code::Internal, format!("no Arrow came of the rows: {error}")))?;
             elsewhere.append(&self.table, &batch).map_err(|reason| {
                 Status::invalid(format!("the message at offset {offset} is not taken by the table: {reason}"))
@@ -422,13 +508,7 @@ impl Stream {
         }
         drop(rows);
         let count = records.len() as u64;
-        let message = StoredMessage {
-            stream_id: Arc::clone(&self.id),
-            offset,
-            time: StoredMessage::now(),
-            plan: Arc::clone(plan),
-            records,
-        };
+        let message = StoredMessage { stream_id: Arc::clone(&self.id), offset, time: StoredMessage::now(), records };
         self.service.store.append(&self.table, message, self.settings.keep_rows);
         self.service.log.write(|log| {
             log.records += count;
@@ -489,8 +569,21 @@ impl Stream {
                 self.send_ack(Some(offset))?;
                 self.send_ack(Some(offset - 1))
             }
+            Some(Fault::Partial { records, then }) if self.is_flight => {
+                let (start, end) = (self.end(offset - 1), self.end(offset));
+                let up_to = end.saturating_sub(records).max(end.min(start + 1));
+                self.marked = (offset - 1, up_to.max(self.marked.1));
+                self.answer(PutAnswer {
+                    ack_up_to_offset: Some(self.marked.0),
+                    ack_up_to_records: Some(self.marked.1),
+                    ..PutAnswer::default()
+                })?;
+                self.note_ack(Some(offset - 1));
+                self.acks.put_back(now, offset);
+                then.map_or(Ok(()), |by| Err(by.into()))
+            }
             Some(Fault::Fragment { ms }) => {
-                let mut bytes = framed(&ack(Some(offset)));
+                let mut bytes = self.ack(Some(offset));
                 let first = bytes.split_to(bytes.len() / 2);
                 self.send(first)?;
                 sleep(Duration::from_millis(ms)).await;
@@ -503,9 +596,28 @@ impl Stream {
     }
 
     fn send_ack(&mut self, offset: Option<i64>) -> Result<(), Ending> {
-        self.send(framed(&ack(offset)))?;
+        let bytes = self.ack(offset);
+        self.send(bytes)?;
         self.note_ack(offset);
         Ok(())
+    }
+
+    /// An acknowledgement up to this offset, as the call wants it.
+    fn ack(&mut self, offset: Option<i64>) -> Bytes {
+        if !self.is_flight {
+            let payload = ResponsePayload::IngestRecord(IngestRecordResponse { durability_ack_up_to_offset: offset });
+            return framed(&EphemeralStreamResponse { payload: Some(payload) });
+        }
+        // Beyond the last there is a record for each offset.
+        let beyond = |offset: i64| offset.saturating_sub(self.next_offset - 1).max(0).unsigned_abs();
+        let records = offset.map(|offset| self.end(offset.min(self.next_offset - 1)).saturating_add(beyond(offset)));
+        self.marked = offset.zip(records).unwrap_or(self.marked);
+        let answer = PutAnswer { ack_up_to_offset: offset, ack_up_to_records: records, ..PutAnswer::default() };
+        framed(&answer.message())
+    }
+
+    fn answer(&mut self, answer: PutAnswer) -> Result<(), Ending> {
+        self.send(framed(&answer.message()))
     }
 
     fn note_ack(&self, offset: Option<i64>) {
@@ -524,9 +636,8 @@ impl Stream {
         self.send.send_data(bytes, false).map_err(|error| Ending::Gone(error.to_string()))
     }
 
-    fn decode(&self, bytes: Bytes) -> Result<EphemeralStreamRequest, Ending> {
-        EphemeralStreamRequest::decode(bytes)
-            .map_err(|error| self.violation(&format!("a message cannot be read: {error}")))
+    fn decode<M: Message + Default>(&self, bytes: Bytes) -> Result<M, Ending> {
+        M::decode(bytes).map_err(|error| self.violation(&format!("a message cannot be read: {error}")))
     }
 
     /// What the client did that it must not.
@@ -573,11 +684,6 @@ impl Stream {
     }
 }
 
-fn ack(durability_ack_up_to_offset: Option<i64>) -> EphemeralStreamResponse {
-    let payload = ResponsePayload::IngestRecord(IngestRecordResponse { durability_ack_up_to_offset });
-    EphemeralStreamResponse { payload: Some(payload) }
-}
-
 fn status_of(fault: &Fault) -> Status {
     let Fault::Status { code, message, error_info, retry_after_ms, .. } = fault else { return Status::ok() };
     Status {
@@ -588,9 +694,9 @@ fn status_of(fault: &Fault) -> Status {
     }
 }
 
-fn holds(plan: &MessagePlan, record: &[u8], holding: &Holding) -> bool {
-    let Ok(row) = plan.row(record) else { return false };
-    let mut cells = plan.columns.iter().zip(&row);
-    cells
-        .any(|(column, value)| column.name == holding.column && as_json(&column.kind, value.as_ref()) == holding.equals)
+fn holds(records: &Records, holding: &Holding) -> bool {
+    let is_it = |(column, value): (&UcField, &Option<Value<'_>>)| {
+        column.name == holding.column && as_json(&column.kind, value.as_ref()) == holding.equals
+    };
+    records.rows().any(|row| records.columns().iter().zip(&row).any(is_it))
 }

@@ -6,7 +6,7 @@ use arrow_buffer::i256;
 const CAPACITY: usize = 208;
 
 /// The text of a number, without an allocation.
-pub(super) struct Text {
+pub(crate) struct Text {
     bytes: [u8; CAPACITY],
     /// Where it begins; it ends with the array.
     start: usize,
@@ -17,7 +17,7 @@ impl Text {
         Self { bytes: [0; CAPACITY], start: CAPACITY }
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
@@ -72,7 +72,7 @@ impl Text {
 const PART: u64 = 1_000_000_000_000_000_000;
 
 /// `value` / 10^`scale`, with `scale` digits behind the point.
-pub(super) fn text(value: i128, scale: i8) -> Text {
+pub(crate) fn text(value: i128, scale: i8) -> Text {
     let mut rest = value.unsigned_abs();
     let mut parts = [0; 5];
     for part in &mut parts {
@@ -88,7 +88,7 @@ pub(super) fn text(value: i128, scale: i8) -> Text {
 }
 
 /// The same of a wider number.
-pub(super) fn wide_text(value: i256, scale: i8) -> Text {
+pub(crate) fn wide_text(value: i256, scale: i8) -> Text {
     let (low, high) = value.to_parts();
     if high == low.cast_signed() >> 127 {
         return text(low.cast_signed(), scale);

@@ -1,7 +1,7 @@
 //! Arrow rows as Protobuf messages.
 
 mod column;
-mod decimal;
+pub(crate) mod decimal;
 mod descriptor;
 mod leaf;
 mod list;

@@ -9,6 +9,8 @@
 )]
 
 mod disabled;
+#[cfg(feature = "flight")]
+mod flight;
 mod isolation;
 mod lifecycle;
 mod pauses;
