@@ -15,6 +15,7 @@ import textwrap
 import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest import mock
 
 import pytest
 
@@ -137,13 +138,15 @@ def given(
     names["__builtins__"] = builtins  # as `exec` does; imports of the extension ask for it
     if "session" in documented.text:
         names["session"] = seakernel.Session(*place)
-    if documented.name.startswith("seakernel.aio"):
-        connection = event_loop.run_until_complete(aio.connect(*place).__aenter__())
-        yield names | {"aio": aio, "connection": connection, "cursor": connection.cursor()}
-        event_loop.run_until_complete(connection.close())
-    else:
-        with warehouse.connect() as connection, connection.cursor() as cursor:
-            yield names | {"connection": connection, "cursor": cursor}
+    # What an example sets there is gone after it.
+    with mock.patch.dict(os.environ):
+        if documented.name.startswith("seakernel.aio"):
+            connection = event_loop.run_until_complete(aio.connect(*place).__aenter__())
+            yield names | {"aio": aio, "connection": connection, "cursor": connection.cursor()}
+            event_loop.run_until_complete(connection.close())
+        else:
+            with warehouse.connect() as connection, connection.cursor() as cursor:
+                yield names | {"connection": connection, "cursor": cursor}
     warehouse.faults()
     warehouse.switches()
     cleaner.execute("DROP SCHEMA main.default CASCADE")
