@@ -38,6 +38,7 @@ mod store;
 mod submission;
 mod switches;
 mod tls;
+mod type_reader;
 mod type_text;
 mod volumes;
 mod warehouse;
@@ -61,4 +62,5 @@ pub use switches::{
     OauthCallback, OauthTokenFormat, SqlStatePlace, Switches, VolumeHeaders, WarehouseState,
 };
 pub use tls::{ServerCertificate, TlsOptions, TlsVersions};
+pub use type_reader::TypeReader;
 pub use warehouse::Counters;

@@ -1,6 +1,7 @@
 //! The grammar of SQL type texts.
 
 use crate::spark_type::SparkType;
+use crate::type_reader::TypeReader;
 
 /// Deeper nesting than any real type; it bounds the recursion on hostile text.
 const MAX_DEPTH: usize = 64;
@@ -21,9 +22,9 @@ const DAY_TIME_QUALIFIERS: [&str; 10] = [
 
 /// Reads a whole type text.
 pub(crate) fn parse(text: &str) -> Result<SparkType, String> {
-    let mut reader = Reader { rest: text };
-    let parsed = reader.spark_type(0)?;
-    if reader.skip_blanks().is_empty() { Ok(parsed) } else { Err(format!("`{}` is left over", reader.rest)) }
+    let mut reader = TypeReader::new(text);
+    let parsed = spark_type(&mut reader, 0)?;
+    if reader.rest().is_empty() { Ok(parsed) } else { Err(format!("`{}` is left over", reader.rest())) }
 }
 
 /// A struct field's name, in backticks when it is not a plain word.
@@ -32,222 +33,112 @@ pub(crate) fn quoted(name: &str) -> String {
     if plain && !name.is_empty() { name.to_owned() } else { format!("`{}`", name.replace('`', "``")) }
 }
 
-struct Reader<'text> {
-    rest: &'text str,
+fn spark_type(reader: &mut TypeReader<'_>, depth: usize) -> Result<SparkType, String> {
+    if depth > MAX_DEPTH {
+        return Err("it is nested too deeply".to_owned());
+    }
+    let name = reader.word().to_ascii_uppercase();
+    let spark_type = match name.as_str() {
+        "BOOLEAN" => SparkType::Boolean,
+        "TINYINT" | "BYTE" => SparkType::Byte,
+        "SMALLINT" | "SHORT" => SparkType::Short,
+        "INT" | "INTEGER" => SparkType::Int,
+        "BIGINT" | "LONG" => SparkType::Long,
+        "FLOAT" | "REAL" => SparkType::Float,
+        "DOUBLE" => SparkType::Double,
+        "DECIMAL" | "DEC" | "NUMERIC" => decimal(reader)?,
+        "STRING" => text("STRING", "STRING"),
+        "VARCHAR" => sized(reader, "STRING", "VARCHAR")?,
+        "CHAR" | "CHARACTER" => sized(reader, "CHAR", "CHAR")?,
+        "VARIANT" => text("VARIANT", "VARIANT"),
+        "OBJECT" => sized(reader, "OBJECT", "OBJECT")?,
+        "GEOMETRY" => sized(reader, "GEOMETRY", "GEOMETRY")?,
+        "GEOGRAPHY" => sized(reader, "GEOGRAPHY", "GEOGRAPHY")?,
+        "BINARY" => SparkType::Binary,
+        "DATE" => SparkType::Date,
+        "TIMESTAMP" | "TIMESTAMP_LTZ" => SparkType::Timestamp,
+        "TIMESTAMP_NTZ" => SparkType::TimestampNtz,
+        "INTERVAL" => interval(reader)?,
+        "ARRAY" => {
+            reader.expect('<')?;
+            let element = spark_type(reader, depth + 1)?;
+            reader.expect('>')?;
+            SparkType::Array(Box::new(element))
+        }
+        "MAP" => {
+            reader.expect('<')?;
+            let key = spark_type(reader, depth + 1)?;
+            reader.expect(',')?;
+            let value = spark_type(reader, depth + 1)?;
+            reader.expect('>')?;
+            SparkType::Map(Box::new(key), Box::new(value))
+        }
+        "STRUCT" => SparkType::Struct(struct_fields(reader, depth)?),
+        "VOID" | "NULL" => SparkType::Void,
+        _ => return Err(format!("`{name}` is not a known type")),
+    };
+    if reader.keyword("COLLATE") {
+        reader.word();
+    }
+    Ok(spark_type)
 }
 
-impl<'text> Reader<'text> {
-    fn skip_blanks(&mut self) -> &'text str {
-        self.rest = self.rest.trim_start();
-        self.rest
+/// A type with arguments that only its text keeps, such as `VARCHAR(10)`.
+fn sized(reader: &mut TypeReader<'_>, type_name: &'static str, name: &str) -> Result<SparkType, String> {
+    let (open, close) = match reader.rest().chars().next() {
+        Some('(') => ('(', ')'),
+        Some('<') => ('<', '>'),
+        _ => return Ok(text(type_name, name)),
+    };
+    let mut depth = 0_usize;
+    for (position, character) in reader.rest().char_indices() {
+        if character == open {
+            depth += 1;
+        } else if character == close {
+            depth = depth.saturating_sub(1);
+        }
+        if depth == 0 {
+            let arguments = reader.bytes(position + close.len_utf8());
+            return Ok(text(type_name, &format!("{name}{arguments}")));
+        }
     }
+    Err(format!("`{close}` is missing"))
+}
 
-    fn take(&mut self, symbol: char) -> bool {
-        match self.skip_blanks().strip_prefix(symbol) {
-            Some(rest) => {
-                self.rest = rest;
-                true
-            }
-            None => false,
-        }
+fn interval(reader: &mut TypeReader<'_>) -> Result<SparkType, String> {
+    let mut qualifier = reader.word().to_ascii_uppercase();
+    if reader.keyword("TO") {
+        qualifier = format!("{qualifier} TO {}", reader.word().to_ascii_uppercase());
     }
+    let find = |known: &[&'static str]| known.iter().copied().find(|known| *known == qualifier);
+    if let Some(known) = find(&YEAR_MONTH_QUALIFIERS) {
+        return Ok(SparkType::YearMonthInterval(known));
+    }
+    find(&DAY_TIME_QUALIFIERS)
+        .map(SparkType::DayTimeInterval)
+        .ok_or_else(|| format!("`{qualifier}` is no interval qualifier"))
+}
 
-    fn expect(&mut self, symbol: char) -> Result<(), String> {
-        if self.take(symbol) { Ok(()) } else { Err(format!("`{symbol}` expected before `{}`", self.rest)) }
-    }
+fn decimal(reader: &mut TypeReader<'_>) -> Result<SparkType, String> {
+    reader.precision_and_scale().map(|(precision, scale)| SparkType::Decimal { precision, scale })
+}
 
-    fn word(&mut self) -> &'text str {
-        let rest = self.skip_blanks();
-        let end = rest.find(|character: char| !(character.is_alphanumeric() || character == '_')).unwrap_or(rest.len());
-        let (word, rest) = rest.split_at(end);
-        self.rest = rest;
-        word
+fn struct_fields(reader: &mut TypeReader<'_>, depth: usize) -> Result<Vec<(String, SparkType)>, String> {
+    reader.expect('<')?;
+    let mut fields = Vec::new();
+    if reader.take('>') {
+        return Ok(fields);
     }
-
-    /// Takes `word` if it comes next, in any case.
-    fn keyword(&mut self, word: &str) -> bool {
-        let before = self.rest;
-        let found = self.word().eq_ignore_ascii_case(word);
-        if !found {
-            self.rest = before;
-        }
-        found
-    }
-
-    fn spark_type(&mut self, depth: usize) -> Result<SparkType, String> {
-        if depth > MAX_DEPTH {
-            return Err("it is nested too deeply".to_owned());
-        }
-        let name = self.word().to_ascii_uppercase();
-        let spark_type = match name.as_str() {
-            "BOOLEAN" => SparkType::Boolean,
-            "TINYINT" | "BYTE" => SparkType::Byte,
-            "SMALLINT" | "SHORT" => SparkType::Short,
-            "INT" | "INTEGER" => SparkType::Int,
-            "BIGINT" | "LONG" => SparkType::Long,
-            "FLOAT" | "REAL" => SparkType::Float,
-            "DOUBLE" => SparkType::Double,
-            "DECIMAL" | "DEC" | "NUMERIC" => self.decimal()?,
-            "STRING" => text("STRING", "STRING"),
-            "VARCHAR" => self.sized("STRING", "VARCHAR")?,
-            "CHAR" | "CHARACTER" => self.sized("CHAR", "CHAR")?,
-            "VARIANT" => text("VARIANT", "VARIANT"),
-            "OBJECT" => self.sized("OBJECT", "OBJECT")?,
-            "GEOMETRY" => self.sized("GEOMETRY", "GEOMETRY")?,
-            "GEOGRAPHY" => self.sized("GEOGRAPHY", "GEOGRAPHY")?,
-            "BINARY" => SparkType::Binary,
-            "DATE" => SparkType::Date,
-            "TIMESTAMP" | "TIMESTAMP_LTZ" => SparkType::Timestamp,
-            "TIMESTAMP_NTZ" => SparkType::TimestampNtz,
-            "INTERVAL" => self.interval()?,
-            "ARRAY" => {
-                self.expect('<')?;
-                let element = self.spark_type(depth + 1)?;
-                self.expect('>')?;
-                SparkType::Array(Box::new(element))
-            }
-            "MAP" => {
-                self.expect('<')?;
-                let key = self.spark_type(depth + 1)?;
-                self.expect(',')?;
-                let value = self.spark_type(depth + 1)?;
-                self.expect('>')?;
-                SparkType::Map(Box::new(key), Box::new(value))
-            }
-            "STRUCT" => SparkType::Struct(self.struct_fields(depth)?),
-            "VOID" | "NULL" => SparkType::Void,
-            _ => return Err(format!("`{name}` is not a known type")),
-        };
-        if self.keyword("COLLATE") {
-            self.word();
-        }
-        Ok(spark_type)
-    }
-
-    fn number(&mut self) -> Result<u8, String> {
-        let word = self.word();
-        word.parse().map_err(|_| format!("`{word}` is not a small number"))
-    }
-
-    /// A bare `DECIMAL` is `DECIMAL(10,0)` in SQL.
-    fn decimal(&mut self) -> Result<SparkType, String> {
-        let (mut precision, mut scale) = (10, 0);
-        if self.take('(') {
-            precision = self.number()?;
-            if self.take(',') {
-                scale = self.number()?;
-            }
-            self.expect(')')?;
-        }
-        if precision == 0 || precision > 38 || scale > precision {
-            return Err(format!("`DECIMAL({precision},{scale})` is out of range"));
-        }
-        Ok(SparkType::Decimal { precision, scale })
-    }
-
-    /// A type with arguments that only its text keeps, such as `VARCHAR(10)`.
-    fn sized(&mut self, type_name: &'static str, name: &str) -> Result<SparkType, String> {
-        let (open, close) = match self.skip_blanks().chars().next() {
-            Some('(') => ('(', ')'),
-            Some('<') => ('<', '>'),
-            _ => return Ok(text(type_name, name)),
-        };
-        let mut depth = 0_usize;
-        for (position, character) in self.rest.char_indices() {
-            if character == open {
-                depth += 1;
-            } else if character == close {
-                depth = depth.saturating_sub(1);
-            }
-            if depth == 0 {
-                let (arguments, rest) = self.rest.split_at(position + close.len_utf8());
-                self.rest = rest;
-                return Ok(text(type_name, &format!("{name}{arguments}")));
-            }
-        }
-        Err(format!("`{close}` is missing"))
-    }
-
-    fn interval(&mut self) -> Result<SparkType, String> {
-        let mut qualifier = self.word().to_ascii_uppercase();
-        if self.keyword("TO") {
-            qualifier = format!("{qualifier} TO {}", self.word().to_ascii_uppercase());
-        }
-        let find = |known: &[&'static str]| known.iter().copied().find(|known| *known == qualifier);
-        if let Some(known) = find(&YEAR_MONTH_QUALIFIERS) {
-            return Ok(SparkType::YearMonthInterval(known));
-        }
-        find(&DAY_TIME_QUALIFIERS)
-            .map(SparkType::DayTimeInterval)
-            .ok_or_else(|| format!("`{qualifier}` is no interval qualifier"))
-    }
-
-    fn struct_fields(&mut self, depth: usize) -> Result<Vec<(String, SparkType)>, String> {
-        self.expect('<')?;
-        let mut fields = Vec::new();
-        if self.take('>') {
-            return Ok(fields);
-        }
-        loop {
-            let name = self.field_name()?;
-            self.take(':');
-            fields.push((name, self.spark_type(depth + 1)?));
-            if self.keyword("NOT") && !self.keyword("NULL") {
-                return Err("`NOT` without `NULL`".to_owned());
-            }
-            if self.keyword("COMMENT") {
-                self.comment()?;
-            }
-            if !self.take(',') {
-                break;
-            }
-        }
-        self.expect('>')?;
-        Ok(fields)
-    }
-
-    fn field_name(&mut self) -> Result<String, String> {
-        if !self.take('`') {
-            let name = self.word();
-            return if name.is_empty() {
-                Err(format!("a name is missing at `{}`", self.rest))
-            } else {
-                Ok(name.to_owned())
-            };
-        }
-        let mut name = String::new();
-        loop {
-            let Some((part, rest)) = self.rest.split_once('`') else {
-                return Err("a backtick is missing".to_owned());
-            };
-            name.push_str(part);
-            self.rest = rest;
-            match rest.strip_prefix('`') {
-                Some(rest) => {
-                    name.push('`');
-                    self.rest = rest;
-                }
-                None => return Ok(name),
-            }
+    loop {
+        let name = reader.field_name()?;
+        fields.push((name, spark_type(reader, depth + 1)?));
+        reader.is_nullable()?;
+        if !reader.take(',') {
+            break;
         }
     }
-
-    fn comment(&mut self) -> Result<(), String> {
-        self.expect('\'')?;
-        let mut escaped = false;
-        for (position, character) in self.rest.char_indices() {
-            match character {
-                _ if escaped => escaped = false,
-                '\\' => escaped = true,
-                '\'' => {
-                    self.rest = self.rest.split_at(position + 1).1;
-                    return Ok(());
-                }
-                _ => {}
-            }
-        }
-        Err("a comment does not end".to_owned())
-    }
+    reader.expect('>')?;
+    Ok(fields)
 }
 
 fn text(type_name: &'static str, type_text: &str) -> SparkType {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use arrow_schema::{DataType, Field, Fields, TimeUnit};
+use seakernel_local::TypeReader;
 
 /// Deeper nesting than any real type; it bounds the recursion on hostile text.
 const MAX_DEPTH: usize = 32;
@@ -44,9 +45,9 @@ pub(crate) struct UcField {
 impl UcType {
     /// Reads a type text such as `ARRAY<STRUCT<a: INT NOT NULL>>`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let mut reader = Reader { rest: text };
-        let kind = reader.kind(0)?;
-        if reader.skip().is_empty() { Ok(kind) } else { Err(format!("`{}` is left over", reader.rest)) }
+        let mut reader = TypeReader::new(text);
+        let kind = read(&mut reader, 0)?;
+        if reader.rest().is_empty() { Ok(kind) } else { Err(format!("`{}` is left over", reader.rest())) }
     }
 
     pub(crate) fn arrow_type(&self) -> DataType {
@@ -113,139 +114,67 @@ pub(crate) fn arrow_fields(fields: &[UcField]) -> Fields {
     fields.iter().map(|field| Field::new(&field.name, field.kind.arrow_type(), field.nullable)).collect()
 }
 
-struct Reader<'text> {
-    rest: &'text str,
+fn read(reader: &mut TypeReader<'_>, depth: usize) -> Result<UcType, String> {
+    if depth > MAX_DEPTH {
+        return Err("it is nested too deeply".to_owned());
+    }
+    let name = reader.word().to_ascii_uppercase();
+    Ok(match name.as_str() {
+        "BOOLEAN" => UcType::Boolean,
+        "TINYINT" | "BYTE" => UcType::Byte,
+        "SMALLINT" | "SHORT" => UcType::Short,
+        "INT" | "INTEGER" => UcType::Int,
+        "BIGINT" | "LONG" => UcType::Long,
+        "FLOAT" | "REAL" => UcType::Float,
+        "DOUBLE" => UcType::Double,
+        "DECIMAL" | "DEC" | "NUMERIC" => {
+            let (precision, scale) = reader.precision_and_scale()?;
+            UcType::Decimal { precision, scale }
+        }
+        "STRING" => UcType::String,
+        "VARCHAR" | "CHAR" => {
+            if reader.take('(') {
+                reader.word();
+                reader.expect(')')?;
+            }
+            UcType::String
+        }
+        "VARIANT" => UcType::Variant,
+        "BINARY" => UcType::Binary,
+        "DATE" => UcType::Date,
+        "TIMESTAMP" | "TIMESTAMP_LTZ" => UcType::Timestamp,
+        "TIMESTAMP_NTZ" => UcType::TimestampNtz,
+        "ARRAY" => {
+            reader.expect('<')?;
+            let element = read(reader, depth + 1)?;
+            reader.expect('>')?;
+            UcType::Array(Box::new(element))
+        }
+        "MAP" => {
+            reader.expect('<')?;
+            let key = read(reader, depth + 1)?;
+            reader.expect(',')?;
+            let value = read(reader, depth + 1)?;
+            reader.expect('>')?;
+            UcType::Map(Box::new(key), Box::new(value))
+        }
+        "STRUCT" => UcType::Struct(fields(reader, depth)?),
+        _ => return Err(format!("`{name}` is no type that can be ingested")),
+    })
 }
 
-impl<'text> Reader<'text> {
-    fn skip(&mut self) -> &'text str {
-        self.rest = self.rest.trim_start();
-        self.rest
-    }
-
-    fn take(&mut self, symbol: char) -> bool {
-        let rest = self.skip().strip_prefix(symbol);
-        self.rest = rest.unwrap_or(self.rest);
-        rest.is_some()
-    }
-
-    fn expect(&mut self, symbol: char) -> Result<(), String> {
-        if self.take(symbol) { Ok(()) } else { Err(format!("`{symbol}` expected before `{}`", self.rest)) }
-    }
-
-    fn word(&mut self) -> &'text str {
-        let rest = self.skip();
-        let end = rest.find(|character: char| !(character.is_alphanumeric() || character == '_')).unwrap_or(rest.len());
-        let (word, rest) = rest.split_at(end);
-        self.rest = rest;
-        word
-    }
-
-    fn keyword(&mut self, word: &str) -> bool {
-        let before = self.rest;
-        let found = self.word().eq_ignore_ascii_case(word);
-        if !found {
-            self.rest = before;
+fn fields(reader: &mut TypeReader<'_>, depth: usize) -> Result<Vec<UcField>, String> {
+    reader.expect('<')?;
+    let mut fields = Vec::new();
+    while !reader.take('>') {
+        if !fields.is_empty() {
+            reader.expect(',')?;
         }
-        found
+        let name = reader.field_name()?;
+        let kind = read(reader, depth + 1)?;
+        fields.push(UcField { name, kind, nullable: reader.is_nullable()? });
     }
-
-    fn number(&mut self) -> Result<u8, String> {
-        let word = self.word();
-        word.parse().map_err(|_| format!("`{word}` is not a small number"))
-    }
-
-    fn kind(&mut self, depth: usize) -> Result<UcType, String> {
-        if depth > MAX_DEPTH {
-            return Err("it is nested too deeply".to_owned());
-        }
-        let name = self.word().to_ascii_uppercase();
-        Ok(match name.as_str() {
-            "BOOLEAN" => UcType::Boolean,
-            "TINYINT" | "BYTE" => UcType::Byte,
-            "SMALLINT" | "SHORT" => UcType::Short,
-            "INT" | "INTEGER" => UcType::Int,
-            "BIGINT" | "LONG" => UcType::Long,
-            "FLOAT" | "REAL" => UcType::Float,
-            "DOUBLE" => UcType::Double,
-            "DECIMAL" | "DEC" | "NUMERIC" => self.decimal()?,
-            "STRING" => UcType::String,
-            "VARCHAR" | "CHAR" => {
-                if self.take('(') {
-                    self.word();
-                    self.expect(')')?;
-                }
-                UcType::String
-            }
-            "VARIANT" => UcType::Variant,
-            "BINARY" => UcType::Binary,
-            "DATE" => UcType::Date,
-            "TIMESTAMP" | "TIMESTAMP_LTZ" => UcType::Timestamp,
-            "TIMESTAMP_NTZ" => UcType::TimestampNtz,
-            "ARRAY" => {
-                self.expect('<')?;
-                let element = self.kind(depth + 1)?;
-                self.expect('>')?;
-                UcType::Array(Box::new(element))
-            }
-            "MAP" => {
-                self.expect('<')?;
-                let key = self.kind(depth + 1)?;
-                self.expect(',')?;
-                let value = self.kind(depth + 1)?;
-                self.expect('>')?;
-                UcType::Map(Box::new(key), Box::new(value))
-            }
-            "STRUCT" => UcType::Struct(self.fields(depth)?),
-            _ => return Err(format!("`{name}` is no type that can be ingested")),
-        })
-    }
-
-    /// A bare `DECIMAL` is `DECIMAL(10,0)` in SQL.
-    fn decimal(&mut self) -> Result<UcType, String> {
-        let (mut precision, mut scale) = (10, 0);
-        if self.take('(') {
-            precision = self.number()?;
-            if self.take(',') {
-                scale = self.number()?;
-            }
-            self.expect(')')?;
-        }
-        if precision == 0 || precision > 38 || scale > precision {
-            return Err(format!("`DECIMAL({precision},{scale})` is out of range"));
-        }
-        Ok(UcType::Decimal { precision, scale })
-    }
-
-    fn fields(&mut self, depth: usize) -> Result<Vec<UcField>, String> {
-        self.expect('<')?;
-        let mut fields = Vec::new();
-        while !self.take('>') {
-            if !fields.is_empty() {
-                self.expect(',')?;
-            }
-            let name = self.name()?;
-            self.take(':');
-            let kind = self.kind(depth + 1)?;
-            let nullable = !self.keyword("NOT");
-            if !nullable && !self.keyword("NULL") {
-                return Err("`NOT` without `NULL`".to_owned());
-            }
-            fields.push(UcField { name, kind, nullable });
-        }
-        Ok(fields)
-    }
-
-    fn name(&mut self) -> Result<String, String> {
-        let name = if self.take('`') {
-            let (name, rest) = self.rest.split_once('`').ok_or("a backtick is missing")?;
-            self.rest = rest;
-            name
-        } else {
-            self.word()
-        };
-        if name.is_empty() { Err(format!("a name is missing at `{}`", self.rest)) } else { Ok(name.to_owned()) }
-    }
+    Ok(fields)
 }
 
 #[cfg(test)]
@@ -259,10 +188,10 @@ mod tests {
         assert_eq!(parse("Decimal(18, 2)"), UcType::Decimal { precision: 18, scale: 2 });
         let field = |name: &str, kind, nullable| UcField { name: name.to_owned(), kind, nullable };
         assert_eq!(
-            parse("ARRAY<STRUCT<a: INT NOT NULL, `b c` map<string, DATE>>>"),
+            parse("ARRAY<STRUCT<a: INT NOT NULL COMMENT 'it\\'s > this', `b``c` map<string, DATE>>>"),
             UcType::Array(Box::new(UcType::Struct(vec![
                 field("a", UcType::Int, false),
-                field("b c", UcType::Map(Box::new(UcType::String), Box::new(UcType::Date)), true),
+                field("b`c", UcType::Map(Box::new(UcType::String), Box::new(UcType::Date)), true),
             ])))
         );
     }
