@@ -15,7 +15,7 @@ DATAFUSION_SOURCES := $(shell find rust/datafusion -name '*.rs' -o -name '*.py' 
 # A workspace of its own: nothing else waits for the crates of DataFusion.
 DATAFUSION := --manifest-path rust/datafusion/Cargo.toml --target-dir target/datafusion
 # In the workspace, and a wheel of its own: the main one has no room for it.
-ZEROBUS_SOURCES := $(shell find rust/zerobus rust/kernel/src rust/decode/src -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name Cargo.toml -o -name pyproject.toml) Cargo.toml Cargo.lock
+ZEROBUS_SOURCES := $(shell find rust/zerobus rust/kernel/src rust/decode/src rust/local/src rust/python/src -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name Cargo.toml -o -name pyproject.toml) Cargo.toml Cargo.lock
 ZEROBUS := --manifest-path rust/zerobus/python/Cargo.toml
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed) pyproject.toml
 
