@@ -17,7 +17,8 @@ use seakernel::ResultStream;
 
 use crate::arrow_stream::ArrowStream;
 use crate::error;
-use crate::runtime::{self, Home, Owned};
+use crate::runtime::{Home, Owned};
+use crate::signals;
 
 /// Returns the `arrow_schema` capsule of `schema`.
 pub(crate) fn schema_capsule<'py>(py: Python<'py>, schema: &SchemaRef) -> PyResult<Bound<'py, PyCapsule>> {
@@ -138,7 +139,7 @@ fn arrow_error(py: Python<'_>, raised: &PyErr) -> ArrowError {
         return ArrowError::ExternalError(raised.value(py).to_string().into());
     }
     // The last Python call before the consumer's, for the next one raises.
-    runtime::interrupt_again(py, raised);
+    signals::interrupt_again(py, raised);
     ArrowError::ExternalError("interrupted by the keyboard".into())
 }
 

@@ -14,6 +14,7 @@ mod json_text;
 #[expect(unsafe_code, reason = "an allocator")]
 mod large_memory;
 mod local;
+mod log_bridge;
 mod logging;
 mod metadata;
 mod observer;
@@ -26,6 +27,8 @@ mod rows;
 mod runtime;
 mod session;
 mod sign_in;
+mod signals;
+mod stop_at_exit;
 mod token_callable;
 mod visit;
 mod volumes;

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -14,12 +13,7 @@ use seakernel_local::{
     Switches, VolumeAction, VolumeTransfer,
 };
 
-use crate::capsule;
-
-/// The servers to stop when the interpreter exits, while engines can still come to their end.
-static SERVERS: Mutex<Vec<Weak<Served>>> = Mutex::new(Vec::new());
-/// Whether they were stopped for that reason.
-static EXITED: AtomicBool = AtomicBool::new(false);
+use crate::{capsule, stop_at_exit};
 
 /// A running local warehouse; `python/seakernel/local` is its face.
 #[pyclass(frozen, name = "LocalServer", module = "seakernel._seakernel")]
@@ -28,7 +22,7 @@ pub(crate) struct PyLocalServer {
 }
 
 /// A server and its engine, which must be let go of first.
-struct Served {
+pub(crate) struct Served {
     server: seakernel_local::LocalServer,
     engine: Arc<PythonEngine>,
 }
@@ -36,7 +30,7 @@ struct Served {
 impl Served {
     /// Stops the server, detached since engine threads may need the interpreter to come to their end, and releases the
     /// engine: Python's garbage collection cannot see that the server holds it, so a cycle would never be freed.
-    fn stop(&self, py: Python<'_>) {
+    pub(crate) fn stop(&self, py: Python<'_>) {
         py.detach(|| self.server.stop());
         let engine = self.engine.slot().take();
         drop(engine);
@@ -67,7 +61,7 @@ impl PyLocalServer {
         let shared = Arc::clone(&engine);
         let server = py.detach(|| seakernel_local::LocalServer::start(options, shared))?;
         let running = Arc::new(Served { server, engine });
-        stop_at_exit(py, &running)?;
+        stop_at_exit::register(py, &running)?;
         Ok(Self { served: running })
     }
 
@@ -147,32 +141,9 @@ impl PyLocalServer {
 }
 
 impl Drop for PyLocalServer {
-    /// Stops here, where the interpreter can be let go of; the server's own drop finds nothing left to wait for.
     fn drop(&mut self) {
-        // Once the interpreter tears itself down, a thread that lets go of it is ended when it comes back.
-        if !EXITED.load(Ordering::Relaxed) {
-            let _ = Python::try_attach(|py| self.served.stop(py));
-        }
+        stop_at_exit::stop_dropped(&self.served);
     }
-}
-
-fn stop_at_exit(py: Python<'_>, served: &Arc<Served>) -> PyResult<()> {
-    let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let first = servers.is_empty();
-    servers.retain(|served| served.strong_count() > 0);
-    servers.push(Arc::downgrade(served));
-    drop(servers);
-    if first {
-        py.import("atexit")?.call_method1("register", (wrap_pyfunction!(stop_all, py)?,))?;
-    }
-    Ok(())
-}
-
-#[pyfunction]
-fn stop_all(py: Python<'_>) {
-    let servers = std::mem::take(&mut *SERVERS.lock().unwrap_or_else(PoisonError::into_inner));
-    EXITED.store(true, Ordering::Relaxed);
-    servers.iter().filter_map(Weak::upgrade).for_each(|served| served.stop(py));
 }
 
 fn value_error(error: impl Display) -> PyErr {

@@ -6,7 +6,8 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 use crate::results::PyStatistics;
-use crate::runtime::{self, Home};
+use crate::runtime::Home;
+use crate::signals;
 
 /// Least time between two calls of an observer, and from the begin of a call to the first.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -82,7 +83,7 @@ impl Watch {
             return;
         }
         if let Err(raised) = tell(py, home, observer, fetched, event) {
-            runtime::interrupt_again(py, &raised);
+            signals::interrupt_again(py, &raised);
         }
     }
 }

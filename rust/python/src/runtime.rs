@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::prelude::*;
 use seakernel::{SignIns, WeakSession};
 use tokio::runtime::{Builder, EnterGuard, Handle, Runtime};
@@ -18,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time;
 
 use crate::future::Outbox;
+use crate::signals::{interrupt_again, raise_logged, raise_pending};
 use crate::{error, visit};
 
 /// How often a waiting call looks for signals: Ctrl-C then feels immediate and costs 3 ms of CPU per second.
@@ -297,32 +297,6 @@ fn shutdown(py: Python<'_>) {
         // end with the process.
         mem::forget(runtime);
     });
-}
-
-fn raise_pending(py: Python<'_>) -> PyResult<()> {
-    raise_logged(py)?;
-    py.check_signals()
-}
-
-/// Raises a Ctrl-C that came while a log handler ran in this thread; the log bridge leaves it behind as the current
-/// exception. Failures of the handler are reported as such and nobody else's.
-fn raise_logged(py: Python<'_>) -> PyResult<()> {
-    match PyErr::take(py) {
-        Some(raised) if raised.is_instance_of::<PyException>(py) => {
-            raised.write_unraisable(py, None);
-            Ok(())
-        }
-        Some(raised) => Err(raised),
-        None => Ok(()),
-    }
-}
-
-/// Has the next Python code raise `KeyboardInterrupt` where this call cannot, for an answer would be lost.
-pub(crate) fn interrupt_again(py: Python<'_>, raised: &PyErr) {
-    if raised.is_instance_of::<PyKeyboardInterrupt>(py) {
-        // Where even this fails, the program goes on as if the key had been pressed a moment too late.
-        let _ = py.import("_thread").and_then(|thread| thread.call_method0("interrupt_main"));
-    }
 }
 
 fn stopped(py: Python<'_>) -> PyErr {

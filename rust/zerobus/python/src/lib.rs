@@ -1,20 +1,27 @@
 //! The extension module `seakernel_zerobus._seakernel_zerobus`. Conversions only; what is sent, and how, the client knows.
 
 mod arrow;
-#[path = "../../../python/src/arrow_stream.rs"]
-mod arrow_stream;
 mod config;
 mod error;
 mod local;
-mod logging;
 mod result;
 mod runtime;
-// One tale of exits, forks and threads inside the interpreter for both extension modules.
-#[path = "../../../python/src/visit.rs"]
-mod visit;
 mod wrapper;
 
+// What both extension modules must do alike: streams of batches, signals, logs, exits, forks, threads in the interpreter.
+#[path = "../../../python/src/arrow_stream.rs"]
+mod arrow_stream;
+#[path = "../../../python/src/log_bridge.rs"]
+mod log_bridge;
+#[path = "../../../python/src/signals.rs"]
+mod signals;
+#[path = "../../../python/src/stop_at_exit.rs"]
+mod stop_at_exit;
+#[path = "../../../python/src/visit.rs"]
+mod visit;
+
 use pyo3::prelude::*;
+use pyo3_log::Caching;
 
 #[pymodule(gil_used = false)]
 fn _seakernel_zerobus(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -26,5 +33,9 @@ fn _seakernel_zerobus(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.setattr("_first_buffer", wrap_pyfunction!(arrow::_first_buffer, module)?)?;
     module.setattr("_alive_tasks", wrap_pyfunction!(runtime::_alive_tasks, module)?)?;
     visit::guard_forks(module.py())?;
-    logging::install(module.py())
+    let ours = ["seakernel", "seakernel_zerobus", "seakernel_zerobus_local"];
+    // Target `seakernel_zerobus::call` arrives at the logger `seakernel_zerobus.call`. Levels are asked each time, so that a
+    // program may configure logging whenever it likes: records are few.
+    log_bridge::install(module.py(), "seakernel_zerobus", &ours, Caching::Loggers)?;
+    Ok(())
 }

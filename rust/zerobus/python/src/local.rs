@@ -1,8 +1,7 @@
 //! The look-alike of the service in Python, over tables that Python has; `python/seakernel/local` is its face.
 
 use std::fmt::Display;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 use arrow_array::{RecordBatch, RecordBatchIterator};
@@ -11,10 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use seakernel_zerobus_local::{Column, FaultRule, ServerOptions, Settings, Tables, ZerobusServer};
 
-/// The servers to stop when the interpreter exits, while their tables can still be reached.
-static SERVERS: Mutex<Vec<Weak<Served>>> = Mutex::new(Vec::new());
-/// Whether they were stopped for that reason.
-static EXITED: AtomicBool = AtomicBool::new(false);
+use crate::stop_at_exit;
 
 /// A running look-alike of the service.
 #[pyclass(frozen, name = "_LocalZerobus", module = "seakernel_zerobus._seakernel_zerobus")]
@@ -23,7 +19,7 @@ pub(crate) struct PyLocalZerobus {
 }
 
 /// A server and its tables, which must be let go of first.
-struct Served {
+pub(crate) struct Served {
     server: ZerobusServer,
     tables: Arc<PythonTables>,
 }
@@ -31,7 +27,7 @@ struct Served {
 impl Served {
     /// Stops the server, detached since its threads may need the interpreter to come to their end, and releases the
     /// tables: Python's garbage collection cannot see that the server holds them.
-    fn stop(&self, py: Python<'_>) {
+    pub(crate) fn stop(&self, py: Python<'_>) {
         py.detach(|| self.server.stop());
         let callables = self.tables.slot().take();
         drop(callables);
@@ -47,7 +43,7 @@ impl PyLocalZerobus {
         let shared = Arc::clone(&tables) as Arc<dyn Tables>;
         let server = py.detach(|| ZerobusServer::start_with(options, shared))?;
         let running = Arc::new(Served { server, tables });
-        stop_at_exit(py, &running)?;
+        stop_at_exit::register(py, &running)?;
         Ok(Self { served: running })
     }
 
@@ -103,32 +99,9 @@ impl PyLocalZerobus {
 }
 
 impl Drop for PyLocalZerobus {
-    /// Stops here, where the interpreter can be let go of; the server's own drop finds nothing left to wait for.
     fn drop(&mut self) {
-        // Once the interpreter tears itself down, a thread that lets go of it is ended when it comes back.
-        if !EXITED.load(Ordering::Relaxed) {
-            let _ = Python::try_attach(|py| self.served.stop(py));
-        }
+        stop_at_exit::stop_dropped(&self.served);
     }
-}
-
-fn stop_at_exit(py: Python<'_>, served: &Arc<Served>) -> PyResult<()> {
-    let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let first = servers.is_empty();
-    servers.retain(|served| served.strong_count() > 0);
-    servers.push(Arc::downgrade(served));
-    drop(servers);
-    if first {
-        py.import("atexit")?.call_method1("register", (wrap_pyfunction!(stop_all, py)?,))?;
-    }
-    Ok(())
-}
-
-#[pyfunction]
-fn stop_all(py: Python<'_>) {
-    let servers = std::mem::take(&mut *SERVERS.lock().unwrap_or_else(PoisonError::into_inner));
-    EXITED.store(true, Ordering::Relaxed);
-    servers.iter().filter_map(Weak::upgrade).for_each(|served| served.stop(py));
 }
 
 fn value_error(error: impl Display) -> PyErr {

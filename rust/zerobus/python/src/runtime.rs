@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyRuntimeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time;
 
+use crate::signals::{interrupt_again, raise_logged, raise_pending};
 use crate::visit::{self, Visit};
 
 /// How often a waiting call looks for signals: Ctrl-C then feels immediate and costs 3 ms of CPU per second.
@@ -98,31 +99,10 @@ pub(crate) fn block_on<T: Send>(py: Python<'_>, call: impl Future<Output = T> + 
         }
     };
     let waited = py.detach(|| handle.block_on(interruptible));
-    if let Err(raised) = raise_logged(py)
-        && raised.is_instance_of::<PyKeyboardInterrupt>(py)
-    {
-        // An answer is there and must not be lost: the next Python code raises.
-        let _ = py.import("_thread").and_then(|thread| thread.call_method0("interrupt_main"));
+    if let Err(raised) = raise_logged(py) {
+        interrupt_again(py, &raised);
     }
     waited
-}
-
-fn raise_pending(py: Python<'_>) -> PyResult<()> {
-    raise_logged(py)?;
-    py.check_signals()
-}
-
-/// Raises a Ctrl-C that came while a log handler ran in this thread; the log bridge leaves it behind as the current
-/// exception. Failures of the handler are reported as such and nobody else's.
-fn raise_logged(py: Python<'_>) -> PyResult<()> {
-    match PyErr::take(py) {
-        Some(raised) if raised.is_instance_of::<PyException>(py) => {
-            raised.write_unraisable(py, None);
-            Ok(())
-        }
-        Some(raised) => Err(raised),
-        None => Ok(()),
-    }
 }
 
 type Outcome = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
