@@ -239,7 +239,7 @@ class PartitionLease:
             return
         if self._closed:
             raise InterfaceError(
-                "the lease is over, and the statement closed: it cannot outlive anything any more",
+                "the lease is over: the statement cannot be kept any more",
                 kind="Closed",
                 statement_id=self.statement_id,
             )

@@ -267,7 +267,7 @@ impl PartitionStream {
     }
 
     fn lease_is_over(&self, cause: Option<Error>) -> Error {
-        let text = format!("the lease of {:?} is over, and the statement closed", self.config.lease);
+        let text = format!("the lease of {:?} is over", self.config.lease);
         match cause {
             Some(cause) => cause.within_kind(ErrorKind::Closed, text),
             None => Error::new(ErrorKind::Closed, text),
