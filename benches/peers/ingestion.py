@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -36,10 +37,15 @@ SERVER = ROOT / "target/release/seakernel-zerobus-local"
 PEERS = ROOT / "target/zerobus-peers/release/zerobus-peers"
 PACKAGES = ["seakernel-zerobus", "databricks-zerobus-ingest-sdk", "protobuf", "pyarrow"]
 OURS = "seakernel"
+FOUR = "seakernel, 4 senders"
+SENDERS = {FOUR: 4}
 CLIENTS = {
     OURS: "`send_batch_sync`, Arrow in",
+    FOUR: "the same from four threads at once, with one wrapper",
+    "seakernel, arrow": "the same from one thread, with `ingest_mode='arrow'`",
     "python": "databricks-zerobus-ingest-sdk for Python, Arrow in, rows encoded by the protobuf package",
     "python, encoded": "the same, rows encoded beforehand by us",
+    "python, arrow": "its Arrow stream; the columns have the types of the service beforehand",
     "rust, encoded": "the official Rust client 2.12.0, rows encoded beforehand",
     "grpc, encoded": "one gRPC stream (tonic), rows encoded beforehand: the ceiling of the transport",
     "encode": "our encoder alone, `zerobus_writer_disabled`, debug files on a file system in memory",
@@ -225,19 +231,24 @@ def one_run(job: dict[str, Any]) -> Run:
 def run(job: dict[str, Any]) -> None:
     """One run in this process: warm up, send for a while, print the figures."""
     batch = shape(job["shape"], SIZES[job["size"]])
-    send, close = {
-        OURS: ours,
-        "encode": ours,
-        "python": official,
-        "python, encoded": official,
-    }[job["client"]](job, batch)
+    makers = {"python": official, "python, encoded": official, "python, arrow": official_arrow}
+    send, close = makers.get(job["client"], ours)(job, batch)
     for _ in range(job["warm_up"]):
         send()
     meter, latencies = measure.Meter(), []
-    while len(latencies) < job["sends"] or meter.elapsed() < job["seconds"]:
-        began = time.perf_counter()
-        send()
-        latencies.append((time.perf_counter() - began) * 1000)
+
+    def sender() -> None:
+        while len(latencies) < job["sends"] or meter.elapsed() < job["seconds"]:
+            began = time.perf_counter()
+            send()
+            latencies.append((time.perf_counter() - began) * 1000)
+
+    senders = [threading.Thread(target=sender) for _ in range(SENDERS.get(job["client"], 1) - 1)]
+    for thread in senders:
+        thread.start()
+    sender()
+    for thread in senders:
+        thread.join()
     read = meter.read()
     figures = {"wall_s": read["wall_s"], "cpu_s": read["cpu_s"], "peak_mib": measure.memory("VmHWM")}
     close()
@@ -253,6 +264,8 @@ def ours(job: dict[str, Any], batch: pa.RecordBatch) -> tuple[Callable[[], None]
         # Small files, of which few are kept: memory is not filled.
         options = {"debug_protobuf_enabled": True, "debug_output_dir": folder, "debug_max_files_retained": 1}
         options |= {"zerobus_writer_disabled": True, "debug_rotation_rows": 0, "debug_max_file_size": 50_000_000}
+    elif job["client"] == "seakernel, arrow":
+        options["ingest_mode"] = "arrow"
     wrapper = ZerobusWrapper(job["endpoint"], job["table"], **options)
 
     def send() -> None:
@@ -302,6 +315,29 @@ def official(job: dict[str, Any], batch: pa.RecordBatch) -> tuple[Callable[[], N
         records.append(data[place : place + length])
         place += length
     return lambda: send_records(records), stream.close
+
+
+def official_arrow(job: dict[str, Any], batch: pa.RecordBatch) -> tuple[Callable[[], None], Callable[[], None]]:
+    from zerobus.sdk.sync import ZerobusSdk
+
+    schema = pa.schema([field.with_type(service_type(field.type)) for field in batch.schema])
+    batch = batch.cast(schema)
+    sdk = ZerobusSdk(job["endpoint"], job["unity_catalog_url"])
+    stream = sdk.create_arrow_stream(job["table"], schema, job["client_id"], job["client_secret"])
+    return lambda: stream.wait_for_offset(stream.ingest_batch(batch)), stream.close
+
+
+def service_type(kind: pa.DataType) -> pa.DataType:
+    """The type in which the service takes what a column has."""
+    if pa.types.is_string(kind):
+        return pa.large_string()
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(service_type(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(service_type(kind.value_type))
+    if pa.types.is_map(kind):
+        return pa.map_(service_type(kind.key_type), service_type(kind.item_type))
+    return kind
 
 
 def plain(column: pa.Array) -> list[Any]:
