@@ -125,7 +125,8 @@ pub struct WrapperConfiguration {
     pub workspace_id: Option<String>,
     /// Name of the application, for the user agent.
     pub application_name: Option<String>,
-    /// A PEM file with the authorities to trust for the endpoint, besides the system's.
+    /// A PEM file with the authorities to trust for the endpoint and for the workspace that tokens come from, besides the
+    /// system's, of which there need not be any. It is read once, when the wrapper is made.
     pub tls_ca_file: Option<PathBuf>,
 }
 

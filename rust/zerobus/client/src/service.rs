@@ -16,10 +16,11 @@ use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::codec::Streaming;
 use tonic::codegen::Service as _;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tracing::debug;
 
+use crate::authorities::{self, Authorities};
 use crate::config::{IngestMode, WrapperConfiguration};
 use crate::error::ZerobusError;
 use crate::proxy;
@@ -80,15 +81,11 @@ impl Service {
             .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEPALIVE.0)
             .keep_alive_timeout(KEEPALIVE.1);
+        let further = config.tls_ca_file.as_deref().map(Authorities::read).transpose()?;
         if uri.scheme_str() == Some("https") {
-            let mut tls = ClientTlsConfig::new().with_native_roots();
-            if let Some(path) = &config.tls_ca_file {
-                let failed = |error| invalid("tls_ca_file", &format!("`{}` cannot be read: {error}", path.display()));
-                tls = tls.ca_certificate(Certificate::from_pem(std::fs::read(path).map_err(failed)?));
-            }
             endpoint = endpoint
-                .tls_config(tls)
-                .map_err(|error| invalid("tls_ca_file", &format!("cannot be used: {}", chain(&error))))?;
+                .tls_config(authorities::trusting(further.as_ref())?)
+                .map_err(|error| invalid("endpoint", &format!("cannot be reached by TLS: {}", chain(&error))))?;
         }
         let mut parts = uri.clone().into_parts();
         parts.path_and_query = Some(http::uri::PathAndQuery::from_static(path(config.ingest_mode)));
@@ -99,7 +96,7 @@ impl Service {
             uri: Uri::from_parts(parts).map_err(|_| invalid("endpoint", "is not an address"))?,
             table: HeaderValue::from_str(&config.table_name).map_err(|_| invalid("table_name", "is not a name"))?,
             table_name: config.table_name.clone(),
-            tokens: Tokens::new(config, workspace_id, Arc::clone(telemetry))?,
+            tokens: Tokens::new(config, workspace_id, further, Arc::clone(telemetry))?,
             open_limit: Duration::from_millis(config.connect_timeout_ms),
             limits: Limits { ack: Duration::from_millis(config.ack_timeout_ms) },
             telemetry: Arc::clone(telemetry),

@@ -10,6 +10,7 @@ use seakernel::{ErrorKind, Grant, ScopedTokens, TlsConfig};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::authorities::Authorities;
 use crate::config::WrapperConfiguration;
 use crate::error::{Failure, ZerobusError};
 use crate::flight::{Flight, launch};
@@ -84,6 +85,7 @@ impl Tokens {
     pub(crate) fn new(
         config: &WrapperConfiguration,
         workspace_id: &str,
+        further: Option<Authorities>,
         telemetry: Arc<Telemetry>,
     ) -> Result<Arc<Self>, ZerobusError> {
         let missing = |name: &str| ZerobusError::configuration(format!("`{name}` is missing"));
@@ -92,7 +94,8 @@ impl Tokens {
         let secret = config.client_secret.as_ref().ok_or_else(|| missing("client_secret"))?;
         let limit = Duration::from_millis(config.connect_timeout_ms);
         // Who looks into the traffic to the service looks into that to the workspace as well.
-        let tls = TlsConfig { ca_certificates_file: config.tls_ca_file.clone(), ..TlsConfig::default() };
+        let ca_certificates_pem = further.map(|further| further.pem);
+        let tls = TlsConfig { ca_certificates_pem, ..TlsConfig::default() };
         let source = ScopedTokens::new(url, client_id, secret, tls, limit)
             .map_err(|error| ZerobusError::configuration(format!("`unity_catalog_url`: {error}")))?;
         Ok(Arc::new(Self {

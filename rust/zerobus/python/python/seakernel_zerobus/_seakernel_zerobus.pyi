@@ -248,7 +248,8 @@ class WrapperConfiguration:
             failure_backoff_enabled: Whether writes pause where more than 1 % of the rows failed.
             workspace_id: Id of the workspace; by default the first label of the endpoint's host.
             application_name: Name of the application, for the user agent.
-            tls_ca_file: PEM file with the authorities to trust for the endpoint, besides the system's.
+            tls_ca_file: PEM file with the authorities to trust for the endpoint and for the workspace that tokens come
+                from, besides the system's, of which there need not be any. It is read once, when the wrapper is made.
 
         Raises:
             TypeError: an option is unknown, or its value of another type.
