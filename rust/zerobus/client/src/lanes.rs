@@ -126,7 +126,7 @@ impl Lanes {
 
     /// Sees to it that the token of a stream that was ended for it is not used again.
     pub(crate) async fn token_refused(&self, generation: u64, span: &Span) -> Result<(), Refusal> {
-        self.service.token_refused(generation, span).await.map_err(Refusal::of)
+        self.service.token_refused(generation, span).await
     }
 
     /// Ends all streams in order, and waits for their ends; none is opened any more.

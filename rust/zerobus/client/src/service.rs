@@ -107,7 +107,7 @@ impl Service {
     pub(crate) async fn open(&self, descriptor: &Bytes, span: &Span) -> Result<Arc<Stream>, Refusal> {
         let mut refused = None;
         loop {
-            let token = self.tokens.get(refused, span).await.map_err(Refusal::of)?;
+            let token = self.tokens.get(refused, span).await?;
             let Ok(opened) = tokio::time::timeout(self.open_limit, self.open_with(&token, descriptor)).await else {
                 let seconds = self.open_limit.as_secs_f64();
                 return Err(Refusal::connection(format!("no stream was opened within {seconds} s")));
@@ -126,7 +126,7 @@ impl Service {
     }
 
     /// Sees to it that this token is not sent again.
-    pub(crate) async fn token_refused(&self, generation: u64, span: &Span) -> Result<(), ZerobusError> {
+    pub(crate) async fn token_refused(&self, generation: u64, span: &Span) -> Result<(), Refusal> {
         self.tokens.get(Some(generation), span).await.map(drop)
     }
 
