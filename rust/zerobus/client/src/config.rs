@@ -121,6 +121,9 @@ pub struct WrapperConfiguration {
     pub null_list_element: NullListElement,
     /// Whether writes pause where more than 1 % of the rows failed. Default true.
     pub failure_backoff_enabled: bool,
+    /// Whether pauses of the table, for failed rows or because the service refuses streams into it, hold for all wrappers of
+    /// this process with the same endpoint and table that have this on. Default false: they hold for a wrapper and its clones.
+    pub failure_backoff_shared: bool,
     /// Id of the workspace. Default: the first label of the endpoint's host.
     pub workspace_id: Option<String>,
     /// Name of the application, for the user agent.
@@ -168,6 +171,7 @@ impl WrapperConfiguration {
             isolate_max_probes: 32,
             null_list_element: NullListElement::Error,
             failure_backoff_enabled: true,
+            failure_backoff_shared: false,
             workspace_id: None,
             application_name: None,
             tls_ca_file: None,

@@ -76,7 +76,7 @@ impl ZerobusWrapper {
         }
         let telemetry = Arc::new(Telemetry::new(&config)?);
         let debug = Arc::new(DebugFiles::new(&config)?);
-        let breaker = Arc::new(Breaker::new(config.failure_backoff_enabled));
+        let breaker = Arc::new(Breaker::of(&config));
         let lanes = if config.zerobus_writer_disabled {
             None
         } else {

@@ -201,6 +201,7 @@ class WrapperConfiguration:
         isolate_max_probes: int = 32,
         null_list_element: Literal["error", "drop"] = "error",
         failure_backoff_enabled: bool = True,
+        failure_backoff_shared: bool = False,
         workspace_id: str | None = None,
         application_name: str | None = None,
         tls_ca_file: str | PathLike[str] | None = None,
@@ -246,6 +247,8 @@ class WrapperConfiguration:
             null_list_element: What becomes of a list with a null element, which Protobuf cannot carry: the row fails, or
                 the element is dropped.
             failure_backoff_enabled: Whether writes pause where more than 1 % of the rows failed.
+            failure_backoff_shared: Whether pauses of the table, for failed rows or because the service refuses streams into
+                it, hold for all wrappers of this process with the same endpoint and table that have this on.
             workspace_id: Id of the workspace; by default the first label of the endpoint's host.
             application_name: Name of the application, for the user agent.
             tls_ca_file: PEM file with the authorities to trust for the endpoint and for the workspace that tokens come
@@ -385,6 +388,8 @@ class WrapperConfiguration:
     def null_list_element(self) -> Literal["error", "drop"]: ...
     @property
     def failure_backoff_enabled(self) -> bool: ...
+    @property
+    def failure_backoff_shared(self) -> bool: ...
     @property
     def workspace_id(self) -> str | None: ...
     @property
