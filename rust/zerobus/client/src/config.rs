@@ -35,7 +35,8 @@ pub enum NullListElement {
 pub struct OtlpSdkConfig {
     /// The OTLP collector (gRPC), `http://` or `https://`.
     pub endpoint: Option<String>,
-    /// A folder for files of OTLP JSON.
+    /// A folder for files of OTLP JSON: `zerobus-traces.jsonl` and `zerobus-metrics.jsonl`. One that has come to 64 MiB is
+    /// renamed to `zerobus-traces.1.jsonl` or `zerobus-metrics.1.jsonl`, in the place of the one before it.
     pub output_dir: Option<PathBuf>,
     /// Seconds between two exports. Default 5.
     pub write_interval_secs: u64,

@@ -217,7 +217,8 @@ class WrapperConfiguration:
             unity_catalog_url: Address of the workspace, where tokens come from.
             observability_enabled: Whether metrics and traces are made.
             observability_config: Where they go: `endpoint`, an OTLP collector by gRPC; `output_dir`, a folder for lines of
-                OTLP JSON; `write_interval_secs` (5) between two exports; `log_level`.
+                OTLP JSON, at most two files of 64 MiB for metrics and two for traces; `write_interval_secs` (5) between two
+                exports; `log_level`.
             debug_enabled: Both debug formats, unless one of the next two is set.
             debug_arrow_enabled: Whether batches are kept as Arrow IPC streams.
             debug_protobuf_enabled: Whether records are kept as encoded, beside their descriptor.

@@ -201,3 +201,33 @@ async fn f43_a_disabled_writer_and_a_dead_collector() {
     assert!(text.contains(r#""writer_disabled""#), "{text}");
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f43_a_wrapper_that_is_dropped_waits_for_no_collector() {
+    // Connections are made, and nothing is ever answered.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = std::env::temp_dir().join(format!("zerobus-telemetry-dropped-{}", std::process::id()));
+    let otlp = OtlpSdkConfig {
+        endpoint: Some(format!("http://{}", silent.local_addr().unwrap())),
+        output_dir: Some(folder.clone()),
+        write_interval_secs: 3600,
+        ..OtlpSdkConfig::default()
+    };
+    let config = WrapperConfiguration::new("http://127.0.0.1:1", "t")
+        .with_debug_output(folder.join("debug"))
+        .with_zerobus_writer_disabled(true)
+        .with_observability(otlp);
+    let wrapper = ZerobusWrapper::new(config).await.unwrap();
+    assert!(wrapper.send_batch(batch()).await.unwrap().success);
+    let started = std::time::Instant::now();
+    drop(wrapper);
+    // An exporter is given five seconds.
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    // It is done nonetheless.
+    let metrics = folder.join("zerobus-metrics.jsonl");
+    while !metrics.exists() {
+        assert!(started.elapsed() < Duration::from_secs(120), "nothing is exported");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
