@@ -26,7 +26,7 @@ use crate::error::ZerobusError;
 use crate::proxy;
 use crate::retry::{Phase, Refusal, Verdict};
 use crate::stream::{Limits, Outgoing, Stream};
-use crate::telemetry::{Span, Telemetry};
+use crate::telemetry::{Opening, Span, Telemetry};
 use crate::token::{Token, Tokens};
 use crate::wire::{self, Answer, Answers, TABLE_HEADER};
 
@@ -104,11 +104,12 @@ impl Service {
     }
 
     /// Opens a stream for messages of `descriptor`, or for batches with the framed schema that it is. Where the token is refused, another is tried, once.
-    pub(crate) async fn open(&self, descriptor: &Bytes, span: &Span) -> Result<Arc<Stream>, Refusal> {
+    pub(crate) async fn open(&self, descriptor: &Bytes, reason: Opening, span: &Span) -> Result<Arc<Stream>, Refusal> {
         let mut refused = None;
         loop {
             let token = self.tokens.get(refused, span).await?;
-            let Ok(opened) = tokio::time::timeout(self.open_limit, self.open_with(&token, descriptor)).await else {
+            let Ok(opened) = tokio::time::timeout(self.open_limit, self.open_with(&token, descriptor, reason)).await
+            else {
                 let seconds = self.open_limit.as_secs_f64();
                 return Err(Refusal::connection(format!("no stream was opened within {seconds} s")));
             };
@@ -130,7 +131,7 @@ impl Service {
         self.tokens.get(Some(generation), span).await.map(drop)
     }
 
-    async fn open_with(&self, token: &Token, descriptor: &Bytes) -> Result<Arc<Stream>, Refusal> {
+    async fn open_with(&self, token: &Token, descriptor: &Bytes, reason: Opening) -> Result<Arc<Stream>, Refusal> {
         let tasks = Tasks(Arc::new(Mutex::new(Some(JoinSet::new()))));
         // Held from here on: whoever gives up ends the connection.
         let connection = Connection { tasks: tasks.clone() };
@@ -154,7 +155,7 @@ impl Service {
             Ok(Some(answer)) => {
                 let stream_id = answer.opens().map_err(Refusal::connection)?;
                 debug!(stream_id, "a stream was opened");
-                self.telemetry.stream_opened();
+                self.telemetry.stream_opened(reason);
                 Ok(Stream::begin(sending, answers, channel, connection, self.limits, token.clone()))
             }
             Ok(None) => Err(Refusal::connection("the service ended the stream before it was created")),

@@ -20,12 +20,21 @@ use off::in_context;
 #[cfg(not(feature = "observability"))]
 pub(crate) use off::{Span, Telemetry};
 
+/// Why a stream was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// There was none of its kind.
+    First,
+    /// In the place of another.
+    Again(Recovery),
+}
+
 /// Why a stream was opened again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recovery {
     /// The service asked for it, or ended the stream in order.
     ServerClose,
-    /// The stream broke.
+    /// The stream broke, could not be opened, or ended for a row.
     Error,
     /// No acknowledgement came in time.
     AckTimeout,
@@ -40,6 +49,17 @@ pub(crate) enum TokenNeed {
     Refresh,
     /// The service refused the last one.
     Rejected,
+}
+
+impl Opening {
+    /// The value of the attribute `reason`.
+    #[cfg_attr(not(feature = "observability"), expect(dead_code, reason = "for the instruments"))]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Again(recovery) => recovery.name(),
+        }
+    }
 }
 
 impl Recovery {

@@ -18,7 +18,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use tracing::warn;
 
-use super::{Parent, Recovery, TokenNeed, export};
+use super::{Opening, Parent, Recovery, TokenNeed, export};
 use crate::config::WrapperConfiguration;
 use crate::error::ZerobusError;
 use crate::result::TransmissionResult;
@@ -160,9 +160,9 @@ impl Telemetry {
         }
     }
 
-    pub(crate) fn stream_opened(&self) {
+    pub(crate) fn stream_opened(&self, reason: Opening) {
         if let Some(instruments) = &self.0 {
-            instruments.stream_opened.add(1, &instruments.common);
+            instruments.stream_opened.add(1, &instruments.with([KeyValue::new("reason", reason.name())]));
         }
     }
 
