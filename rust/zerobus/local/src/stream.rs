@@ -430,8 +430,13 @@ impl Stream {
         self.ends.push(self.end(offset - 1) + records.len() as u64);
         let stored = block_in_place(|| self.store(offset, records, size as u64));
         let fault = stored.map_err(|status| self.refuse(status))?;
+        let (fault, is_for_record) = fault.unzip();
         match fault {
             Some(Fault::Break { by, .. }) => return Err(by.into()),
+            // As where the record itself is bad.
+            Some(fault @ Fault::Status { .. }) if is_for_record == Some(true) => {
+                return Err(self.refuse(status_of(&fault)));
+            }
             Some(fault @ Fault::Status { .. }) => return Err(status_of(&fault).into()),
             Some(Fault::Close { ms, grace_ms, then, .. }) => self.announce_close(ms, grace_ms, then)?,
             Some(Fault::GoAway { abrupt, .. }) => self.control.command(Command::GoAway { abrupt }),
@@ -482,8 +487,9 @@ impl Stream {
         usize::try_from(offset).ok().and_then(|offset| self.ends.get(offset)).copied().unwrap_or_default()
     }
 
-    /// Checks and stores the records of a message, unless a fault keeps it from that. Returns the fault.
-    fn store(&self, offset: i64, records: Records, size: u64) -> Result<Option<Fault>, Status> {
+    /// Checks and stores the records of a message, unless a fault keeps it from that. Returns the fault, and whether it
+    /// was for one of the records.
+    fn store(&self, offset: i64, records: Records, size: u64) -> Result<Option<(Fault, bool)>, Status> {
         let elsewhere = self.service.store.elsewhere(&self.table);
         let mut rows: Vec<Row<'_>> = Vec::new();
         if self.settings.check_records || elsewhere.is_some() {
@@ -503,8 +509,8 @@ impl Stream {
         let holds = |holding: &Holding| holds(&records, holding);
         let table = Some(&*self.table);
         let target = Target { on: Operation::Message, table, records: records.len() as u64, holds: &holds };
-        let fault = self.service.faults.first(&target);
-        if matches!(fault, Some(Fault::Break { stored: false, .. } | Fault::Status { stored: false, .. })) {
+        let fault = self.service.faults.first_with_cause(&target);
+        if matches!(fault, Some((Fault::Break { stored: false, .. } | Fault::Status { stored: false, .. }, _))) {
             return Ok(fault);
         }
         let weight = records.weight(size);
