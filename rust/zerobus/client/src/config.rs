@@ -40,7 +40,9 @@ pub struct OtlpSdkConfig {
     pub output_dir: Option<PathBuf>,
     /// Seconds between two exports. Default 5.
     pub write_interval_secs: u64,
-    /// `trace`, `debug`, `info`, `warn` or `error`. Default `info`.
+    /// `trace`, `debug`, `info`, `warn` or `error`, which is checked and of no effect: it is there for configurations of others.
+    /// Metrics and spans are exported whatever it is, and logs are for the subscriber of `tracing`, by its own levels. Default
+    /// `info`.
     pub log_level: String,
 }
 

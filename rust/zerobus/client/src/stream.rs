@@ -54,7 +54,7 @@ pub(crate) struct Job {
 /// What became of a request.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// So many more of its rows are stored, from the first. With the time since it was written.
+    /// So many more of its rows are stored, from the first. With the time since its head was handed over.
     Acked { index: usize, rows: usize, latency: Duration },
     /// The stream ended before it was acknowledged.
     Returned(Returned),
@@ -127,6 +127,7 @@ struct State {
 /// A request that was written.
 struct Sent {
     job: Job,
+    /// When the connection took its head; the rest may wait for the service's window.
     since: Instant,
     /// Rows of it that are not acknowledged.
     left: usize,
@@ -519,7 +520,7 @@ impl Reader {
         Ok(is_new)
     }
 
-    /// Gives back what was not sent: it can go another way at once. Tells whether the stream was open until now.
+    /// Gives back what was not sent; its owner sends it on another stream once all that was sent here is answered. Tells whether the stream was open until now.
     fn closes(&self, duration: Duration) -> bool {
         let queue = {
             let mut state = self.shared.state();

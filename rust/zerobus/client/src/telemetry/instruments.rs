@@ -188,7 +188,8 @@ impl Telemetry {
         }
     }
 
-    /// Takes the time from the end of a request to its acknowledgement.
+    /// Takes the time from when the connection took the head of a request to its acknowledgement: what it waits for the
+    /// service's window is in it.
     pub(crate) fn acked(&self, latency: Duration) {
         if let Some(instruments) = &self.0 {
             instruments.ack_latency.record(latency.as_secs_f64() * 1000.0, &instruments.common);

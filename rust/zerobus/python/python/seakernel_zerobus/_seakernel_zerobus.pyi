@@ -218,7 +218,8 @@ class WrapperConfiguration:
             observability_enabled: Whether metrics and traces are made.
             observability_config: Where they go: `endpoint`, an OTLP collector by gRPC; `output_dir`, a folder for lines of
                 OTLP JSON, at most two files of 64 MiB for metrics and two for traces; `write_interval_secs` (5) between two
-                exports; `log_level`.
+                exports; `log_level`, which is accepted for configurations of others and has no effect: logs go to Python's
+                `logging`, to `seakernel_zerobus`, and the level of that logger counts.
             debug_enabled: Both debug formats, unless one of the next two is set.
             debug_arrow_enabled: Whether batches are kept as Arrow IPC streams.
             debug_protobuf_enabled: Whether records are kept as encoded, beside their descriptor.
