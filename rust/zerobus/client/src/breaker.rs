@@ -20,8 +20,11 @@ const WINDOW: Duration = Duration::from_secs(300);
 /// Rows below which no share says anything.
 const LEAST_ROWS: usize = 100;
 
-/// What wrappers share that ask for it, by endpoint and table. It holds nothing that no wrapper holds.
-static SHARED: Mutex<Vec<(String, String, Weak<Mutex<State>>)>> = Mutex::new(Vec::new());
+/// What wrappers share that ask for it. It holds nothing that no wrapper holds.
+static SHARED: Mutex<Vec<Shared>> = Mutex::new(Vec::new());
+
+/// Endpoint, table, and what is shared there.
+type Shared = (String, String, Weak<Mutex<State>>);
 
 /// The pauses of one table.
 #[derive(Debug)]

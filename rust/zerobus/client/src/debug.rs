@@ -284,7 +284,7 @@ impl Files {
 
     /// Gives a file its name, and makes room for it among the others.
     fn closed(&self, series: &Series, file: Counted) -> io::Result<()> {
-        let closed = series.close(file);
+        let closed = Series::close(file);
         if let Err(failure) = series.delete_oldest()
             && !self.has_warned_of_old.swap(true, Ordering::SeqCst)
         {

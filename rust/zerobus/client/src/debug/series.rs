@@ -98,7 +98,7 @@ impl Series {
     }
 
     /// Gives a file that is whole its name.
-    pub(super) fn close(&self, mut file: Counted) -> io::Result<()> {
+    pub(super) fn close(mut file: Counted) -> io::Result<()> {
         file.flush()?;
         if file.path.extension().is_some_and(|extension| extension == "tmp") {
             fs::rename(&file.path, file.path.with_extension(""))?;
@@ -122,11 +122,12 @@ impl Series {
         }
         closed.sort_unstable();
         let surplus = closed.len().saturating_sub(retained);
-        closed.iter().take(surplus).fold(Ok(()), |done, (_, path)| {
-            let removed = remove(path);
+        let mut done = Ok(());
+        for (_, path) in closed.iter().take(surplus) {
             let named = |failure| io::Error::other(format!("`{}` cannot be deleted: {failure}", path.display()));
-            done.and(removed.map_err(named))
-        })
+            done = done.and(remove(path).map_err(named));
+        }
+        done
     }
 
     /// Where a closed file of this series stands among the others; none for whatever else is in the folder.

@@ -163,15 +163,17 @@ mod tests {
     fn files_of_lines_have_an_end() {
         let folder = std::env::temp_dir().join(format!("zerobus-lines-{}", std::process::id()));
         let lines = |most_bytes| JsonLines { most_bytes, ..JsonLines::new(&folder, "traces") };
-        let writers: Vec<_> = (0..4)
-            .map(|writer| {
-                let lines = lines(1000);
-                std::thread::spawn(move || {
-                    (0..50).for_each(|line| lines.add(&format!("line {writer} {line}")).unwrap())
-                })
-            })
-            .collect();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        let write = |writer: usize| {
+            let lines = lines(1000);
+            for line in 0..50 {
+                lines.add(&format!("line {writer} {line}")).unwrap();
+            }
+        };
+        std::thread::scope(|threads| {
+            for writer in 0..4 {
+                threads.spawn(move || write(writer));
+            }
+        });
         let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort_unstable();
         assert_eq!(names, ["zerobus-traces.1.jsonl", "zerobus-traces.jsonl"]);
