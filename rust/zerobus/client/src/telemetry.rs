@@ -64,7 +64,6 @@ impl Opening {
 
 impl Recovery {
     /// The value of the attribute `reason`.
-    #[cfg_attr(not(feature = "observability"), expect(dead_code, reason = "for the instruments"))]
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::ServerClose => "server_close",
