@@ -110,6 +110,7 @@ def test_f01_defaults() -> None:
         "isolate_max_probes": 32,
         "null_list_element": "error",
         "failure_backoff_enabled": True,
+        "failure_backoff_shared": False,
         "workspace_id": None,
         "application_name": None,
         "tls_ca_file": None,

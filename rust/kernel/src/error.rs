@@ -84,6 +84,7 @@ struct Inner {
     chunk_index: Option<i64>,
     attempts: u32,
     elapsed: Option<Duration>,
+    retry_after: Option<Duration>,
     retryable: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -101,6 +102,7 @@ impl Error {
             chunk_index: None,
             attempts: 0,
             elapsed: None,
+            retry_after: None,
             retryable: matches!(
                 kind,
                 ErrorKind::ResourceExhausted | ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Network
@@ -154,6 +156,11 @@ impl Error {
         self.0.elapsed
     }
 
+    /// Returns how long a provider of tokens asked to be left alone, where that is more than its request had time for.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
     /// Tells whether the same call may succeed later. Never true for a statement that may have been accepted.
     pub fn is_retryable(&self) -> bool {
         self.0.retryable
@@ -180,6 +187,7 @@ impl Error {
         let mut outer = Self::new(kind, message).with_retryable(self.is_retryable());
         (outer.0.attempts, outer.0.elapsed) = (self.0.attempts, self.0.elapsed);
         outer.0.http_status = self.0.http_status;
+        outer.0.retry_after = self.0.retry_after;
         outer.0.error_code.clone_from(&self.0.error_code);
         // The attempts are told once, by the outer error.
         outer.with_source(self.with_attempts(0, Duration::ZERO))
@@ -216,6 +224,11 @@ impl Error {
     pub(crate) fn with_attempts(mut self, attempts: u32, elapsed: Duration) -> Self {
         self.0.attempts = attempts;
         self.0.elapsed = Some(elapsed);
+        self
+    }
+
+    pub(crate) fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
+        self.0.retry_after = retry_after;
         self
     }
 

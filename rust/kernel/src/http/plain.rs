@@ -100,9 +100,9 @@ impl PlainClient {
                         StatusCode::TOO_MANY_REQUESTS => ErrorKind::ResourceExhausted,
                         _ => ErrorKind::Unavailable,
                     };
-                    let failure =
-                        Failure::Status { status: answer.status.as_u16(), retry_after: retry_after(&answer.headers) };
-                    Attempt { failure, error: Error::new(kind, text).with_http_status(answer.status.as_u16()) }
+                    let (status, retry_after) = (answer.status.as_u16(), retry_after(&answer.headers));
+                    let error = Error::new(kind, text).with_http_status(status).with_retry_after(retry_after);
+                    Attempt { failure: Failure::Status { status, retry_after }, error }
                 }
                 Ok(answer) => {
                     attempts.succeeded();

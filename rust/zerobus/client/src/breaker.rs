@@ -1,13 +1,14 @@
 //! When to leave a table alone.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rand::Rng;
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::config::WrapperConfiguration;
 use crate::error::ZerobusError;
 
 /// Pause after the service refused new streams into the table, and what is added at random.
@@ -19,11 +20,17 @@ const WINDOW: Duration = Duration::from_secs(300);
 /// Rows below which no share says anything.
 const LEAST_ROWS: usize = 100;
 
+/// What wrappers share that ask for it. It holds nothing that no wrapper holds.
+static SHARED: Mutex<Vec<Shared>> = Mutex::new(Vec::new());
+
+/// Endpoint, table, and what is shared there.
+type Shared = (String, String, Weak<Mutex<State>>);
+
 /// The pauses of one table.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     counts_failures: bool,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
@@ -43,8 +50,14 @@ struct Pause {
 }
 
 impl Breaker {
-    pub(crate) fn new(counts_failures: bool) -> Self {
-        Self { counts_failures, state: Mutex::default() }
+    /// Returns that of a wrapper: its own, or the one it shares with the others of this process.
+    pub(crate) fn of(config: &WrapperConfiguration) -> Self {
+        let state = if config.failure_backoff_shared {
+            shared(config.zerobus_endpoint.trim_end_matches('/'), &config.table_name)
+        } else {
+            Arc::default()
+        };
+        Self { counts_failures: config.failure_backoff_enabled, state }
     }
 
     /// # Errors
@@ -99,6 +112,18 @@ impl Breaker {
     }
 }
 
+fn shared(endpoint: &str, table: &str) -> Arc<Mutex<State>> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.retain(|(.., state)| state.strong_count() > 0);
+    let found = shared.iter().find(|(of, name, _)| of == endpoint && name == table);
+    if let Some(state) = found.and_then(|(.., state)| state.upgrade()) {
+        return state;
+    }
+    let state = Arc::default();
+    shared.push((endpoint.to_owned(), table.to_owned(), Arc::downgrade(&state)));
+    state
+}
+
 impl State {
     fn pause(&mut self, (least, random): (Duration, Duration), why: &'static str) {
         let pause = least + rand::rng().random_range(Duration::ZERO..=random);
@@ -114,6 +139,39 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn breaker(counts_failures: bool) -> Breaker {
+        Breaker { counts_failures, state: Arc::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_are_shared_by_the_wrappers_of_a_table_that_ask_for_it() {
+        let of = |endpoint, table, failure_backoff_shared| {
+            let config = WrapperConfiguration::new(endpoint, table);
+            Breaker::of(&WrapperConfiguration { failure_backoff_shared, ..config })
+        };
+        let first = of("http://one", "a.b.shared", true);
+        let second = of("http://one/", "a.b.shared", true);
+        let others = [
+            of("http://one", "a.b.shared", false),
+            of("http://one", "a.b.other", true),
+            of("http://two", "a.b.shared", true),
+        ];
+        first.count(60, 30);
+        second.count(60, 30);
+        for breaker in [&first, &second, &of("http://one", "a.b.shared", true)] {
+            assert!(breaker.check().unwrap_err().to_string().contains("more than 1 % of the rows failed"));
+        }
+        assert!(others.iter().all(|breaker| breaker.check().is_ok()));
+        drop((first, second));
+        let third = of("http://one", "a.b.shared", true);
+        assert!(third.check().is_ok(), "nobody was left who remembered");
+        let known = |table: &str| {
+            let shared = SHARED.lock().unwrap();
+            shared.iter().filter(|(_, name, state)| name == table && state.strong_count() > 0).count()
+        };
+        assert_eq!((known("a.b.shared"), known("a.b.other")), (2, 1));
+    }
 
     /// Seconds until it lets through again.
     async fn pause(breaker: &Breaker) -> u64 {
@@ -131,7 +189,7 @@ mod tests {
         let pauses: Vec<u64> = {
             let mut pauses = Vec::new();
             for _ in 0..100 {
-                let breaker = Breaker::new(false);
+                let breaker = breaker(false);
                 breaker.block();
                 pauses.push(pause(&breaker).await);
             }
@@ -143,7 +201,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn f30_more_than_one_per_cent_of_a_hundred_rows_pause() {
-        let breaker = Breaker::new(true);
+        let breaker = breaker(true);
         breaker.count(99, 99);
         breaker.check().unwrap();
         breaker.count(10_000, 1);

@@ -35,11 +35,14 @@ pub enum NullListElement {
 pub struct OtlpSdkConfig {
     /// The OTLP collector (gRPC), `http://` or `https://`.
     pub endpoint: Option<String>,
-    /// A folder for files of OTLP JSON.
+    /// A folder for files of OTLP JSON: `zerobus-traces.jsonl` and `zerobus-metrics.jsonl`. One that has come to 64 MiB is
+    /// renamed to `zerobus-traces.1.jsonl` or `zerobus-metrics.1.jsonl`, in the place of the one before it.
     pub output_dir: Option<PathBuf>,
     /// Seconds between two exports. Default 5.
     pub write_interval_secs: u64,
-    /// `trace`, `debug`, `info`, `warn` or `error`. Default `info`.
+    /// `trace`, `debug`, `info`, `warn` or `error`, which is checked and of no effect: it is there for configurations of others.
+    /// Metrics and spans are exported whatever it is, and logs are for the subscriber of `tracing`, by its own levels. Default
+    /// `info`.
     pub log_level: String,
 }
 
@@ -121,11 +124,15 @@ pub struct WrapperConfiguration {
     pub null_list_element: NullListElement,
     /// Whether writes pause where more than 1 % of the rows failed. Default true.
     pub failure_backoff_enabled: bool,
+    /// Whether pauses of the table, for failed rows or because the service refuses streams into it, hold for all wrappers of
+    /// this process with the same endpoint and table that have this on. Default false: they hold for a wrapper and its clones.
+    pub failure_backoff_shared: bool,
     /// Id of the workspace. Default: the first label of the endpoint's host.
     pub workspace_id: Option<String>,
     /// Name of the application, for the user agent.
     pub application_name: Option<String>,
-    /// A PEM file with the authorities to trust for the endpoint, besides the system's.
+    /// A PEM file with the authorities to trust for the endpoint and for the workspace that tokens come from, besides the
+    /// system's, of which there need not be any. It is read once, when the wrapper is made.
     pub tls_ca_file: Option<PathBuf>,
 }
 
@@ -167,6 +174,7 @@ impl WrapperConfiguration {
             isolate_max_probes: 32,
             null_list_element: NullListElement::Error,
             failure_backoff_enabled: true,
+            failure_backoff_shared: false,
             workspace_id: None,
             application_name: None,
             tls_ca_file: None,

@@ -53,6 +53,7 @@ struct Files {
     arrow: Option<Mutex<Batches>>,
     proto: Option<Mutex<Records>>,
     has_warned: AtomicBool,
+    has_warned_of_old: AtomicBool,
     is_finished: AtomicBool,
 }
 
@@ -90,6 +91,7 @@ impl DebugFiles {
             arrow: config.keeps_arrow().then(Mutex::default),
             proto: config.keeps_protobuf().then(Mutex::default),
             has_warned: AtomicBool::new(false),
+            has_warned_of_old: AtomicBool::new(false),
             is_finished: AtomicBool::new(false),
         });
         let interval = Duration::from_secs(config.debug_flush_interval_secs.max(1));
@@ -206,7 +208,8 @@ impl Files {
             *schema != batch.schema() || self.limits.are_exceeded(writer.get_ref(), rows, bytes)
         });
         if is_full {
-            self.close_batches(batches)?;
+            // What comes next has a file of its own, whatever became of the last.
+            self.logged(|| self.close_batches(batches));
         }
         let (mut writer, schema) = if let Some(open) = batches.0.take() {
             open
@@ -231,7 +234,7 @@ impl Files {
     fn close_batches(&self, batches: &mut Batches) -> io::Result<()> {
         let Some((writer, _)) = batches.0.take() else { return Ok(()) };
         let file = writer.into_inner().map_err(io::Error::other)?;
-        self.series("arrow", "arrows")?.close(file)
+        self.closed(&self.series("arrow", "arrows")?, file)
     }
 
     fn write_records(&self, records: &mut Records, rows: &EncodedRows, converter: &Converter) -> io::Result<()> {
@@ -240,7 +243,7 @@ impl Files {
             of != descriptor || self.limits.are_exceeded(writer, rows.len() as u64, rows.byte_count() as u64)
         });
         if is_full {
-            self.close_records(records)?;
+            self.logged(|| self.close_records(records));
         }
         let (mut writer, of) = if let Some(open) = records.0.take() {
             open
@@ -276,7 +279,18 @@ impl Files {
     fn close_records(&self, records: &mut Records) -> io::Result<()> {
         let Some((mut writer, _)) = records.0.take() else { return Ok(()) };
         writer.flush()?;
-        self.series("proto", "proto")?.close(writer)
+        self.closed(&self.series("proto", "proto")?, writer)
+    }
+
+    /// Gives a file its name, and makes room for it among the others.
+    fn closed(&self, series: &Series, file: Counted) -> io::Result<()> {
+        let closed = Series::close(file);
+        if let Err(failure) = series.delete_oldest()
+            && !self.has_warned_of_old.swap(true, Ordering::SeqCst)
+        {
+            warn!(table = %self.table, cause = %failure, "more debug files stay than should");
+        }
+        closed
     }
 
     fn series(&self, format: &str, extension: &str) -> io::Result<Series> {

@@ -14,7 +14,7 @@ use crate::flight::{Flight, launch};
 use crate::retry::{Refusal, Verdict};
 use crate::service::Service;
 use crate::stream::Stream;
-use crate::telemetry::{Recovery, Span, Telemetry};
+use crate::telemetry::{Opening as Reason, Recovery, Span, Telemetry};
 
 /// Descriptors whose streams are kept open.
 const MOST: usize = 4;
@@ -59,12 +59,12 @@ impl Lanes {
                         // One that has not ended yet was asked to.
                         let reason = stream.ending().map_or(Recovery::ServerClose, |ending| ending.reason);
                         self.telemetry.stream_recovered(reason);
-                        self.begin(descriptor, span)
+                        self.begin(descriptor, Reason::Again(reason), span)
                     }
-                    Some(Err(_)) => self.begin(descriptor, span),
+                    Some(Err(_)) => self.begin(descriptor, Reason::Again(Recovery::Error), span),
                     None => opening,
                 },
-                None => self.begin(descriptor, span),
+                None => self.begin(descriptor, Reason::First, span),
             };
             open.insert(0, (descriptor.clone(), opening.clone()));
             // A stream that is let go of ends in order.
@@ -74,12 +74,13 @@ impl Lanes {
         self.unless_closed(opening.await)
     }
 
-    /// Opens a stream that nobody else uses.
+    /// Opens a stream that nobody else uses, after another ended for a row.
     pub(crate) async fn own(&self, descriptor: &Bytes, span: &Span) -> Result<Arc<Stream>, Refusal> {
         if self.open().is_none() {
             return Err(shut_down());
         }
-        self.unless_closed(self.begin(descriptor, span).await)
+        let reason = Reason::Again(Recovery::Error);
+        self.unless_closed(self.begin(descriptor, reason, span).await)
     }
 
     /// Gives no stream away that came too late for [`Lanes::close`].
@@ -93,13 +94,13 @@ impl Lanes {
         Err(shut_down())
     }
 
-    fn begin(&self, descriptor: &Bytes, span: &Span) -> Opening {
+    fn begin(&self, descriptor: &Bytes, reason: Reason, span: &Span) -> Opening {
         let (service, breaker, descriptor) = (Arc::clone(&self.service), Arc::clone(&self.breaker), descriptor.clone());
         self.warn_of_many();
         let span = span.child("zerobus.stream.open");
         let opening = async move {
             breaker.check().map_err(|error| Refusal { error, verdict: Verdict::Paused })?;
-            let opened = service.open(&descriptor, &span).await;
+            let opened = service.open(&descriptor, reason, &span).await;
             if let Err(refusal) = &opened {
                 span.failed(&refusal.error);
                 if refusal.verdict == Verdict::Blocked {
@@ -126,7 +127,7 @@ impl Lanes {
 
     /// Sees to it that the token of a stream that was ended for it is not used again.
     pub(crate) async fn token_refused(&self, generation: u64, span: &Span) -> Result<(), Refusal> {
-        self.service.token_refused(generation, span).await.map_err(Refusal::of)
+        self.service.token_refused(generation, span).await
     }
 
     /// Ends all streams in order, and waits for their ends; none is opened any more.

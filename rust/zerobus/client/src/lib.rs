@@ -5,6 +5,7 @@
 
 #[cfg(feature = "flight")]
 mod arrow;
+mod authorities;
 mod breaker;
 mod call;
 mod config;

@@ -14,7 +14,7 @@ use crate::wire::{ErrorInfo, RetryInfo, StatusDetails};
 /// Code with which the service refuses new streams into a table whose recent ones failed.
 const TABLE_BLOCKED: &str = "6006";
 /// Longest delay that a server may ask for.
-const LONGEST_ASKED: Duration = Duration::from_secs(300);
+pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(300);
 /// Most characters of a server's message that are repeated.
 const MAX_MESSAGE: usize = 2000;
 

@@ -16,16 +16,17 @@ use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::codec::Streaming;
 use tonic::codegen::Service as _;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tracing::debug;
 
+use crate::authorities::{self, Authorities};
 use crate::config::{IngestMode, WrapperConfiguration};
 use crate::error::ZerobusError;
 use crate::proxy;
 use crate::retry::{Phase, Refusal, Verdict};
 use crate::stream::{Limits, Outgoing, Stream};
-use crate::telemetry::{Span, Telemetry};
+use crate::telemetry::{Opening, Span, Telemetry};
 use crate::token::{Token, Tokens};
 use crate::wire::{self, Answer, Answers, TABLE_HEADER};
 
@@ -80,15 +81,11 @@ impl Service {
             .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEPALIVE.0)
             .keep_alive_timeout(KEEPALIVE.1);
+        let further = config.tls_ca_file.as_deref().map(Authorities::read).transpose()?;
         if uri.scheme_str() == Some("https") {
-            let mut tls = ClientTlsConfig::new().with_native_roots();
-            if let Some(path) = &config.tls_ca_file {
-                let failed = |error| invalid("tls_ca_file", &format!("`{}` cannot be read: {error}", path.display()));
-                tls = tls.ca_certificate(Certificate::from_pem(std::fs::read(path).map_err(failed)?));
-            }
             endpoint = endpoint
-                .tls_config(tls)
-                .map_err(|error| invalid("tls_ca_file", &format!("cannot be used: {}", chain(&error))))?;
+                .tls_config(authorities::trusting(further.as_ref())?)
+                .map_err(|error| invalid("endpoint", &format!("cannot be reached by TLS: {}", chain(&error))))?;
         }
         let mut parts = uri.clone().into_parts();
         parts.path_and_query = Some(http::uri::PathAndQuery::from_static(path(config.ingest_mode)));
@@ -99,7 +96,7 @@ impl Service {
             uri: Uri::from_parts(parts).map_err(|_| invalid("endpoint", "is not an address"))?,
             table: HeaderValue::from_str(&config.table_name).map_err(|_| invalid("table_name", "is not a name"))?,
             table_name: config.table_name.clone(),
-            tokens: Tokens::new(config, workspace_id, Arc::clone(telemetry))?,
+            tokens: Tokens::new(config, workspace_id, further, Arc::clone(telemetry))?,
             open_limit: Duration::from_millis(config.connect_timeout_ms),
             limits: Limits { ack: Duration::from_millis(config.ack_timeout_ms) },
             telemetry: Arc::clone(telemetry),
@@ -107,11 +104,12 @@ impl Service {
     }
 
     /// Opens a stream for messages of `descriptor`, or for batches with the framed schema that it is. Where the token is refused, another is tried, once.
-    pub(crate) async fn open(&self, descriptor: &Bytes, span: &Span) -> Result<Arc<Stream>, Refusal> {
+    pub(crate) async fn open(&self, descriptor: &Bytes, reason: Opening, span: &Span) -> Result<Arc<Stream>, Refusal> {
         let mut refused = None;
         loop {
-            let token = self.tokens.get(refused, span).await.map_err(Refusal::of)?;
-            let Ok(opened) = tokio::time::timeout(self.open_limit, self.open_with(&token, descriptor)).await else {
+            let token = self.tokens.get(refused, span).await?;
+            let Ok(opened) = tokio::time::timeout(self.open_limit, self.open_with(&token, descriptor, reason)).await
+            else {
                 let seconds = self.open_limit.as_secs_f64();
                 return Err(Refusal::connection(format!("no stream was opened within {seconds} s")));
             };
@@ -129,11 +127,11 @@ impl Service {
     }
 
     /// Sees to it that this token is not sent again.
-    pub(crate) async fn token_refused(&self, generation: u64, span: &Span) -> Result<(), ZerobusError> {
+    pub(crate) async fn token_refused(&self, generation: u64, span: &Span) -> Result<(), Refusal> {
         self.tokens.get(Some(generation), span).await.map(drop)
     }
 
-    async fn open_with(&self, token: &Token, descriptor: &Bytes) -> Result<Arc<Stream>, Refusal> {
+    async fn open_with(&self, token: &Token, descriptor: &Bytes, reason: Opening) -> Result<Arc<Stream>, Refusal> {
         let tasks = Tasks(Arc::new(Mutex::new(Some(JoinSet::new()))));
         // Held from here on: whoever gives up ends the connection.
         let connection = Connection { tasks: tasks.clone() };
@@ -157,7 +155,7 @@ impl Service {
             Ok(Some(answer)) => {
                 let stream_id = answer.opens().map_err(Refusal::connection)?;
                 debug!(stream_id, "a stream was opened");
-                self.telemetry.stream_opened();
+                self.telemetry.stream_opened(reason);
                 Ok(Stream::begin(sending, answers, channel, connection, self.limits, token.clone()))
             }
             Ok(None) => Err(Refusal::connection("the service ended the stream before it was created")),

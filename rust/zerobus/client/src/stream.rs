@@ -54,7 +54,7 @@ pub(crate) struct Job {
 /// What became of a request.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// So many more of its rows are stored, from the first. With the time since it was written.
+    /// So many more of its rows are stored, from the first. With the time since its head was handed over.
     Acked { index: usize, rows: usize, latency: Duration },
     /// The stream ended before it was acknowledged.
     Returned(Returned),
@@ -127,6 +127,7 @@ struct State {
 /// A request that was written.
 struct Sent {
     job: Job,
+    /// When the connection took its head; the rest may wait for the service's window.
     since: Instant,
     /// Rows of it that are not acknowledged.
     left: usize,
@@ -443,11 +444,19 @@ impl Reader {
                 // What has come counts, even where it came late.
                 biased;
                 answer = self.answers.message() => match answer {
-                    Ok(Some(answer)) => {
-                        if let Err(violation) = self.take(&answer) {
+                    Ok(Some(answer)) => match self.take(&answer) {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            // A server that repeats itself without end puts nothing off, and holds up no other task.
+                            tokio::task::consume_budget().await;
+                            if let Some(end) = self.end_of_time() {
+                                return end;
+                            }
+                        }
+                        Err(violation) => {
                             return End::Broken(Refusal::connection(format!("protocol violation: {violation}")));
                         }
-                    }
+                    },
                     Ok(None) => return End::Closed(Refusal::connection("the service ended the stream")),
                     Err(status) => {
                         let refusal = refusal_of(&status, StatusPhase::Open, &self.token);
@@ -462,41 +471,43 @@ impl Reader {
                 },
                 () = self.shared.changed.notified() => {}
                 () = expired => {
-                    let phase = self.shared.state().phase;
-                    match phase {
-                        Phase::Open => {
-                            // Something else may have come in between.
-                            if self.is_late() {
-                                let seconds = self.limits.ack.as_secs_f64();
-                                let text = format!("no acknowledgement came within {seconds} s");
-                                return End::Silent(Refusal::connection(text));
-                            }
-                        }
-                        Phase::Closing(_) => {}
-                        Phase::HalfClosed(_) | Phase::Ended => {
-                            let text = "the service did not end the stream after we had";
-                            return End::Closed(Refusal::connection(text));
-                        }
+                    if let Some(end) = self.end_of_time() {
+                        return end;
                     }
                 }
             }
         }
     }
 
-    fn is_late(&self) -> bool {
+    /// How it ends, where it must not go on; what has come in between may have put that off.
+    fn end_of_time(&self) -> Option<End> {
         let mut state = self.shared.state();
-        state.deadline(self.limits).is_some_and(|deadline| Instant::now() >= deadline)
+        state.deadline(self.limits).filter(|deadline| Instant::now() >= *deadline)?;
+        match state.phase {
+            Phase::Open => {
+                let seconds = self.limits.ack.as_secs_f64();
+                let text = format!("no acknowledgement came within {seconds} s");
+                Some(End::Silent(Refusal::connection(text)))
+            }
+            Phase::Closing(_) => None,
+            Phase::HalfClosed(_) | Phase::Ended => {
+                Some(End::Closed(Refusal::connection("the service did not end the stream after we had")))
+            }
+        }
     }
 
-    fn take(&self, answer: &Said) -> Result<(), String> {
+    /// Does what an answer says, and tells whether it says anything new.
+    fn take(&self, answer: &Said) -> Result<bool, String> {
         if answer.created.is_some() {
             return Err("a second answer to the creation of the stream".to_owned());
         }
         if *answer == Said::default() {
             return Err("an answer that says nothing".to_owned());
         }
+        let mut is_new = false;
         if let Some(mark) = answer.stored {
             let answers = self.shared.state().acked(mark)?;
+            is_new = !answers.is_empty();
             for (reply, answer) in answers {
                 drop(reply.send(answer));
             }
@@ -504,17 +515,17 @@ impl Reader {
         if let Some(given) = answer.close {
             let duration = given.min(LONGEST_CLOSE);
             debug!(seconds = duration.as_secs_f64(), "the service wants the stream closed");
-            self.closes(duration);
+            is_new |= self.closes(duration);
         }
-        Ok(())
+        Ok(is_new)
     }
 
-    /// Gives back what was not sent: it can go another way at once.
-    fn closes(&self, duration: Duration) {
+    /// Gives back what was not sent; its owner sends it on another stream once all that was sent here is answered. Tells whether the stream was open until now.
+    fn closes(&self, duration: Duration) -> bool {
         let queue = {
             let mut state = self.shared.state();
             if state.phase != Phase::Open {
-                return;
+                return false;
             }
             state.phase = Phase::Closing(Instant::now() + duration);
             std::mem::take(&mut state.queue)
@@ -527,10 +538,12 @@ impl Reader {
             let returned = Returned { index: job.index, written: false, first: false, ending };
             drop(job.reply.send(Answer::Returned(returned)));
         }
+        true
     }
 }
 
 /// How the reading ended.
+#[derive(Debug)]
 enum End {
     Closed(Refusal),
     Broken(Refusal),
@@ -540,5 +553,68 @@ enum End {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Shared(...)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, StatusCode};
+    use prost::Message as _;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::config::{IngestMode, WrapperConfiguration};
+    use crate::in_flight::InFlight;
+    use crate::telemetry::Telemetry;
+    use crate::wire::{Answers, EphemeralStreamResponse, FRAME, IngestRecordResponse, Payload};
+
+    /// A service that acknowledges the first request again and again, faster than can be read, until then.
+    struct Repeating(Instant);
+
+    impl Body for Repeating {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
+            let ack = IngestRecordResponse { durability_ack_up_to_offset: Some(0) };
+            let message = EphemeralStreamResponse { payload: Some(Payload::Ack(ack)) }.encode_to_vec();
+            let mut frame = vec![0; FRAME - 1];
+            frame.push(message.len() as u8);
+            frame.extend(message);
+            Poll::Ready((Instant::now() < self.0).then(|| Ok(Frame::data(frame.into()))))
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn f26_acknowledgements_that_are_repeated_put_nothing_off() {
+        let now = Instant::now();
+        let (short, long) = (Duration::from_millis(50), Duration::from_secs(20));
+        for phase in [Phase::Open, Phase::HalfClosed(now + short), Phase::Closing(now + short)] {
+            let config = WrapperConfiguration::new("http://127.0.0.1:1", "a.b.c");
+            let telemetry = Arc::new(Telemetry::new(&config).unwrap());
+            let keep = InFlight::new(&config, &telemetry).begin().room(1).await.unwrap();
+            let (reply, mut told) = mpsc::unbounded_channel();
+            let (_outgoing, Sending(shared)) = Outgoing::new(Bytes::new());
+            {
+                let mut state = shared.state();
+                let job = Job { index: 1, message: Message::Records(Bytes::new()), rows: 1, reply, keep };
+                state.sent.push_back(Sent { job, since: now, left: 1 });
+                (state.next_offset, state.phase) = (2, phase);
+            }
+            let answers = Answers(IngestMode::Proto);
+            let answers = Streaming::new_response(answers, Repeating(now + long), StatusCode::OK, None, None);
+            let token = Token { header: HeaderValue::from_static("Bearer x"), generation: 1 };
+            let (ended, _) = watch::channel(None);
+            let mut reader = Reader { shared, answers, limits: Limits { ack: short }, token, ended };
+            let end = reader.read().await;
+            assert!(now.elapsed() < long, "{phase:?}: {end:?}");
+            assert_eq!(matches!(end, End::Silent(_)), phase == Phase::Open, "{end:?}");
+            drop(reader);
+            let Some(Answer::Returned(returned)) = told.recv().await else { panic!("nothing was returned") };
+            assert!(returned.written && returned.first);
+        }
     }
 }

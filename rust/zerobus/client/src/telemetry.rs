@@ -20,12 +20,21 @@ use off::in_context;
 #[cfg(not(feature = "observability"))]
 pub(crate) use off::{Span, Telemetry};
 
+/// Why a stream was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// There was none of its kind.
+    First,
+    /// In the place of another.
+    Again(Recovery),
+}
+
 /// Why a stream was opened again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recovery {
     /// The service asked for it, or ended the stream in order.
     ServerClose,
-    /// The stream broke.
+    /// The stream broke, could not be opened, or ended for a row.
     Error,
     /// No acknowledgement came in time.
     AckTimeout,
@@ -42,9 +51,19 @@ pub(crate) enum TokenNeed {
     Rejected,
 }
 
-impl Recovery {
+impl Opening {
     /// The value of the attribute `reason`.
     #[cfg_attr(not(feature = "observability"), expect(dead_code, reason = "for the instruments"))]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Again(recovery) => recovery.name(),
+        }
+    }
+}
+
+impl Recovery {
+    /// The value of the attribute `reason`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::ServerClose => "server_close",

@@ -10,9 +10,11 @@ use seakernel::{ErrorKind, Grant, ScopedTokens, TlsConfig};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::authorities::Authorities;
 use crate::config::WrapperConfiguration;
 use crate::error::{Failure, ZerobusError};
 use crate::flight::{Flight, launch};
+use crate::retry::{LONGEST_ASKED, Refusal, Verdict};
 use crate::telemetry::{Span, Telemetry, TokenNeed};
 
 /// Shortest and longest pause after a token could not be renewed while the last one is good yet.
@@ -42,7 +44,7 @@ pub(crate) struct Tokens {
 #[derive(Default)]
 struct State {
     held: Option<Held>,
-    asking: Option<Flight<Result<Token, ZerobusError>>>,
+    asking: Option<Flight<Result<Token, Refusal>>>,
     generation: u64,
     /// When it may be renewed early again.
     not_before: Option<Instant>,
@@ -50,7 +52,7 @@ struct State {
 
 impl State {
     /// The request for a token that has no answer yet; one whose task died has one, and will not come to clear it away.
-    fn under_way(&self) -> Option<Flight<Result<Token, ZerobusError>>> {
+    fn under_way(&self) -> Option<Flight<Result<Token, Refusal>>> {
         self.asking.clone().filter(|asking| asking.peek().is_none())
     }
 }
@@ -84,6 +86,7 @@ impl Tokens {
     pub(crate) fn new(
         config: &WrapperConfiguration,
         workspace_id: &str,
+        further: Option<Authorities>,
         telemetry: Arc<Telemetry>,
     ) -> Result<Arc<Self>, ZerobusError> {
         let missing = |name: &str| ZerobusError::configuration(format!("`{name}` is missing"));
@@ -92,7 +95,8 @@ impl Tokens {
         let secret = config.client_secret.as_ref().ok_or_else(|| missing("client_secret"))?;
         let limit = Duration::from_millis(config.connect_timeout_ms);
         // Who looks into the traffic to the service looks into that to the workspace as well.
-        let tls = TlsConfig { ca_certificates_file: config.tls_ca_file.clone(), ..TlsConfig::default() };
+        let ca_certificates_pem = further.map(|further| further.pem);
+        let tls = TlsConfig { ca_certificates_pem, ..TlsConfig::default() };
         let source = ScopedTokens::new(url, client_id, secret, tls, limit)
             .map_err(|error| ZerobusError::configuration(format!("`unity_catalog_url`: {error}")))?;
         Ok(Arc::new(Self {
@@ -106,7 +110,7 @@ impl Tokens {
     }
 
     /// Returns the token to send now; the one that was refused, if any, is not returned again.
-    pub(crate) async fn get(self: &Arc<Self>, refused: Option<u64>, span: &Span) -> Result<Token, ZerobusError> {
+    pub(crate) async fn get(self: &Arc<Self>, refused: Option<u64>, span: &Span) -> Result<Token, Refusal> {
         let asking = {
             let mut state = self.state();
             let mut need = TokenNeed::Cold;
@@ -134,14 +138,14 @@ impl Tokens {
         asking.await
     }
 
-    fn ask(self: &Arc<Self>, state: &mut State, need: TokenNeed, span: &Span) -> Flight<Result<Token, ZerobusError>> {
+    fn ask(self: &Arc<Self>, state: &mut State, need: TokenNeed, span: &Span) -> Flight<Result<Token, Refusal>> {
         let (tokens, span) = (Arc::clone(self), span.child("zerobus.token.fetch"));
         let lost = || {
-            Err(ZerobusError::TokenRefreshError(Failure {
+            Err(Refusal::of(ZerobusError::TokenRefreshError(Failure {
                 message: "the request for a token was broken off".to_owned(),
                 retryable: true,
                 ..Failure::default()
-            }))
+            })))
         };
         let asking = launch(
             async move {
@@ -151,8 +155,8 @@ impl Tokens {
                 let answer = answer.and_then(|grant| Ok((grant.token.bearer()?, grant)));
                 tokens.telemetry.token_fetched(need, answer.is_ok());
                 let answer = tokens.answered(answer);
-                if let Err(error) = &answer {
-                    span.failed(error);
+                if let Err(refusal) = &answer {
+                    span.failed(&refusal.error);
                 }
                 answer
             },
@@ -162,7 +166,7 @@ impl Tokens {
         asking
     }
 
-    fn answered(&self, answer: seakernel::Result<(HeaderValue, Grant)>) -> Result<Token, ZerobusError> {
+    fn answered(&self, answer: seakernel::Result<(HeaderValue, Grant)>) -> Result<Token, Refusal> {
         let mut state = self.state();
         state.asking = None;
         match answer {
@@ -222,22 +226,31 @@ fn authorization_details(table_name: &str) -> Result<String, ZerobusError> {
     Ok(details.to_string())
 }
 
-/// Makes an error of the endpoint's refusal, or of its silence.
-fn refused(error: &seakernel::Error) -> ZerobusError {
+/// Reads the endpoint's refusal, or its silence.
+///
+/// What may pass was asked for again already, by the rule that the kernel has for all tokens: 408, 429 and 5xx, at the time
+/// that `Retry-After` names where that is within the time to open a stream. Whatever else is 4xx is final.
+fn refused(error: &seakernel::Error) -> Refusal {
     let failure = |retryable| Failure { message: error.to_string(), retryable, ..Failure::default() };
-    // Too many requests (429) is nothing that credentials are to blame for.
     let may_pass = match error.http_status() {
-        Some(status) => status >= 500 || matches!(status, 408 | 429),
+        Some(429) => {
+            // Nothing that credentials are to blame for. As where the service itself is exhausted, whoever comes back early is
+            // refused again.
+            let asked = error.retry_after().map(|asked| asked.min(LONGEST_ASKED));
+            let error = ZerobusError::TokenRefreshError(failure(true));
+            return Refusal { error, verdict: Verdict::RetryLater(asked) };
+        }
+        Some(status) => status >= 500 || status == 408,
         None => matches!(
             error.kind(),
             ErrorKind::Network | ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::ResourceExhausted
         ),
     };
-    if may_pass {
+    Refusal::of(if may_pass {
         ZerobusError::TokenRefreshError(failure(true))
     } else {
         ZerobusError::AuthenticationError(failure(false))
-    }
+    })
 }
 
 impl fmt::Debug for Tokens {

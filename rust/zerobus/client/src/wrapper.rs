@@ -31,6 +31,9 @@ const REQUEST_BYTES: usize = 1 << 20;
 const ARROW_REQUEST_BYTES: usize = 2 << 20;
 
 /// Sends batches into one table. Clones share streams, token, limits and pauses; all may send at once.
+///
+/// The last clone that is dropped without [`ZerobusWrapper::shutdown`] waits for no collector: what is left of metrics and
+/// traces is exported in the background, as far as the process lives.
 #[derive(Clone, Debug)]
 pub struct ZerobusWrapper(Arc<Inner>);
 
@@ -76,7 +79,7 @@ impl ZerobusWrapper {
         }
         let telemetry = Arc::new(Telemetry::new(&config)?);
         let debug = Arc::new(DebugFiles::new(&config)?);
-        let breaker = Arc::new(Breaker::new(config.failure_backoff_enabled));
+        let breaker = Arc::new(Breaker::of(&config));
         let lanes = if config.zerobus_writer_disabled {
             None
         } else {

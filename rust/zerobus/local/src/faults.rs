@@ -241,7 +241,8 @@ pub enum Fault {
     },
     /// The answer to the creation has no `stream_id` (`open`); by Arrow Flight it does not say that all is ready.
     NoStreamId,
-    /// The call ends with a status (`open`, `message`).
+    /// The call ends with a status (`open`, `message`). Of a rule with `where` it is a bad record's: what was stored before may
+    /// be acknowledged first ([`crate::Settings::acks_before_refusal`]).
     Status {
         /// The code.
         code: Code,
@@ -494,8 +495,14 @@ impl FaultTable {
 
     /// The first fault that is due.
     pub(crate) fn first(&self, target: &Target<'_>) -> Option<Fault> {
+        self.first_with_cause(target).map(|(fault, _)| fault)
+    }
+
+    /// The same, with whether it waited for a record.
+    pub(crate) fn first_with_cause(&self, target: &Target<'_>) -> Option<(Fault, bool)> {
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        rules.iter_mut().find_map(|counted| counted.strikes(target).then(|| counted.rule.fault.clone()))
+        let counted = rules.iter_mut().find_map(|counted| counted.strikes(target).then_some(&counted.rule))?;
+        Some((counted.fault.clone(), counted.holding.is_some()))
     }
 
     /// All faults that are due.

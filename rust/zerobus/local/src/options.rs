@@ -110,7 +110,8 @@ pub struct Settings {
     /// Whether records are decoded and checked. Default true; without, and without tables elsewhere, a server in front of a
     /// stopwatch costs little.
     pub check_records: bool,
-    /// Whether rows are kept to look at, or only counted. Default true.
+    /// Whether rows are kept to look at, or only counted. Default true; at 4 GiB messages are refused with
+    /// `RESOURCE_EXHAUSTED`.
     pub keep_rows: bool,
 }
 

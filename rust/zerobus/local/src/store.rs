@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,6 +16,9 @@ use crate::json::row_as_json;
 use crate::plan::MessagePlan;
 use crate::record::{BadRecord, Row};
 use crate::uc_type::{UcField, UcType};
+
+/// The most bytes of rows that are kept, of all tables.
+const MOST_KEPT: u64 = 4 << 30;
 
 /// A column of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -102,6 +106,15 @@ impl Records {
         }
     }
 
+    /// About the bytes it takes to keep them, of which there came `size`.
+    pub(crate) fn weight(&self, size: u64) -> u64 {
+        let bytes = match self {
+            Self::Messages(_, records) => size + size_of_val(records.as_slice()) as u64,
+            Self::Batch(_, batch) => batch.get_array_memory_size() as u64,
+        };
+        bytes + size_of::<StoredMessage>() as u64
+    }
+
     /// The columns of the table.
     pub(crate) fn columns(&self) -> &[UcField] {
         match self {
@@ -149,15 +162,17 @@ struct Table {
 }
 
 /// All tables.
-#[derive(Default)]
 pub(crate) struct Store {
     tables: Mutex<HashMap<String, Table>>,
+    /// The weight of all that is kept, and the most it may be.
+    kept: AtomicU64,
+    most_kept: u64,
     elsewhere: Option<Arc<dyn Tables>>,
 }
 
 impl Store {
     pub(crate) fn new(elsewhere: Option<Arc<dyn Tables>>) -> Self {
-        Self { tables: Mutex::default(), elsewhere }
+        Self { tables: Mutex::default(), kept: AtomicU64::new(0), most_kept: MOST_KEPT, elsewhere }
     }
 
     fn tables(&self) -> MutexGuard<'_, HashMap<String, Table>> {
@@ -198,11 +213,24 @@ impl Store {
         self.elsewhere.as_deref().filter(|_| !here)
     }
 
-    pub(crate) fn append(&self, name: &str, message: StoredMessage, kept: bool) {
+    /// Tells whether records of this weight can be kept. Streams that ask at once may exceed the limit, by a message each.
+    pub(crate) fn check_room(&self, weight: u64) -> Result<(), String> {
+        let (kept, most) = (self.kept.load(Ordering::Relaxed), self.most_kept);
+        if kept.saturating_add(weight) <= most {
+            return Ok(());
+        }
+        Err(format!(
+            "{kept} bytes of rows are kept of at most {most}: reset the server, or have it count rows only (`keep_rows`)"
+        ))
+    }
+
+    /// Adds the rows of a message, and keeps them where they are given a weight.
+    pub(crate) fn append(&self, name: &str, message: StoredMessage, weight: Option<u64>) {
         let mut tables = self.tables();
         let table = tables.entry(name.to_owned()).or_default();
         table.rows += message.records.len() as u64;
-        if kept {
+        if let Some(weight) = weight {
+            self.kept.fetch_add(weight, Ordering::Relaxed);
             table.messages.push(message);
         }
     }
@@ -248,10 +276,12 @@ impl Store {
 
     /// Forgets all rows; tables stay.
     pub(crate) fn clear(&self) {
-        for table in self.tables().values_mut() {
+        let mut tables = self.tables();
+        for table in tables.values_mut() {
             table.messages.clear();
             table.rows = 0;
         }
+        self.kept.store(0, Ordering::Relaxed);
     }
 }
 
@@ -267,4 +297,43 @@ fn read_columns(columns: &[Column]) -> Result<Vec<UcField>, String> {
         Ok(UcField { name: column.name.clone(), kind, nullable: column.nullable })
     };
     columns.iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::field_descriptor_proto::{Label, Type};
+    use prost_types::{DescriptorProto, FieldDescriptorProto};
+
+    use super::*;
+
+    #[test]
+    fn records_have_a_weight_even_where_they_are_empty() {
+        let field = FieldDescriptorProto {
+            name: Some("id".to_owned()),
+            number: Some(1),
+            label: Some(Label::Optional.into()),
+            r#type: Some(Type::Int64.into()),
+            ..FieldDescriptorProto::default()
+        };
+        let descriptor =
+            DescriptorProto { name: Some("M".to_owned()), field: vec![field], ..DescriptorProto::default() };
+        let columns = read_columns(&[Column::new("id", "BIGINT")]).unwrap();
+        let plan = Arc::new(MessagePlan::new(&descriptor, &columns).unwrap());
+        let store = Store { most_kept: 100_000, ..Store::new(None) };
+        let mut messages = 0;
+        let refusal = loop {
+            let records = Records::Messages(Arc::clone(&plan), vec![Bytes::new(); 100]);
+            let weight = records.weight(0);
+            if let Err(refusal) = store.check_room(weight) {
+                break refusal;
+            }
+            let message = StoredMessage { stream_id: "s".into(), offset: messages, time: 0.0, records };
+            store.append("t", message, Some(weight));
+            messages += 1;
+        };
+        assert!((10..40).contains(&messages), "{messages}");
+        assert!(refusal.contains("of at most 100000") && refusal.contains("`keep_rows`"), "{refusal}");
+        store.clear();
+        assert_eq!(store.check_room(100_000), Ok(()));
+    }
 }

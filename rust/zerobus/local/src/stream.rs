@@ -29,8 +29,8 @@ use crate::store::{Records, StoredMessage};
 use crate::uc_type::UcField;
 use crate::wire::{
     Batch, CloseStreamSignal, CreateIngestStreamRequest, CreateIngestStreamResponse, EPHEMERAL_STREAM,
-    EphemeralStreamRequest, EphemeralStreamResponse, IngestRecordResponse, PROTO, Record, RequestPayload,
-    ResponsePayload,
+    EphemeralStreamRequest, EphemeralStreamResponse, IngestRecordResponse, MOST_RECORDS, PROTO, Record,
+    Records as WireRecords, RequestPayload, ResponsePayload,
 };
 
 /// How a call ends.
@@ -400,9 +400,12 @@ impl Stream {
     fn ingest(&mut self, bytes: Bytes) -> Result<(), Ending> {
         let received = Instant::now();
         self.last_message = received;
-        let (offset, records, size) = match &self.plan {
+        let (offset, records, surplus, size) = match &self.plan {
             Some(Plan::Messages(plan)) => self.messages(bytes, plan)?,
-            Some(Plan::Batches(plan)) => self.batch(bytes, plan)?,
+            Some(Plan::Batches(plan)) => {
+                let (offset, records, size) = self.batch(bytes, plan)?;
+                (offset, records, 0, size)
+            }
             None => return Ok(()),
         };
         self.service.log.write(|log| log.messages += 1);
@@ -419,11 +422,21 @@ impl Stream {
             let text = format!("the message at offset {offset} has {size} bytes of records; the limit is {limit}");
             return Err(self.refuse(Status::new(code, text)));
         }
+        let count = records.len().saturating_add(surplus);
+        if count > MOST_RECORDS {
+            let text = format!("the message at offset {offset} has {count} records; the limit is {MOST_RECORDS}");
+            return Err(self.refuse(Status::new(Code::OutOfRange, text)));
+        }
         self.ends.push(self.end(offset - 1) + records.len() as u64);
         let stored = block_in_place(|| self.store(offset, records, size as u64));
         let fault = stored.map_err(|status| self.refuse(status))?;
+        let (fault, is_for_record) = fault.unzip();
         match fault {
             Some(Fault::Break { by, .. }) => return Err(by.into()),
+            // As where the record itself is bad.
+            Some(fault @ Fault::Status { .. }) if is_for_record == Some(true) => {
+                return Err(self.refuse(status_of(&fault)));
+            }
             Some(fault @ Fault::Status { .. }) => return Err(status_of(&fault).into()),
             Some(Fault::Close { ms, grace_ms, then, .. }) => self.announce_close(ms, grace_ms, then)?,
             Some(Fault::GoAway { abrupt, .. }) => self.control.command(Command::GoAway { abrupt }),
@@ -436,24 +449,24 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads a message of Protobuf: its offset, its records and their bytes.
-    fn messages(&self, bytes: Bytes, plan: &Arc<MessagePlan>) -> Result<(Option<i64>, Records, usize), Ending> {
-        let (offset, records) = match self.decode::<EphemeralStreamRequest>(bytes)?.payload {
+    /// Reads a message of Protobuf: its offset, its records, how many more there are, and the bytes of those that are kept.
+    fn messages(&self, bytes: Bytes, plan: &Arc<MessagePlan>) -> Result<(Option<i64>, Records, usize, usize), Ending> {
+        let (offset, batch) = match self.decode::<EphemeralStreamRequest>(bytes)?.payload {
             Some(RequestPayload::IngestRecord(message)) => match message.record {
-                Some(Record::Proto(record)) => (message.offset_id, vec![record]),
+                Some(Record::Proto(record)) => (message.offset_id, WireRecords { records: vec![record], surplus: 0 }),
                 Some(Record::Json(_) | Record::Avro(_)) => return Err(self.violation("a record is not Protobuf")),
                 None => return Err(self.violation("a message has no record")),
             },
             Some(RequestPayload::IngestRecordBatch(message)) => match message.batch {
-                Some(Batch::Proto(batch)) => (message.offset_id, batch.records),
+                Some(Batch::Proto(batch)) => (message.offset_id, batch),
                 Some(Batch::Json(_) | Batch::Avro(_)) => return Err(self.violation("a batch is not Protobuf")),
                 None => return Err(self.violation("a message has no batch")),
             },
             Some(RequestPayload::CreateStream(_)) => return Err(self.violation("the stream is created twice")),
             None => return Err(self.violation("a message is empty")),
         };
-        let size = records.iter().map(Bytes::len).sum();
-        Ok((offset, Records::Messages(Arc::clone(plan), records), size))
+        let size = batch.records.iter().map(Bytes::len).sum();
+        Ok((offset, Records::Messages(Arc::clone(plan), batch.records), batch.surplus, size))
     }
 
     /// Reads a message of Arrow Flight.
@@ -474,8 +487,9 @@ impl Stream {
         usize::try_from(offset).ok().and_then(|offset| self.ends.get(offset)).copied().unwrap_or_default()
     }
 
-    /// Checks and stores the records of a message, unless a fault keeps it from that. Returns the fault.
-    fn store(&self, offset: i64, records: Records, size: u64) -> Result<Option<Fault>, Status> {
+    /// Checks and stores the records of a message, unless a fault keeps it from that. Returns the fault, and whether it
+    /// was for one of the records.
+    fn store(&self, offset: i64, records: Records, size: u64) -> Result<Option<(Fault, bool)>, Status> {
         let elsewhere = self.service.store.elsewhere(&self.table);
         let mut rows: Vec<Row<'_>> = Vec::new();
         if self.settings.check_records || elsewhere.is_some() {
@@ -495,9 +509,13 @@ impl Stream {
         let holds = |holding: &Holding| holds(&records, holding);
         let table = Some(&*self.table);
         let target = Target { on: Operation::Message, table, records: records.len() as u64, holds: &holds };
-        let fault = self.service.faults.first(&target);
-        if matches!(fault, Some(Fault::Break { stored: false, .. } | Fault::Status { stored: false, .. })) {
+        let fault = self.service.faults.first_with_cause(&target);
+        if matches!(fault, Some((Fault::Break { stored: false, .. } | Fault::Status { stored: false, .. }, _))) {
             return Ok(fault);
+        }
+        let weight = records.weight(size);
+        if self.settings.keep_rows {
+            self.service.store.check_room(weight).map_err(|text| Status::new(Code::ResourceExhausted, text))?;
         }
         if let Some(elsewhere) = elsewhere {
             let batch = record_batch(records.columns(), &rows)
@@ -509,7 +527,7 @@ impl Stream {
         drop(rows);
         let count = records.len() as u64;
         let message = StoredMessage { stream_id: Arc::clone(&self.id), offset, time: StoredMessage::now(), records };
-        self.service.store.append(&self.table, message, self.settings.keep_rows);
+        self.service.store.append(&self.table, message, self.settings.keep_rows.then_some(weight));
         self.service.log.write(|log| {
             log.records += count;
             log.bytes += size;

@@ -11,7 +11,7 @@ use url::form_urlencoded;
 
 use crate::grpc::{Code, Status};
 
-/// Tokens remembered; older ones that have expired are forgotten first.
+/// Most tokens that are remembered. Those that have expired are forgotten first, then the oldest.
 const KEPT: usize = 100_000;
 
 /// Tokens by their text.
@@ -140,6 +140,11 @@ impl Tokens {
         let now = Instant::now();
         if issued.tokens.len() >= KEPT {
             issued.tokens.retain(|_, token| token.expires > now);
+            if issued.tokens.len() >= KEPT {
+                // Several at once, for each time all are looked at.
+                let oldest = issued.count.saturating_sub((KEPT - KEPT / 10) as u64);
+                issued.tokens.retain(|_, token| token.number >= oldest);
+            }
         }
         let token = Token { number: issued.count, table: table.to_owned(), expires: now + life, refused: None };
         issued.count += 1;
@@ -255,5 +260,23 @@ mod tests {
         );
         tokens.refuse(&text, Code::PermissionDenied);
         assert_eq!(code(tokens.check(Some(&text), "c.s.t")), Err(Code::PermissionDenied));
+    }
+
+    #[test]
+    fn of_too_many_tokens_the_oldest_are_forgotten() {
+        let tokens = Tokens::default();
+        let life = Duration::from_secs(3600);
+        let first = tokens.issue("c.s.t", life);
+        for _ in 1..KEPT / 2 {
+            tokens.issue("c.s.t", life);
+        }
+        let middle = tokens.issue("c.s.t", life);
+        for _ in 0..KEPT / 2 + 10 {
+            tokens.issue("c.s.t", life);
+            assert!(tokens.issued().tokens.len() <= KEPT);
+        }
+        let last = tokens.issue("c.s.t", life);
+        assert_eq!(tokens.check(Some(&first), "c.s.t").map_err(|status| status.code), Err(Code::Unauthenticated));
+        assert_eq!([&middle, &last].map(|token| tokens.check(Some(token), "c.s.t")), [Ok(()), Ok(())]);
     }
 }

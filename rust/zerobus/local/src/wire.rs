@@ -1,7 +1,8 @@
 //! The messages of `databricks.zerobus.Zerobus/EphemeralStream`, as the service reads and writes them.
 
-use bytes::Bytes;
-use prost::{Message, Oneof};
+use bytes::{Buf, BufMut, Bytes};
+use prost::encoding::{self, DecodeContext, WireType};
+use prost::{DecodeError, Message, Oneof};
 use prost_types::Duration;
 
 /// The path of the one call.
@@ -72,11 +73,43 @@ pub(crate) enum Batch {
     Avro(Records),
 }
 
+/// The most records of a message that are kept; of an empty one the handle is longer than it is on the wire, by far.
+pub(crate) const MOST_RECORDS: usize = 2_000_000;
+
 /// The records of a batch; those of JSON are text, which on the wire is the same.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Records {
-    #[prost(bytes = "bytes", repeated, tag = "1")]
     pub(crate) records: Vec<Bytes>,
+    /// Those beyond [`MOST_RECORDS`].
+    pub(crate) surplus: usize,
+}
+
+impl Message for Records {
+    fn encode_raw(&self, buffer: &mut impl BufMut) {
+        encoding::bytes::encode_repeated(1, &self.records, buffer);
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buffer: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        if tag == 1 && self.records.len() < MOST_RECORDS {
+            return encoding::bytes::merge_repeated(wire_type, &mut self.records, buffer, context);
+        }
+        self.surplus += usize::from(tag == 1);
+        encoding::skip_field(wire_type, tag, buffer, context)
+    }
+
+    fn encoded_len(&self) -> usize {
+        encoding::bytes::encoded_len_repeated(1, &self.records)
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -18,7 +18,7 @@ pub(crate) struct PyWrapperConfiguration {
     pub(crate) config: WrapperConfiguration,
 }
 
-const OPTIONS: [&str; 37] = [
+const OPTIONS: [&str; 38] = [
     "client_id",
     "client_secret",
     "unity_catalog_url",
@@ -51,6 +51,7 @@ const OPTIONS: [&str; 37] = [
     "isolate_max_probes",
     "null_list_element",
     "failure_backoff_enabled",
+    "failure_backoff_shared",
     "workspace_id",
     "application_name",
     "tls_ca_file",
@@ -117,6 +118,7 @@ fn set(py: Python<'_>, config: &mut WrapperConfiguration, key: &str, value: &Bou
         "isolate_max_probes" => config.isolate_max_probes = whole(key, value)?,
         "null_list_element" => config.null_list_element = named(key, value)?,
         "failure_backoff_enabled" => config.failure_backoff_enabled = truth(key, value)?,
+        "failure_backoff_shared" => config.failure_backoff_shared = truth(key, value)?,
         "workspace_id" => config.workspace_id = optional(key, value, text)?,
         "application_name" => config.application_name = optional(key, value, text)?,
         "tls_ca_file" => config.tls_ca_file = optional(key, value, path)?,
@@ -329,6 +331,11 @@ impl PyWrapperConfiguration {
     #[getter]
     fn failure_backoff_enabled(&self) -> bool {
         self.config.failure_backoff_enabled
+    }
+
+    #[getter]
+    fn failure_backoff_shared(&self) -> bool {
+        self.config.failure_backoff_shared
     }
 
     #[getter]

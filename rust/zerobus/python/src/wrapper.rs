@@ -198,7 +198,7 @@ impl Drop for PyZerobusWrapper {
     }
 }
 
-/// Drops a wrapper. It may wait for a disk or a collector, and what it closes in the background wants a runtime.
+/// Drops a wrapper. It may wait for a disk, and what it closes in the background wants a runtime.
 fn let_go(py: Python<'_>, wrapper: Arc<ZerobusWrapper>) {
     let handle = runtime::current(py);
     py.detach(move || {

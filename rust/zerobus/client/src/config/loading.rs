@@ -108,6 +108,8 @@ const SETTINGS: &[Setting] = settings! {
     "null_list_element" "ZEROBUS_NULL_LIST_ELEMENT" |config, text| config.null_list_element = text.parse()?;
     "failure_backoff_enabled" "ZEROBUS_FAILURE_BACKOFF_ENABLED"
         |config, text| config.failure_backoff_enabled = boolean(text)?;
+    "failure_backoff_shared" "ZEROBUS_FAILURE_BACKOFF_SHARED"
+        |config, text| config.failure_backoff_shared = boolean(text)?;
     "workspace_id" "ZEROBUS_WORKSPACE_ID" |config, text| config.workspace_id = Some(text.to_owned());
     "application_name" "ZEROBUS_APPLICATION_NAME" |config, text| config.application_name = Some(text.to_owned());
     "tls_ca_file" "ZEROBUS_TLS_CA_FILE" |config, text| config.tls_ca_file = Some(PathBuf::from(text));

@@ -97,12 +97,21 @@ impl Series {
         }
     }
 
-    /// Gives a file that is whole its name, and deletes the oldest beyond those that stay.
-    pub(super) fn close(&self, mut file: Counted) -> io::Result<()> {
+    /// Gives a file that is whole its name.
+    pub(super) fn close(mut file: Counted) -> io::Result<()> {
         file.flush()?;
         if file.path.extension().is_some_and(|extension| extension == "tmp") {
             fs::rename(&file.path, file.path.with_extension(""))?;
         }
+        Ok(())
+    }
+
+    /// Deletes the oldest closed files beyond those that stay. One that cannot be deleted keeps no other from it, and is tried
+    /// again the next time.
+    ///
+    /// # Errors
+    /// What kept the first of them.
+    pub(super) fn delete_oldest(&self) -> io::Result<()> {
         let Some(retained) = self.limits.retained else { return Ok(()) };
         let mut closed = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
@@ -113,7 +122,12 @@ impl Series {
         }
         closed.sort_unstable();
         let surplus = closed.len().saturating_sub(retained);
-        closed.iter().take(surplus).try_for_each(|(_, path)| remove(path))
+        let mut done = Ok(());
+        for (_, path) in closed.iter().take(surplus) {
+            let named = |failure| io::Error::other(format!("`{}` cannot be deleted: {failure}", path.display()));
+            done = done.and(remove(path).map_err(named));
+        }
+        done
     }
 
     /// Where a closed file of this series stands among the others; none for whatever else is in the folder.

@@ -127,6 +127,30 @@ async fn f39_a_timer_flushes() {
 }
 
 #[test]
+fn f40_a_file_that_cannot_be_deleted_costs_no_other() {
+    let folder = Folder::new("stuck");
+    // No file at all, and so nothing that can be removed as one.
+    let stuck = |format, extension| format!("zerobus/{format}/t_20200101_101010_000001_1.{extension}");
+    for (format, extension) in [("arrow", "arrows"), ("proto", "proto")] {
+        fs::create_dir_all(folder.0.join(stuck(format, extension))).unwrap();
+    }
+    let options = WrapperConfiguration { debug_rotation_rows: 1, ..config(&folder.0, "t") };
+    let files = DebugFiles::new(&options.with_debug_max_files_retained(Some(2))).unwrap();
+    for rows in 1..=5 {
+        keep(&files, &batch(rows));
+    }
+    files.finish();
+    for (format, extension) in [("arrow", "arrows"), ("proto", "proto")] {
+        assert_eq!(folder.names(format).len(), 3, "{:?}", folder.names(format));
+        fs::remove_dir(folder.0.join(stuck(format, extension))).unwrap();
+    }
+    assert_eq!(folder.rows(), [4, 5]);
+    let files = files.files.as_ref().unwrap();
+    let warned = |flag: &AtomicBool| flag.load(Ordering::SeqCst);
+    assert_eq!((warned(&files.has_warned), warned(&files.has_warned_of_old)), (false, true));
+}
+
+#[test]
 fn f40_retention_leaves_other_tables_alone() {
     let folder = Folder::new("retention");
     for table in ["t_other", "t_2024", "t", "t_20240101_101010_000001"] {

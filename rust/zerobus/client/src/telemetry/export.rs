@@ -26,6 +26,8 @@ use crate::error::ZerobusError;
 
 /// How long one export may take, and the last one.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of a file of lines, and of the one before it, which is all that stays.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// Makes the providers of one wrapper. They have threads of their own, which end with them.
 pub(super) fn providers(
@@ -72,15 +74,16 @@ fn with_exporter(
     tracers.with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(config).build())
 }
 
-/// A file to which each export adds a line.
+/// A file to which each export adds a line. A full one takes the place of the one before it.
 #[derive(Debug)]
 struct JsonLines {
     path: PathBuf,
+    most_bytes: u64,
 }
 
 impl JsonLines {
     fn new(folder: &Path, kind: &str) -> Self {
-        Self { path: folder.join(format!("zerobus-{kind}.jsonl")) }
+        Self { path: folder.join(format!("zerobus-{kind}.jsonl")), most_bytes: MOST_BYTES }
     }
 
     fn add(&self, request: &impl Serialize) -> OTelSdkResult {
@@ -95,8 +98,19 @@ impl JsonLines {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }
-        // At once, so that lines of several processes stay whole.
-        OpenOptions::new().create(true).append(true).open(&self.path)?.write_all(&line)
+        loop {
+            let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+            // Other wrappers and processes may write here as well. Where files cannot be locked, lines stay whole all the same.
+            drop(file.lock());
+            let bytes = file.metadata()?.len();
+            if bytes == 0 || bytes + line.len() as u64 <= self.most_bytes {
+                return file.write_all(&line);
+            }
+            // Unless somebody else has done so while we waited.
+            if fs::metadata(&self.path).is_ok_and(|newest| newest.len() == bytes) {
+                fs::rename(&self.path, self.path.with_extension("1.jsonl"))?;
+            }
+        }
     }
 }
 
@@ -138,5 +152,41 @@ impl PushMetricExporter for JsonMetrics {
 
     fn temporality(&self) -> Temporality {
         Temporality::Cumulative
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_lines_have_an_end() {
+        let folder = std::env::temp_dir().join(format!("zerobus-lines-{}", std::process::id()));
+        let lines = |most_bytes| JsonLines { most_bytes, ..JsonLines::new(&folder, "traces") };
+        let write = |writer: usize| {
+            let lines = lines(1000);
+            for line in 0..50 {
+                lines.add(&format!("line {writer} {line}")).unwrap();
+            }
+        };
+        std::thread::scope(|threads| {
+            for writer in 0..4 {
+                threads.spawn(move || write(writer));
+            }
+        });
+        let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["zerobus-traces.1.jsonl", "zerobus-traces.jsonl"]);
+        let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+        let full = read("zerobus-traces.1.jsonl");
+        assert!((900..=1000).contains(&full.len()), "{}", full.len());
+        for text in [full, read("zerobus-traces.jsonl")] {
+            assert!(text.lines().all(|line| serde_json::from_str::<String>(line).is_ok()), "{text}");
+        }
+        // What alone is too much has a file of its own.
+        lines(1000).add(&"x".repeat(2000)).unwrap();
+        lines(1000).add(&"y").unwrap();
+        assert_eq!((read("zerobus-traces.1.jsonl").len(), read("zerobus-traces.jsonl").len()), (2003, 4));
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

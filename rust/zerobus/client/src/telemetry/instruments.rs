@@ -3,6 +3,8 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider as _, UpDownCounter};
@@ -11,11 +13,12 @@ use opentelemetry::trace::{
     Tracer as _, TracerProvider as _,
 };
 use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use tracing::warn;
 
-use super::{Parent, Recovery, TokenNeed, export};
+use super::{Opening, Parent, Recovery, TokenNeed, export};
 use crate::config::WrapperConfiguration;
 use crate::error::ZerobusError;
 use crate::result::TransmissionResult;
@@ -50,6 +53,7 @@ struct Instruments {
     ack_latency: Histogram<f64>,
     inflight_requests: UpDownCounter<i64>,
     inflight_bytes: UpDownCounter<i64>,
+    is_shut_down: AtomicBool,
 }
 
 impl fmt::Debug for Instruments {
@@ -101,6 +105,7 @@ impl Telemetry {
             inflight_bytes: up_down(&meter, "zerobus.inflight.bytes", "By"),
             tracers,
             meters,
+            is_shut_down: AtomicBool::new(false),
         }))))
     }
 
@@ -155,9 +160,9 @@ impl Telemetry {
         }
     }
 
-    pub(crate) fn stream_opened(&self) {
+    pub(crate) fn stream_opened(&self, reason: Opening) {
         if let Some(instruments) = &self.0 {
-            instruments.stream_opened.add(1, &instruments.common);
+            instruments.stream_opened.add(1, &instruments.with([KeyValue::new("reason", reason.name())]));
         }
     }
 
@@ -183,7 +188,8 @@ impl Telemetry {
         }
     }
 
-    /// Takes the time from the end of a request to its acknowledgement.
+    /// Takes the time from when the connection took the head of a request to its acknowledgement: what it waits for the
+    /// service's window is in it.
     pub(crate) fn acked(&self, latency: Duration) {
         if let Some(instruments) = &self.0 {
             instruments.ack_latency.record(latency.as_secs_f64() * 1000.0, &instruments.common);
@@ -210,22 +216,41 @@ impl Telemetry {
     /// Exports what there is and ends the exporters.
     pub(crate) async fn shutdown(&self) {
         self.at_the_exporters(|instruments| {
-            let spans = instruments.tracers.shutdown_with_timeout(export::PATIENCE);
-            spans.and(instruments.meters.shutdown_with_timeout(export::PATIENCE))
+            instruments.is_shut_down.store(true, Ordering::SeqCst);
+            shut_down(&instruments.tracers, &instruments.meters)
         })
         .await;
     }
 
     /// Does what waits for exporters where that holds up nobody. Their failures fail nothing.
-    async fn at_the_exporters(
-        &self,
-        work: impl FnOnce(&Instruments) -> opentelemetry_sdk::error::OTelSdkResult + Send + 'static,
-    ) {
+    async fn at_the_exporters(&self, work: impl FnOnce(&Instruments) -> OTelSdkResult + Send + 'static) {
         let Some(instruments) = self.0.clone() else { return };
         let done = tokio::task::spawn_blocking(move || work(&instruments)).await;
-        if let Ok(Err(failure)) = done {
-            warn!(cause = %failure, "metrics or traces could not be exported");
+        told(&done.unwrap_or(Ok(())));
+    }
+}
+
+impl Drop for Instruments {
+    fn drop(&mut self) {
+        if *self.is_shut_down.get_mut() {
+            return;
         }
+        // Whoever lets go of a provider last waits for its exporters, and that may be anybody's thread, or an event loop.
+        let (tracers, meters) = (self.tracers.clone(), self.meters.clone());
+        let ending = thread::Builder::new().name("zerobus-telemetry".to_owned());
+        // Without a thread to be had it is waited for here.
+        drop(ending.spawn(move || told(&shut_down(&tracers, &meters))));
+    }
+}
+
+fn shut_down(tracers: &SdkTracerProvider, meters: &SdkMeterProvider) -> OTelSdkResult {
+    let spans = tracers.shutdown_with_timeout(export::PATIENCE);
+    spans.and(meters.shutdown_with_timeout(export::PATIENCE))
+}
+
+fn told(outcome: &OTelSdkResult) {
+    if let Err(failure) = outcome {
+        warn!(cause = %failure, "metrics or traces could not be exported");
     }
 }
 

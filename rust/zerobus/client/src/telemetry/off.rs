@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use super::{Parent, Recovery, TokenNeed};
+use super::{Opening, Parent, Recovery, TokenNeed};
 use crate::config::WrapperConfiguration;
 use crate::error::ZerobusError;
 use crate::result::TransmissionResult;
@@ -32,7 +32,7 @@ impl Telemetry {
 
     pub(crate) fn batch_sent(&self, _span: &Span, _result: &TransmissionResult) {}
 
-    pub(crate) fn stream_opened(&self) {}
+    pub(crate) fn stream_opened(&self, _reason: Opening) {}
 
     pub(crate) fn stream_recovered(&self, _reason: Recovery) {}
 

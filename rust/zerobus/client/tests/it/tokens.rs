@@ -60,6 +60,8 @@ async fn f34_what_may_pass_is_asked_again_and_a_refusal_is_not() {
     for (code, asked, error_type) in [
         (500, 2, None),
         (503, 2, None),
+        (408, 2, None),
+        (429, 2, None),
         (400, 1, Some("AuthenticationError")),
         (401, 1, Some("AuthenticationError")),
         (403, 1, Some("AuthenticationError")),
@@ -75,6 +77,39 @@ async fn f34_what_may_pass_is_asked_again_and_a_refusal_is_not() {
             result.error
         );
     }
+}
+
+#[tokio::test]
+async fn f34_an_endpoint_that_asks_to_be_left_alone_is() {
+    let server = server();
+    // Within the time to open a stream it is no try of ours, beyond that it is one.
+    for (connect_timeout_ms, attempts) in [(60_000, 1), (500, 2)] {
+        server.reset();
+        faults(&server, r#"[{"on": "token", "do": {"http": {"code": 429, "retry_after": 2}}}]"#);
+        let config = WrapperConfiguration { connect_timeout_ms, ..config(&server) };
+        let wrapper = ZerobusWrapper::new(config).await.unwrap();
+        let started = Instant::now();
+        let result = send(&wrapper, batch(0..2)).await;
+        assert_eq!((result.successful_count, result.attempts, fetches(&server)), (2, attempts, 2), "{result:?}");
+        assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn f34_an_endpoint_that_asks_for_a_day_is_left_alone_for_minutes() {
+    let server = server();
+    faults(&server, r#"[{"on": "token", "do": {"http": {"code": 429, "retry_after": 86400}}}]"#);
+    let wrapper = wrapper(&server).await;
+    let sending = tokio::spawn(async move { wrapper.send_batch(batch(0..2)).await.unwrap() });
+    until(|| fetches(&server) == 1).await;
+    let mut passed = 0;
+    while !sending.is_finished() {
+        assert!(passed < 86_400, "it waits for a day");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        pass(150).await;
+        passed += 150;
+    }
+    assert_eq!(sending.await.unwrap().successful_count, 2);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use h2::Reason;
 use prost_types::field_descriptor_proto::{Label, Type};
+use seakernel_zerobus_local::Settings;
 use serde_json::{Value, json};
 
 use crate::client::{
@@ -377,6 +378,27 @@ async fn f23_records_with_a_value_are_refused() {
         assert_eq!(stream.event().await.code(), 3);
     }
     assert_eq!(ids(&server), [6, 6]);
+}
+
+#[tokio::test]
+async fn f23_what_was_stored_before_a_refused_record_is_acknowledged() {
+    let status = json!({"status": {"code": "INVALID_ARGUMENT"}});
+    let bad = json!([{"on": "message", "where": {"column": "id", "equals": 7}, "do": status}]);
+    // Of a status that is not for a record nothing follows.
+    let any = json!([{"on": "message", "after": 2, "do": status}]);
+    for (rules, acks_before_refusal, acked) in [(&bad, true, true), (&bad, false, false), (&any, true, false)] {
+        let server = start_with(rules);
+        server.set_settings(Settings { ack_delay_ms: 3_600_000, acks_before_refusal, ..Settings::default() });
+        let mut stream = stream(&server).await;
+        stream.record(0, 5);
+        stream.record(1, 6);
+        stream.record(2, 7);
+        if acked {
+            assert_eq!(stream.event().await, Event::Ack(Some(1)));
+        }
+        assert_eq!(stream.event().await.code(), 3, "{rules}");
+        assert_eq!(ids(&server), [5, 6]);
+    }
 }
 
 #[tokio::test]

@@ -1,13 +1,14 @@
 //! Clients that do what none should.
 
 use bytes::Bytes;
-use seakernel_zerobus_local::{ServerOptions, ZerobusServer};
+use prost_types::field_descriptor_proto::{Label, Type};
+use seakernel_zerobus_local::{Column, ServerOptions, ZerobusServer};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::client::{
-    Event, TABLE, batch_message, bytes, create_message, http, ids, int, open_with, record_message, row, start, stream,
-    token,
+    Event, TABLE, batch_message, bytes, create_message, field, http, ids, int, message, open, open_with,
+    record_message, row, start, stream, token,
 };
 
 #[tokio::test]
@@ -23,6 +24,22 @@ async fn messages_beyond_the_limits_are_refused_before_they_are_read() {
     fitting.write(&record_message(0, &row(1, &"x".repeat((10 << 20) - 100))));
     fitting.acked(0).await;
     assert_eq!(ids(&server), [1]);
+}
+
+#[tokio::test]
+async fn records_of_nothing_have_a_limit_as_well() {
+    let server = start();
+    server.create_table(TABLE, &[Column::new("id", "BIGINT")]).unwrap();
+    let descriptor = message("M", vec![field("id", 1, Type::Int64, Label::Optional)]);
+    let mut stream = open(&server).await;
+    assert!(matches!(stream.create_with(&descriptor).await, Event::Created(Some(_))));
+    stream.write(&batch_message(0, &vec![Vec::new(); 1000]));
+    stream.acked(0).await;
+    stream.write(&batch_message(1, &vec![Vec::new(); 2_000_001]));
+    let Event::Status(status) = stream.event().await else { panic!("a status expected") };
+    assert_eq!(status.code, 11);
+    assert!(status.message.contains("2000001 records; the limit is 2000000"), "{}", status.message);
+    assert_eq!(server.row_count(TABLE), 1000);
 }
 
 #[tokio::test]

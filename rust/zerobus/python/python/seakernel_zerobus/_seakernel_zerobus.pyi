@@ -201,6 +201,7 @@ class WrapperConfiguration:
         isolate_max_probes: int = 32,
         null_list_element: Literal["error", "drop"] = "error",
         failure_backoff_enabled: bool = True,
+        failure_backoff_shared: bool = False,
         workspace_id: str | None = None,
         application_name: str | None = None,
         tls_ca_file: str | PathLike[str] | None = None,
@@ -216,7 +217,9 @@ class WrapperConfiguration:
             unity_catalog_url: Address of the workspace, where tokens come from.
             observability_enabled: Whether metrics and traces are made.
             observability_config: Where they go: `endpoint`, an OTLP collector by gRPC; `output_dir`, a folder for lines of
-                OTLP JSON; `write_interval_secs` (5) between two exports; `log_level`.
+                OTLP JSON, at most two files of 64 MiB for metrics and two for traces; `write_interval_secs` (5) between two
+                exports; `log_level`, which is accepted for configurations of others and has no effect: logs go to Python's
+                `logging`, to `seakernel_zerobus`, and the level of that logger counts.
             debug_enabled: Both debug formats, unless one of the next two is set.
             debug_arrow_enabled: Whether batches are kept as Arrow IPC streams.
             debug_protobuf_enabled: Whether records are kept as encoded, beside their descriptor.
@@ -246,9 +249,12 @@ class WrapperConfiguration:
             null_list_element: What becomes of a list with a null element, which Protobuf cannot carry: the row fails, or
                 the element is dropped.
             failure_backoff_enabled: Whether writes pause where more than 1 % of the rows failed.
+            failure_backoff_shared: Whether pauses of the table, for failed rows or because the service refuses streams into
+                it, hold for all wrappers of this process with the same endpoint and table that have this on.
             workspace_id: Id of the workspace; by default the first label of the endpoint's host.
             application_name: Name of the application, for the user agent.
-            tls_ca_file: PEM file with the authorities to trust for the endpoint, besides the system's.
+            tls_ca_file: PEM file with the authorities to trust for the endpoint and for the workspace that tokens come
+                from, besides the system's, of which there need not be any. It is read once, when the wrapper is made.
 
         Raises:
             TypeError: an option is unknown, or its value of another type.
@@ -384,6 +390,8 @@ class WrapperConfiguration:
     def null_list_element(self) -> Literal["error", "drop"]: ...
     @property
     def failure_backoff_enabled(self) -> bool: ...
+    @property
+    def failure_backoff_shared(self) -> bool: ...
     @property
     def workspace_id(self) -> str | None: ...
     @property

@@ -35,6 +35,8 @@ struct Collected {
     spans: Vec<ExportedSpan>,
     /// The attribute keys of the points of each metric.
     metrics: BTreeMap<String, BTreeSet<String>>,
+    /// The values of `reason` of each.
+    reasons: BTreeMap<String, BTreeSet<String>>,
 }
 
 #[tonic::async_trait]
@@ -62,8 +64,15 @@ impl MetricsService for Collector {
                 Some(Data::Histogram(all)) => all.data_points.into_iter().flat_map(|point| point.attributes).collect(),
                 other => panic!("{other:?}"),
             };
-            let keys = attributes.into_iter().map(|attribute| attribute.key);
-            self.0.lock().unwrap().metrics.entry(metric.name).or_default().extend(keys);
+            let mut collected = self.0.lock().unwrap();
+            for attribute in attributes {
+                if attribute.key == "reason"
+                    && let Some(Value::StringValue(reason)) = attribute.value.and_then(|value| value.value)
+                {
+                    collected.reasons.entry(metric.name.clone()).or_default().insert(reason);
+                }
+                collected.metrics.entry(metric.name.clone()).or_default().insert(attribute.key);
+            }
         }
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
@@ -101,7 +110,7 @@ async fn f43_a_collector_gets_every_instrument_and_span() {
     let (collector, endpoint) = Collector::start().await;
     let folder = std::env::temp_dir().join(format!("zerobus-telemetry-{}", std::process::id()));
     let server = ZerobusServer::start(ServerOptions::default()).unwrap();
-    server.create_table(TABLE, &[Column::new("id", "BIGINT")]).unwrap();
+    server.create_table(TABLE, &[Column::new("id", "BIGINT"), Column::new("more", "BIGINT")]).unwrap();
     // The first stream is opened in vain, and the second breaks.
     let rules = r#"[{"on": "open", "do": {"status": {"code": "UNAVAILABLE"}}},
                     {"on": "message", "do": {"status": {"code": "UNAVAILABLE"}}}]"#;
@@ -122,6 +131,8 @@ async fn f43_a_collector_gets_every_instrument_and_span() {
     let traceparent = format!("00-{TRACE}-b7ad6b7169203331-01");
     let sent = in_trace(&traceparent, wrapper.send_batch(batch())).unwrap().await.unwrap();
     assert_eq!((sent.successful_count, sent.failed_count), (3, 0));
+    let more = RecordBatch::try_from_iter([("more", Arc::new(Int64Array::from(vec![1])) as _)]).unwrap();
+    assert!(wrapper.send_batch(more).await.unwrap().success);
     // The table has no such column, so all rows fail.
     let other = RecordBatch::try_from_iter([("other", Arc::new(Int64Array::from(vec![1])) as _)]).unwrap();
     assert!(!wrapper.send_batch(other).await.unwrap().success);
@@ -129,10 +140,9 @@ async fn f43_a_collector_gets_every_instrument_and_span() {
     wrapper.shutdown().await.unwrap();
 
     let sends = collector.spans("zerobus.send_batch");
-    assert_eq!(sends.len(), 2);
-    let stored =
-        sends.iter().find(|span| attribute(span, "outcome") == Some(Value::StringValue("success".into()))).unwrap();
-    assert_eq!(stored.parent_span_id, 0xb7ad_6b71_6920_3331_u64.to_be_bytes());
+    assert_eq!(sends.len(), 3);
+    let stored = sends.iter().find(|span| span.parent_span_id == 0xb7ad_6b71_6920_3331_u64.to_be_bytes()).unwrap();
+    assert_eq!(attribute(stored, "outcome"), Some(Value::StringValue("success".into())));
     assert_eq!(attribute(stored, "rows"), Some(Value::IntValue(3)));
     assert_eq!(attribute(stored, "attempts"), Some(Value::IntValue(i64::from(sent.attempts))));
     assert!(attribute(stored, "bytes").is_some());
@@ -159,7 +169,7 @@ async fn f43_a_collector_gets_every_instrument_and_span() {
         ("zerobus.retry.attempts", vec!["reason"]),
         ("zerobus.rows.failed", vec!["error.type"]),
         ("zerobus.rows.sent", vec![]),
-        ("zerobus.stream.opened", vec![]),
+        ("zerobus.stream.opened", vec!["reason"]),
         ("zerobus.stream.recovered", vec!["reason"]),
         ("zerobus.token.fetch", vec!["outcome", "reason"]),
     ];
@@ -168,6 +178,9 @@ async fn f43_a_collector_gets_every_instrument_and_span() {
         .map(|(name, keys)| (name.to_owned(), keys.into_iter().chain(["table"]).map(str::to_owned).collect()))
         .collect();
     assert_eq!(collected.metrics, expected);
+    let reasons = |name: &str| collected.reasons[name].iter().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(reasons("zerobus.stream.opened"), ["error", "first"]);
+    assert_eq!(reasons("zerobus.stream.recovered"), ["error"]);
 
     for kind in ["traces", "metrics"] {
         let text = std::fs::read_to_string(folder.join(format!("zerobus-{kind}.jsonl"))).unwrap();
@@ -199,5 +212,35 @@ async fn f43_a_disabled_writer_and_a_dead_collector() {
     wrapper.shutdown().await.unwrap();
     let text = std::fs::read_to_string(folder.join("zerobus-traces.jsonl")).unwrap();
     assert!(text.contains(r#""writer_disabled""#), "{text}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f43_a_wrapper_that_is_dropped_waits_for_no_collector() {
+    // Connections are made, and nothing is ever answered.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = std::env::temp_dir().join(format!("zerobus-telemetry-dropped-{}", std::process::id()));
+    let otlp = OtlpSdkConfig {
+        endpoint: Some(format!("http://{}", silent.local_addr().unwrap())),
+        output_dir: Some(folder.clone()),
+        write_interval_secs: 3600,
+        ..OtlpSdkConfig::default()
+    };
+    let config = WrapperConfiguration::new("http://127.0.0.1:1", "t")
+        .with_debug_output(folder.join("debug"))
+        .with_zerobus_writer_disabled(true)
+        .with_observability(otlp);
+    let wrapper = ZerobusWrapper::new(config).await.unwrap();
+    assert!(wrapper.send_batch(batch()).await.unwrap().success);
+    let started = std::time::Instant::now();
+    drop(wrapper);
+    // An exporter is given five seconds.
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    // It is done nonetheless.
+    let metrics = folder.join("zerobus-metrics.jsonl");
+    while !metrics.exists() {
+        assert!(started.elapsed() < Duration::from_secs(120), "nothing is exported");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     std::fs::remove_dir_all(&folder).unwrap();
 }
