@@ -4,44 +4,37 @@ use std::sync::Arc;
 
 use arrow_array::ffi::{FFI_ArrowArray, from_ffi};
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
-use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StructArray};
+use arrow_array::{Array, RecordBatch, StructArray};
 use arrow_schema::ffi::FFI_ArrowSchema;
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Fields, Schema, SchemaRef};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 use seakernel_zerobus::ZerobusError;
 
-use crate::arrow_stream::{ArrowStream, NULL_ROW};
+use crate::arrow_stream::{ArrowStream, NULL_ROW, settled};
 use crate::{error, visit};
 
 /// What was given as rows.
 pub(crate) enum Rows {
     /// One batch.
-    Batch(Given),
+    Batch(RecordBatch),
     /// Batches of one schema, read as they are needed.
     Stream(Reader),
-}
-
-/// A batch as it was given.
-pub(crate) struct Given {
-    pub(crate) batch: RecordBatch,
-    /// The schema by which a column has no nulls that has some: its rows fail one by one, and arrow knows no such batch.
-    pub(crate) stated: Option<SchemaRef>,
 }
 
 /// The batches of a stream.
 pub(crate) struct Reader(ArrowStream);
 
 impl Iterator for Reader {
-    type Item = Result<Given, ZerobusError>;
+    type Item = Result<RecordBatch, ZerobusError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let rows = self.0.next()?.map_err(|failure| match failure {
             ArrowError::InvalidArgumentError(message) => ZerobusError::configuration(message),
             failure => ZerobusError::conversion(failure.to_string()),
         });
-        Some(rows.and_then(|rows| as_batch(rows, self.0.schema())))
+        Some(rows.map(|rows| as_batch(rows, self.0.schema())))
     }
 }
 
@@ -63,7 +56,7 @@ impl Rows {
 }
 
 #[expect(unsafe_code, reason = "the C data interface hands over pointers")]
-fn import_batch(object: &Bound<'_, PyAny>) -> PyResult<Given> {
+fn import_batch(object: &Bound<'_, PyAny>) -> PyResult<RecordBatch> {
     let returned = object.call_method0("__arrow_c_array__")?;
     let (schema, array) =
         returned.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().map_err(|_| no_capsule("array"))?;
@@ -82,34 +75,30 @@ fn import_batch(object: &Bound<'_, PyAny>) -> PyResult<Given> {
     if !matches!(data.data_type(), DataType::Struct(_)) {
         return Err(PyTypeError::new_err("`batch` is an array of no struct; a record batch is accepted"));
     }
-    let rows = StructArray::from(data);
+    let rows = StructArray::from(settled(data).map_err(|failure| not_rows(&failure))?);
     if rows.null_count() > 0 {
         return Err(error::configuration(object.py(), NULL_ROW));
     }
-    as_batch(rows, &names.into()).map_err(|failure| error::from_client(object.py(), &failure))
+    Ok(as_batch(rows, &names.into()))
 }
 
-fn as_batch(rows: StructArray, schema: &SchemaRef) -> Result<Given, ZerobusError> {
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    let columns = rows.into_parts().1;
-    let is_broken = |field: &Field, column: &ArrayRef| {
-        // What has no null in Protobuf cannot be required there.
-        let has_null = !matches!(field.data_type(), DataType::Map(..)) && !field.data_type().is_list();
-        has_null && !field.is_nullable() && column.null_count() > 0
-    };
-    let (mut fields, mut stated) = (schema.fields().to_vec(), None);
-    for (field, column) in fields.iter_mut().zip(&columns) {
-        if is_broken(field, column) {
-            *field = Arc::new(field.as_ref().clone().with_nullable(true));
-            stated = Some(SchemaRef::clone(schema));
-        }
-    }
-    let schema = match &stated {
-        Some(_) => Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())),
-        None => SchemaRef::clone(schema),
-    };
-    let batch = RecordBatch::try_new_with_options(schema, columns, &options);
-    batch.map(|batch| Given { batch, stated }).map_err(|failure| ZerobusError::conversion(failure.to_string()))
+/// A batch with all of its nulls: one in a column that has none fails its row and no more.
+#[expect(unsafe_code, reason = "arrow knows no such batch")]
+fn as_batch(rows: StructArray, schema: &SchemaRef) -> RecordBatch {
+    let (len, columns) = (rows.len(), rows.into_parts().1);
+    // SAFETY: the columns were read by this schema, and are of the length of their struct.
+    unsafe { RecordBatch::new_unchecked(SchemaRef::clone(schema), columns, len) }
+}
+
+/// The batch with a schema that its nulls go with, for arrow makes no other of its rows.
+pub(crate) fn consistent(batch: RecordBatch) -> Result<RecordBatch, ZerobusError> {
+    let schema = batch.schema();
+    let fields = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
+        let is_broken = !field.is_nullable() && column.null_count() > 0;
+        if is_broken { Arc::new(field.as_ref().clone().with_nullable(true)) } else { Arc::clone(field) }
+    });
+    let schema = Schema::new_with_metadata(fields.collect::<Fields>(), schema.metadata().clone());
+    batch.with_schema(schema.into()).map_err(|failure| ZerobusError::conversion(failure.to_string()))
 }
 
 #[expect(unsafe_code, reason = "the C stream interface hands over a pointer")]
@@ -180,7 +169,7 @@ fn not_exported(failure: &ArrowError) -> PyErr {
 /// Returns where the first buffer of the first column is; tests look for copies.
 #[pyfunction]
 pub(crate) fn _first_buffer(batch: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
-    let Rows::Batch(Given { batch, .. }) = Rows::of(batch)? else { return Ok(None) };
+    let Rows::Batch(batch) = Rows::of(batch)? else { return Ok(None) };
     let data = batch.columns().first().map(Array::to_data);
     Ok(data.and_then(|data| data.buffers().first().map(|buffer| buffer.as_ptr() as usize)))
 }

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use seakernel_zerobus::{TransmissionResult, ZerobusError};
 
-use crate::arrow::{self, Given, Reader, Rows};
+use crate::arrow::{self, Reader, Rows};
 use crate::error;
 
 #[pyclass(frozen, name = "TransmissionResult", module = "seakernel_zerobus")]
@@ -223,7 +223,8 @@ fn extract<'py>(
     let py = original.py();
     let raised = |failure| error::from_client(py, &failure);
     match Rows::of(original)? {
-        Rows::Batch(Given { batch, .. }) => {
+        Rows::Batch(batch) => {
+            let batch = arrow::consistent(batch).map_err(raised)?;
             let taken = py.detach(|| whole(rows, total_rows).extract_successful_batch(&batch)).map_err(raised)?;
             taken.map(|batch| arrow::export(py, batch)).transpose()
         }
@@ -242,7 +243,7 @@ fn whole(rows: &[usize], total_rows: usize) -> TransmissionResult {
 fn taken_from(reader: Reader, rows: &[usize], total_rows: usize) -> Result<Vec<RecordBatch>, ZerobusError> {
     let (mut taken, mut start, mut rest) = (Vec::new(), 0, rows);
     for batch in reader {
-        let Given { batch, .. } = batch?;
+        let batch = arrow::consistent(batch?)?;
         let end = start + batch.num_rows();
         let (here, later) = rest.split_at(rest.partition_point(|row| *row < end));
         let of_batch: Vec<usize> = here.iter().map(|row| row - start).collect();

@@ -4,15 +4,16 @@ use std::mem;
 use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arrow_array::RecordBatch;
 use futures_util::future::Either;
 use prost::Message;
 use prost_types::DescriptorProto;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use seakernel_zerobus::{Converter, TransmissionResult, WrapperConfiguration, ZerobusError, ZerobusWrapper, in_trace};
+use seakernel_zerobus::{TransmissionResult, WrapperConfiguration, ZerobusError, ZerobusWrapper, in_trace};
 
-use crate::arrow::{Given, Reader, Rows};
+use crate::arrow::{Reader, Rows};
 use crate::config::{self, PyWrapperConfiguration};
 use crate::result::PyTransmissionResult;
 use crate::{error, runtime};
@@ -163,7 +164,9 @@ impl PyZerobusWrapper {
         let rows = Rows::of(batch)?;
         let call = async move {
             match rows {
-                Rows::Batch(given) => send_one(&wrapper, given, descriptor).await.map_err(Failure::from),
+                Rows::Batch(batch) => {
+                    wrapper.send_batch_with_descriptor(batch, descriptor).await.map_err(Failure::from)
+                }
                 Rows::Stream(reader) => send_all(&wrapper, reader, descriptor).await,
             }
         };
@@ -257,13 +260,13 @@ async fn send_all(
 ) -> Result<TransmissionResult, Failure> {
     let mut parts: Vec<TransmissionResult> = Vec::new();
     let (mut refusal, mut any_sent) = (None, false);
-    while let Some(given) = next(&mut reader) {
-        let given = match given {
-            Ok(given) => given,
+    while let Some(batch) = next(&mut reader) {
+        let batch = match batch {
+            Ok(batch) => batch,
             Err(failure) => return Err(Failure::broke_off(&failure, parts)),
         };
         let part = match &refusal {
-            None => match send_one(wrapper, given, descriptor.clone()).await {
+            None => match wrapper.send_batch_with_descriptor(batch, descriptor.clone()).await {
                 Ok(part) => part,
                 Err(error) => {
                     let sent = Some(TransmissionResult::merged(parts));
@@ -272,7 +275,7 @@ async fn send_all(
             },
             Some(error) => TransmissionResult {
                 error: Some(ZerobusError::clone(error)),
-                total_rows: given.batch.num_rows(),
+                total_rows: batch.num_rows(),
                 ..TransmissionResult::default()
             },
         };
@@ -287,22 +290,8 @@ async fn send_all(
     Ok(TransmissionResult::merged(parts))
 }
 
-async fn send_one(
-    wrapper: &ZerobusWrapper,
-    given: Given,
-    descriptor: Option<DescriptorProto>,
-) -> Result<TransmissionResult, ZerobusError> {
-    let Given { batch, stated } = given;
-    let descriptor = descriptor.or_else(|| {
-        // A schema that has none is refused with the batch.
-        let converter = Converter::new(stated.as_deref()?, None, wrapper.config().null_list_element).ok()?;
-        Some(converter.descriptor().clone())
-    });
-    wrapper.send_batch_with_descriptor(batch, descriptor).await
-}
-
 /// The next batch, read where waiting holds up nobody: a reader may be Python code.
-fn next(reader: &mut Reader) -> Option<Result<Given, ZerobusError>> {
+fn next(reader: &mut Reader) -> Option<Result<RecordBatch, ZerobusError>> {
     tokio::task::block_in_place(|| reader.next())
 }
 
