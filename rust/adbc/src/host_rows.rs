@@ -12,6 +12,7 @@ use arrow_array::{Array, RecordBatch, RecordBatchOptions, RecordBatchReader, Str
 use arrow_schema::{ArrowError, DataType, Schema, SchemaRef};
 
 use crate::error::error;
+use crate::struct_slices::settled;
 
 const NULL_ROWS: &str = "a bound row is null as a whole; only its values can be";
 
@@ -29,7 +30,7 @@ pub(crate) unsafe fn checked_batch(
         let (values, schema) = unsafe { (FFI_ArrowArray::from_raw(values), schema.as_ref()) };
         let schema = schema.filter(|_| !values.is_released())?;
         // SAFETY: the caller's promise.
-        Some(unsafe { from_ffi(values, schema) })
+        Some(unsafe { from_ffi(values, schema) }.and_then(settled))
     }));
     let data = match imported {
         Ok(Some(data)) => data.map_err(|cause| refused(&format!("the bound rows cannot be read: {cause}")))?,
@@ -92,7 +93,7 @@ impl HostRows {
         if data.null_count() > 0 {
             return Err(broken(NULL_ROWS));
         }
-        let rows = StructArray::from(data);
+        let rows = StructArray::from(settled(data)?);
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), rows.into_parts().1, &options).map(Some)
     }
@@ -130,6 +131,8 @@ mod tests {
     use std::ffi::{c_char, c_int};
     use std::ptr;
 
+    use arrow_array::cast::AsArray as _;
+    use arrow_array::types::Int64Type;
     use arrow_array::{ArrayRef, Int64Array};
     use arrow_buffer::NullBuffer;
     use arrow_schema::Field;
@@ -155,6 +158,21 @@ mod tests {
         assert!(batch(None).is_ok());
         let refusal = batch(nulls()).unwrap_err();
         assert_eq!((refusal.status, refusal.message.as_str()), (Status::InvalidArguments, NULL_ROWS));
+    }
+
+    #[test]
+    fn slices_of_structs_in_structs_are_read() {
+        let inner = rows(None);
+        let field = Arc::new(Field::new("s", inner.data_type().clone(), true));
+        let whole = StructArray::new(vec![field].into(), vec![Arc::new(inner)], None).into_data();
+        let slice = whole.into_builder().offset(1).len(1).build().unwrap();
+        let schema = FFI_ArrowSchema::try_from(slice.data_type()).unwrap();
+        let mut values = FFI_ArrowArray::new(&slice);
+        // SAFETY: both were made here.
+        let checked = unsafe { checked_batch(&raw mut values, &raw const schema) }.unwrap();
+        // SAFETY: they belong together.
+        let read = StructArray::from(unsafe { from_ffi(checked, &schema) }.unwrap());
+        assert_eq!(read.column(0).as_struct().column(0).as_primitive::<Int64Type>().values(), &[2]);
     }
 
     unsafe extern "C" fn schema(_: *mut FFI_ArrowArrayStream, out: *mut FFI_ArrowSchema) -> c_int {

@@ -23,6 +23,9 @@ mod reader;
 mod runtime;
 mod sql_name;
 mod statement;
+// As in the extension modules, which this crate is none of.
+#[path = "../../python/src/struct_slices.rs"]
+mod struct_slices;
 mod value;
 
 pub use connection::Connection;

@@ -29,6 +29,7 @@ mod session;
 mod sign_in;
 mod signals;
 mod stop_at_exit;
+mod struct_slices;
 mod token_callable;
 mod visit;
 mod volumes;

@@ -12,7 +12,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 use seakernel_zerobus::ZerobusError;
 
-use crate::arrow_stream::{ArrowStream, NULL_ROW, settled};
+use crate::arrow_stream::{ArrowStream, NULL_ROW};
+use crate::struct_slices::settled;
 use crate::{error, visit};
 
 /// What was given as rows.

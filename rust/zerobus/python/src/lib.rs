@@ -17,6 +17,8 @@ mod log_bridge;
 mod signals;
 #[path = "../../../python/src/stop_at_exit.rs"]
 mod stop_at_exit;
+#[path = "../../../python/src/struct_slices.rs"]
+mod struct_slices;
 #[path = "../../../python/src/visit.rs"]
 mod visit;
 
