@@ -12,6 +12,7 @@ mod convert;
 mod debug;
 mod encoder;
 mod error;
+mod extent;
 mod fates;
 mod flight;
 mod in_flight;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arrow_array::{Array as _, RecordBatch};
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use prost_types::DescriptorProto;
 use tokio::sync::OnceCell;
@@ -17,6 +17,7 @@ use crate::convert::RequestLimits;
 use crate::debug::DebugFiles;
 use crate::encoder::Encoder;
 use crate::error::ZerobusError;
+use crate::extent::slice_bytes;
 use crate::in_flight::InFlight;
 use crate::lanes::Lanes;
 use crate::result::TransmissionResult;
@@ -248,13 +249,4 @@ pub(crate) fn refused(total_rows: usize, error: ZerobusError) -> TransmissionRes
 async fn on_disk(work: impl FnOnce() + Send + 'static) {
     // A panic in it is logged by the runtime, and debug files fail nothing.
     drop(tokio::task::spawn_blocking(work).await);
-}
-
-/// Bytes of the rows of a batch, without those of the arrays it is a slice of.
-fn slice_bytes(batch: &RecordBatch) -> usize {
-    let bytes = |column: &arrow_array::ArrayRef| {
-        let data = column.to_data();
-        data.get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
-    };
-    batch.columns().iter().map(bytes).sum()
 }
