@@ -15,9 +15,10 @@ use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 
 use self::cast::Bad;
-use crate::convert::RequestLimits;
+use crate::convert::{Next, RequestLimits};
 use crate::encoder::Message;
 use crate::error::ZerobusError;
+use crate::extent::slice_bytes;
 use crate::put;
 
 /// Bytes of the largest message of more than one row: the usual limit of gRPC, with room for what precedes the body.
@@ -37,6 +38,8 @@ pub(crate) struct ArrowRequests {
     converter: ArrowConverter,
     batch: RecordBatch,
     limits: RequestLimits,
+    /// About the bytes of a row.
+    row_bytes: usize,
     /// The first row that was not converted yet.
     next: usize,
     ready: VecDeque<ArrowRows>,
@@ -94,7 +97,8 @@ impl ArrowConverter {
     pub(crate) fn requests(&self, batch: RecordBatch, limits: RequestLimits) -> ArrowRequests {
         let limits = RequestLimits { request_rows: limits.request_rows.max(1), ..limits };
         let (converter, ready, failed) = (self.clone(), VecDeque::new(), Vec::new());
-        ArrowRequests { converter, batch, limits, next: 0, ready, failed }
+        let row_bytes = (slice_bytes(&batch) / batch.num_rows().max(1)).max(1);
+        ArrowRequests { converter, batch, limits, row_bytes, next: 0, ready, failed }
     }
 
     /// Converts the rows that can be; `first` is the row of the whole batch that the first is.
@@ -146,10 +150,35 @@ fn missing(field: &Field) -> ArrowError {
 }
 
 impl ArrowRequests {
-    /// The rows that cannot be sent, ascending.
-    pub(crate) fn into_failed(mut self) -> Vec<(usize, ZerobusError)> {
-        self.failed.sort_by_key(|(row, _)| *row);
-        self.failed
+    /// Rows that were not converted yet, or are ready.
+    pub(crate) fn left(&self) -> usize {
+        self.batch.num_rows() - self.next + self.ready.iter().map(|rows| rows.indices().len()).sum::<usize>()
+    }
+
+    /// Takes the rows that cannot be sent, and were not taken before.
+    pub(crate) fn take_failed(&mut self) -> Vec<(usize, ZerobusError)> {
+        std::mem::take(&mut self.failed)
+    }
+
+    /// The next request, of about so many bytes.
+    pub(crate) fn within(&mut self, bytes: usize) -> Next<ArrowRows> {
+        while self.ready.is_empty() && self.next < self.batch.num_rows() {
+            let first = self.next;
+            let most = self.limits.request_rows.min(self.batch.num_rows() - first);
+            let count = (bytes / self.row_bytes).clamp(1, most);
+            self.next += count;
+            let slice = self.batch.slice(first, count);
+            match self.converter.convert(&slice, first, &mut self.failed) {
+                Ok(rows) => self.fit(rows),
+                Err(error) => {
+                    let error = ZerobusError::conversion(format!("the batch cannot be converted: {error}"));
+                    // Some may have failed for a reason of their own just before.
+                    self.failed.retain(|(row, _)| *row < first);
+                    self.failed.extend((first..first + count).map(|row| (row, error.clone())));
+                }
+            }
+        }
+        self.ready.pop_front().map_or(Next::End, Next::Rows)
     }
 
     /// Makes `rows` ready, in pieces where they are too many bytes for one message.
@@ -171,29 +200,6 @@ impl ArrowRequests {
                 self.fit(rows.slice(count / 2..count));
             }
         }
-    }
-}
-
-impl Iterator for ArrowRequests {
-    type Item = ArrowRows;
-
-    fn next(&mut self) -> Option<ArrowRows> {
-        while self.ready.is_empty() && self.next < self.batch.num_rows() {
-            let first = self.next;
-            let count = self.limits.request_rows.min(self.batch.num_rows() - first);
-            self.next += count;
-            let slice = self.batch.slice(first, count);
-            match self.converter.convert(&slice, first, &mut self.failed) {
-                Ok(rows) => self.fit(rows),
-                Err(error) => {
-                    let error = ZerobusError::conversion(format!("the batch cannot be converted: {error}"));
-                    // Some may have failed for a reason of their own just before.
-                    self.failed.retain(|(row, _)| *row < first);
-                    self.failed.extend((first..first + count).map(|row| (row, error.clone())));
-                }
-            }
-        }
-        self.ready.pop_front()
     }
 }
 

@@ -8,6 +8,7 @@ mod arrow;
 mod breaker;
 mod call;
 mod config;
+mod conversion;
 mod convert;
 mod debug;
 mod encoder;

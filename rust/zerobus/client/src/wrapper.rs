@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use crate::breaker::Breaker;
 use crate::call::Call;
 use crate::config::{IngestMode, WrapperConfiguration};
-use crate::convert::RequestLimits;
 use crate::debug::DebugFiles;
 use crate::encoder::Encoder;
 use crate::error::ZerobusError;
@@ -26,10 +25,6 @@ use crate::telemetry::Telemetry;
 
 /// Plans of conversion that are kept.
 const MOST_ENCODERS: usize = 8;
-/// About the bytes of a request: conversion and sending overlap by requests, and each costs little. Of Arrow it is what the
-/// service advises.
-const REQUEST_BYTES: usize = 1 << 20;
-const ARROW_REQUEST_BYTES: usize = 2 << 20;
 
 /// Sends batches into one table. Clones share streams, token, limits and pauses; all may send at once.
 #[derive(Clone, Debug)]
@@ -133,7 +128,7 @@ impl ZerobusWrapper {
         let span = inner.telemetry.send_batch(batch.num_rows(), bytes);
         let call = Call {
             config: &inner.config,
-            limits: inner.limits(batch.num_rows(), bytes),
+            bytes,
             lanes: inner.lanes.as_ref(),
             breaker: &inner.breaker,
             debug: &inner.debug,
@@ -200,21 +195,6 @@ impl Inner {
         tokio::time::timeout(limit, self.in_flight.done())
             .await
             .map_err(|_| ZerobusError::connection(format!("not all was acknowledged within {} s", limit.as_secs_f64())))
-    }
-
-    /// How much goes into a request of a batch of this size.
-    fn limits(&self, rows: usize, bytes: usize) -> RequestLimits {
-        // Rows are counted, not bytes, for one record may be larger than the others together.
-        let target = match self.config.ingest_mode {
-            IngestMode::Proto => REQUEST_BYTES,
-            IngestMode::Arrow => ARROW_REQUEST_BYTES,
-        };
-        let usual = (target.saturating_mul(rows) / bytes.max(1)).max(1);
-        RequestLimits {
-            record_bytes: self.config.max_record_bytes,
-            request_bytes: self.config.max_request_bytes,
-            request_rows: self.config.max_request_rows.min(usual),
-        }
     }
 
     fn encoder(&self, schema: &SchemaRef, descriptor: Option<DescriptorProto>) -> Result<Arc<Encoder>, ZerobusError> {

@@ -19,8 +19,11 @@ const LIMITS: RequestLimits = RequestLimits { record_bytes: 1 << 20, request_byt
 
 fn requests(batch: &RecordBatch) -> (Vec<ArrowRows>, Vec<(usize, String)>) {
     let mut requests = ArrowConverter::new(&batch.schema()).unwrap().requests(batch.clone(), LIMITS);
-    let rows: Vec<ArrowRows> = requests.by_ref().collect();
-    let failed = requests.into_failed();
+    let mut rows = Vec::new();
+    while let Next::Rows(next) = requests.within(1 << 20) {
+        rows.push(next);
+    }
+    let failed = requests.take_failed();
     (rows, failed.into_iter().map(|(row, error)| (row, error.to_string())).collect())
 }
 
@@ -100,9 +103,11 @@ fn f46_what_is_sent_is_what_arrow_reads() {
         arrays().into_iter().enumerate().map(|(at, array)| (format!("c{at}"), array)).collect();
     let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap();
     let converter = ArrowConverter::new(&batch.schema()).unwrap();
-    let rows: Vec<ArrowRows> = converter.requests(batch, RequestLimits { request_rows: 5, ..LIMITS }).collect();
+    let Next::Rows(all) = converter.requests(batch, RequestLimits { request_rows: 5, ..LIMITS }).within(1 << 20) else {
+        panic!("no rows")
+    };
     for (start, end) in [(0, 5), (0, 2), (2, 5), (4, 5)] {
-        let rows = rows[0].slice(start..end);
+        let rows = all.slice(start..end);
         assert!(rows.indices().iter().copied().eq(start..end));
         let Ok(Message::Batch { header, body }) = rows.message() else { panic!("no message") };
         let message = arrow_ipc::root_as_message(&header).unwrap();

@@ -29,6 +29,7 @@ use self::plan::{MessagePlan, Planner};
 use crate::config::NullListElement;
 use crate::error::ZerobusError;
 
+pub(crate) use requests::Next;
 pub use requests::Requests;
 pub use rows::EncodedRows;
 

@@ -16,6 +16,25 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// No message of gRPC is longer than 4 GiB.
 const LARGEST_REQUEST: usize = 1 << 31;
 
+/// What comes next of a batch.
+#[derive(Debug)]
+pub(crate) enum Next<T> {
+    Rows(T),
+    /// A row, which by itself is so many bytes.
+    Needs(usize),
+    End,
+}
+
+impl<T> Next<T> {
+    pub(crate) fn map<U>(self, with: impl FnOnce(T) -> U) -> Next<U> {
+        match self {
+            Self::Rows(rows) => Next::Rows(with(rows)),
+            Self::Needs(bytes) => Next::Needs(bytes),
+            Self::End => Next::End,
+        }
+    }
+}
+
 /// The requests of a batch: consecutive rows, none of them twice.
 #[derive(Debug)]
 pub struct Requests {
@@ -40,6 +59,16 @@ impl Requests {
         }
         let limits = RequestLimits { record_bytes, request_bytes, request_rows: limits.request_rows.max(1) };
         Self { columns, rows, limits, failed: Vec::new(), chunk: 0, chunk_rows: 0, done: 0, bytes: 0 }
+    }
+
+    /// Rows that were not looked at yet.
+    pub(crate) fn left(&self) -> usize {
+        self.rows.saturating_sub(self.chunk + self.done)
+    }
+
+    /// Takes the rows that cannot be encoded, and were not taken before.
+    pub(crate) fn take_failed(&mut self) -> Vec<(usize, ZerobusError)> {
+        std::mem::take(&mut self.failed)
     }
 
     /// The rows so far that cannot be encoded, ascending.
@@ -91,21 +120,10 @@ impl Requests {
         }
         true
     }
-}
 
-/// Length of a record with tag and length before it.
-fn field_len(size: usize) -> usize {
-    size.saturating_add(1 + varint_len(size as u64))
-}
-
-fn record_failure(row: usize, why: &str) -> ZerobusError {
-    ZerobusError::conversion(format!("Record encoding failed: row={row}, error={why}"))
-}
-
-impl Iterator for Requests {
-    type Item = EncodedRows;
-
-    fn next(&mut self) -> Option<EncodedRows> {
+    /// The next request, of no more than so many bytes.
+    pub(crate) fn within(&mut self, bytes: usize) -> Next<EncodedRows> {
+        let most = bytes.min(self.limits.request_bytes);
         let tag = Tag::new(1, 2);
         let mut writer = Writer::default();
         let mut rows = Vec::new();
@@ -121,15 +139,18 @@ impl Iterator for Requests {
                 self.done += 1;
                 continue;
             }
-            if writer.len() + length > self.limits.request_bytes || rows.len() == self.limits.request_rows {
+            if rows.is_empty() && length > most {
+                return Next::Needs(length);
+            }
+            if writer.len() + length > most || rows.len() == self.limits.request_rows {
                 break;
             }
             if rows.is_empty() {
                 let mean = self.mean();
                 let left = (self.rows - row).min(self.limits.request_rows);
-                writer = Writer::new((mean * left).min(self.limits.request_bytes));
-                rows.reserve(left.min(self.limits.request_bytes / mean + 1));
-                ends.reserve(left.min(self.limits.request_bytes / mean + 1));
+                writer = Writer::new(mean.saturating_mul(left).min(most));
+                rows.reserve(left.min(most / mean + 1));
+                ends.reserve(left.min(most / mean + 1));
             }
             let start = writer.len();
             writer.reserve(length);
@@ -148,6 +169,30 @@ impl Iterator for Requests {
                 self.failed.insert(at, (row, record_failure(row, "the arrays are malformed")));
             }
         }
-        (!rows.is_empty()).then(|| EncodedRows::new(Bytes::from(writer.finish()), rows, ends))
+        if rows.is_empty() {
+            return Next::End;
+        }
+        Next::Rows(EncodedRows::new(Bytes::from(writer.finish()), rows, ends))
+    }
+}
+
+/// Length of a record with tag and length before it.
+fn field_len(size: usize) -> usize {
+    size.saturating_add(1 + varint_len(size as u64))
+}
+
+fn record_failure(row: usize, why: &str) -> ZerobusError {
+    ZerobusError::conversion(format!("Record encoding failed: row={row}, error={why}"))
+}
+
+impl Iterator for Requests {
+    type Item = EncodedRows;
+
+    fn next(&mut self) -> Option<EncodedRows> {
+        // No record is longer than a request may be.
+        match self.within(usize::MAX) {
+            Next::Rows(rows) => Some(rows),
+            Next::Needs(_) | Next::End => None,
+        }
     }
 }
