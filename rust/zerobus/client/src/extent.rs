@@ -1,5 +1,8 @@
 //! How many bytes the rows of a slice are, without those of the arrays it is a slice of.
 
+#[cfg(feature = "flight")]
+mod expanded;
+
 use std::ops::Range;
 
 use arrow_array::cast::AsArray;
@@ -9,6 +12,9 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, GenericByteArray, GenericByteViewArray, OffsetSizeTrait, RecordBatch, RunArray};
 use arrow_buffer::ArrowNativeType;
 use arrow_schema::{DataType, UnionMode};
+
+#[cfg(feature = "flight")]
+pub(crate) use self::expanded::expanded;
 
 /// Views of up to so many bytes hold them themselves.
 const INLINE: u32 = 12;
@@ -146,7 +152,7 @@ fn list<O: OffsetSizeTrait>(offsets: &[O], elements: &dyn Array, rows: &[Range<u
 }
 
 fn list_views<O: OffsetSizeTrait>(offsets: &[O], sizes: &[O], elements: &dyn Array, rows: &[Range<usize>]) -> usize {
-    let span = |row: usize| place(offsets, row)..place(offsets, row).saturating_add(place(sizes, row));
+    let span = |row| view_span(offsets, sizes, row);
     let mut spans: Vec<Range<usize>> = rows.iter().flat_map(Clone::clone).map(span).collect();
     let own = spans.len().saturating_mul(2 * size_of::<O>());
     spans.sort_unstable_by_key(|span| span.start);
@@ -161,21 +167,30 @@ fn list_views<O: OffsetSizeTrait>(offsets: &[O], sizes: &[O], elements: &dyn Arr
     own.saturating_add(bytes(elements, &spans))
 }
 
+fn view_span<O: ArrowNativeType>(offsets: &[O], sizes: &[O], row: usize) -> Range<usize> {
+    let start = place(offsets, row);
+    start..start.saturating_add(place(sizes, row))
+}
+
+/// The run that a row is in.
+fn run_of<R: RunEndIndexType>(runs: &RunArray<R>, row: usize) -> usize {
+    let row = row.saturating_add(runs.run_ends().offset());
+    runs.run_ends().values().partition_point(|end| end.to_usize().is_none_or(|end| end <= row))
+}
+
 fn runs<R: RunEndIndexType>(array: &dyn Array, rows: &[Range<usize>]) -> Option<usize> {
     let runs = array.as_any().downcast_ref::<RunArray<R>>()?;
-    let (ends, offset) = (runs.run_ends().values(), runs.run_ends().offset());
-    let run_of =
-        |row: usize| ends.partition_point(|end| end.to_usize().is_none_or(|end| end <= row.saturating_add(offset)));
     let mut next = 0;
     let mut span = |range: &Range<usize>| {
         // Two ranges may be in one run.
-        let first = run_of(range.start).max(next);
-        let end = range.end.checked_sub(1).filter(|last| *last >= range.start).map_or(first, |last| run_of(last) + 1);
+        let first = run_of(runs, range.start).max(next);
+        let end =
+            range.end.checked_sub(1).filter(|last| *last >= range.start).map_or(first, |last| run_of(runs, last) + 1);
         next = next.max(end);
         first..end
     };
     let spans: Vec<Range<usize>> = rows.iter().map(&mut span).collect();
-    let count: usize = spans.iter().map(|span| within(span, ends.len()).len()).sum();
+    let count: usize = spans.iter().map(|span| within(span, runs.run_ends().values().len()).len()).sum();
     Some(count.saturating_mul(size_of::<R::Native>()).saturating_add(bytes(runs.values(), &spans)))
 }
 

@@ -85,9 +85,10 @@ impl InFlight {
         u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.most_units)
     }
 
+    /// Bytes that are free, and conversions that may begin.
     #[cfg(test)]
-    pub(crate) fn free_bytes(&self) -> usize {
-        self.bytes.available_permits() * UNIT
+    pub(crate) fn free(&self) -> (usize, usize) {
+        (self.bytes.available_permits() * UNIT, self.conversions.available_permits())
     }
 
     /// Waits until all calls are done that are under way now.

@@ -155,3 +155,28 @@ fn f46_columns_without_a_type_are_named() {
     }
     assert!(plan(vec![field("s", deep)]).is_err());
 }
+
+#[test]
+fn f46_rows_that_share_values_fit_their_messages_or_fail() {
+    // Each row has a value of its own then: 1.5 GB, were it all at once.
+    let words = StringArray::from(vec!["x".repeat(300_000), "y".repeat(2 << 20)]);
+    let keys = Int32Array::from_iter_values((0..5000).map(|row| i32::from(row % 1000 == 500)));
+    let batch = batch("c", Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(words)).unwrap()));
+    let limits = RequestLimits { request_rows: 10_000, ..LIMITS };
+    let mut requests = ArrowConverter::new(&batch.schema()).unwrap().requests(batch, limits);
+    let (mut rows, mut count) = (Vec::new(), 0);
+    while let Next::Rows(next) = requests.within(1 << 20) {
+        assert!(next.byte_count() <= 1 << 20);
+        rows.extend_from_slice(next.indices());
+        count += 1;
+        if count == 400 {
+            break;
+        }
+    }
+    assert!((800..=1200).contains(&rows.len()), "{} rows", rows.len());
+    let (good, bad): (Vec<usize>, Vec<usize>) = (0..=rows[rows.len() - 1]).partition(|row| row % 1000 != 500);
+    assert_eq!(rows, good);
+    let failed = requests.take_failed();
+    assert_eq!(failed.iter().map(|(row, _)| *row).collect::<Vec<_>>(), bad);
+    assert!(failed[0].1.to_string().contains("row=500, error=a record of "), "{}", failed[0].1);
+}
