@@ -138,7 +138,7 @@ impl Tokens {
         let (tokens, span) = (Arc::clone(self), span.child("zerobus.token.fetch"));
         let lost = || {
             Err(ZerobusError::TokenRefreshError(Failure {
-                message: "the request for a token was broken off".to_owned(),
+                message: "the request for a token was broken off".into(),
                 retryable: true,
                 ..Failure::default()
             }))
@@ -224,7 +224,7 @@ fn authorization_details(table_name: &str) -> Result<String, ZerobusError> {
 
 /// Makes an error of the endpoint's refusal, or of its silence.
 fn refused(error: &seakernel::Error) -> ZerobusError {
-    let failure = |retryable| Failure { message: error.to_string(), retryable, ..Failure::default() };
+    let failure = |retryable| Failure { message: error.to_string().into(), retryable, ..Failure::default() };
     // Too many requests (429) is nothing that credentials are to blame for.
     let may_pass = match error.http_status() {
         Some(status) => status >= 500 || matches!(status, 408 | 429),
