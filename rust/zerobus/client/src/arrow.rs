@@ -181,15 +181,13 @@ impl ArrowRequests {
             if count == 1 && self.expanded(1, bytes).is_none() {
                 let limit = self.most_bytes(1);
                 // It is an estimate; how many they are is known once they are made.
-                match self.expanded(1, limit.saturating_mul(2)) {
-                    Some(needed) => return Next::Needs(needed),
-                    None => {
-                        let why = format!("a record of more than {limit} bytes, its limit");
-                        self.failed.push((first, record_failure(first, &why)));
-                        self.next += 1;
-                        continue;
-                    }
+                if let Some(needed) = self.expanded(1, limit.saturating_mul(2)) {
+                    return Next::Needs(needed);
                 }
+                let why = format!("a record of more than {limit} bytes, its limit");
+                self.failed.push((first, record_failure(first, &why)));
+                self.next += 1;
+                continue;
             }
             self.next += count;
             let slice = self.batch.slice(first, count);

@@ -4,6 +4,7 @@
 mod expanded;
 
 use std::ops::Range;
+use std::slice;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -21,8 +22,7 @@ const INLINE: u32 = 12;
 
 /// Bytes of the rows of a batch. What rows share counts once: elements of lists, and the values of a dictionary.
 pub(crate) fn slice_bytes(batch: &RecordBatch) -> usize {
-    let rows = [0..batch.num_rows()];
-    batch.columns().iter().fold(0, |sum: usize, column| sum.saturating_add(bytes(column, &rows)))
+    batch.columns().iter().fold(0, |sum: usize, column| sum.saturating_add(whole(column)))
 }
 
 /// Bytes of the rows `rows` of an array: ascending ranges that do not overlap. Takes no more steps than there are rows in
@@ -109,7 +109,7 @@ fn values(array: &dyn Array, rows: &[Range<usize>], count: usize) -> Option<usiz
 }
 
 fn whole(array: &ArrayRef) -> usize {
-    bytes(array, &[0..array.len()])
+    bytes(array, slice::from_ref(&(0..array.len())))
 }
 
 /// What of a range there is.

@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn f11_rows_of_more_elements_than_any_memory_holds_fail_by_themselves() {
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![0; 200_000]));
-        let inner = shared(&[200_000; 100_000], Arc::clone(&numbers), item(&numbers));
+        let inner = shared(&vec![200_000; 100_000], Arc::clone(&numbers), item(&numbers));
         let fields = vec![Field::new("l", inner.data_type().clone(), true)];
         let structs: ArrayRef = Arc::new(StructArray::new(fields.into(), vec![inner], None));
         let outer = shared(&[100_000, 1, 0, 100_000, 2], Arc::clone(&structs), item(&structs));
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn f11_texts_of_variants_are_bounded_over_all_of_a_row() {
-        let long = [&[16 << 2, 0x60, 0xea, 0, 0][..], &[b'x'; 60_000]].concat();
+        let long = [&[16 << 2, 0x60, 0xea, 0, 0][..], "x".repeat(60_000).as_bytes()].concat();
         let value: ArrayRef = Arc::new(BinaryArray::from_iter_values(vec![long; 100]));
         let metadata: ArrayRef = Arc::new(BinaryArray::from_iter_values([[1, 0, 0]; 100]));
         let fields = vec![
