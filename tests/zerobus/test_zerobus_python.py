@@ -445,6 +445,20 @@ def test_f06_a_reader_is_not_read_on_where_nothing_can_be_sent(offline: dict[str
     assert (result.error_type, result.total_rows, len(read)) == ("ConversionError", 1, 1)
 
 
+def test_f06_a_table_that_is_refused_counts_all_its_rows(offline: dict[str, Any]) -> None:
+    spans = pa.chunked_array([pa.array([1, 2], pa.duration("s")), pa.array([3], pa.duration("s"))])
+    table = pa.table({"span": spans})
+    with ZerobusWrapper(**offline) as wrapper:
+        result = wrapper.send_batch_sync(table)
+    assert (result.error_type, result.total_rows, result.failed_count) == ("ConversionError", 3, 3)
+    failed = result.failed_rows
+    assert failed is not None
+    # One text, however many the rows are.
+    assert len({id(text) for _, text in failed}) == 1
+    assert len({id(text) for text in result.get_error_messages()}) == 1
+    assert result.extract_failed_batch(table) == table
+
+
 def test_f05_ctrl_c_in_a_reader_is_raised(offline: dict[str, Any]) -> None:
     def batches() -> Iterator[pa.RecordBatch]:
         yield batch(1)

@@ -15,13 +15,17 @@ use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 
 use self::cast::Bad;
-use crate::convert::RequestLimits;
+use crate::convert::{Next, RequestLimits, record_failure};
 use crate::encoder::Message;
 use crate::error::ZerobusError;
+use crate::extent::expanded;
 use crate::put;
 
 /// Bytes of the largest message of more than one row: the usual limit of gRPC, with room for what precedes the body.
 const MOST_BYTES: usize = (4 << 20) - (64 << 10);
+
+/// Rows of which a message is tried with first.
+const FIRST_ROWS: usize = 1024;
 
 /// How batches of one schema become batches of the schema of a stream.
 #[derive(Clone, Debug)]
@@ -37,6 +41,8 @@ pub(crate) struct ArrowRequests {
     converter: ArrowConverter,
     batch: RecordBatch,
     limits: RequestLimits,
+    /// Rows of the last message.
+    most_rows: usize,
     /// The first row that was not converted yet.
     next: usize,
     ready: VecDeque<ArrowRows>,
@@ -94,7 +100,7 @@ impl ArrowConverter {
     pub(crate) fn requests(&self, batch: RecordBatch, limits: RequestLimits) -> ArrowRequests {
         let limits = RequestLimits { request_rows: limits.request_rows.max(1), ..limits };
         let (converter, ready, failed) = (self.clone(), VecDeque::new(), Vec::new());
-        ArrowRequests { converter, batch, limits, next: 0, ready, failed }
+        ArrowRequests { converter, batch, limits, most_rows: FIRST_ROWS, next: 0, ready, failed }
     }
 
     /// Converts the rows that can be; `first` is the row of the whole batch that the first is.
@@ -146,41 +152,43 @@ fn missing(field: &Field) -> ArrowError {
 }
 
 impl ArrowRequests {
-    /// The rows that cannot be sent, ascending.
-    pub(crate) fn into_failed(mut self) -> Vec<(usize, ZerobusError)> {
-        self.failed.sort_by_key(|(row, _)| *row);
-        self.failed
+    /// Rows that were not converted yet, or are ready.
+    pub(crate) fn left(&self) -> usize {
+        self.batch.num_rows() - self.next + self.ready.iter().map(|rows| rows.indices().len()).sum::<usize>()
     }
 
-    /// Makes `rows` ready, in pieces where they are too many bytes for one message.
-    fn fit(&mut self, rows: ArrowRows) {
-        let (count, bytes) = (rows.indices().len(), rows.byte_count());
-        // What is no larger than one row may be holds none that is.
-        let limit = self.limits.request_bytes.min(self.limits.record_bytes);
-        let most = if count == 1 { limit } else { limit.min(MOST_BYTES) };
-        match (rows.message(), rows.indices()) {
-            (_, []) => {}
-            (Err(error), indices) => self.failed.extend(indices.iter().map(|row| (*row, error.clone()))),
-            (Ok(_), _) if bytes <= most => self.ready.push_back(rows),
-            (Ok(_), [row]) => {
-                let text = format!("Record encoding failed: row={row}, error=a record of {bytes} bytes, limit {limit}");
-                self.failed.push((*row, ZerobusError::conversion(text)));
-            }
-            (Ok(_), _) => {
-                self.fit(rows.slice(0..count / 2));
-                self.fit(rows.slice(count / 2..count));
-            }
-        }
+    /// Takes the rows that cannot be sent, and were not taken before.
+    pub(crate) fn take_failed(&mut self) -> Vec<(usize, ZerobusError)> {
+        std::mem::take(&mut self.failed)
     }
-}
 
-impl Iterator for ArrowRequests {
-    type Item = ArrowRows;
-
-    fn next(&mut self) -> Option<ArrowRows> {
+    /// The next request, of about so many bytes.
+    pub(crate) fn within(&mut self, bytes: usize) -> Next<ArrowRows> {
         while self.ready.is_empty() && self.next < self.batch.num_rows() {
             let first = self.next;
-            let count = self.limits.request_rows.min(self.batch.num_rows() - first);
+            let most = self.limits.request_rows.min(self.batch.num_rows() - first);
+            let mut count = self.most_rows.min(most);
+            if self.expanded(count, bytes).is_some() {
+                while count < most && self.expanded((count * 2).min(most), bytes).is_some() {
+                    count = (count * 2).min(most);
+                }
+            } else {
+                while count > 1 && self.expanded(count, bytes).is_none() {
+                    count /= 2;
+                }
+            }
+            self.most_rows = count;
+            if count == 1 && self.expanded(1, bytes).is_none() {
+                let limit = self.most_bytes(1);
+                // It is an estimate; how many they are is known once they are made.
+                if let Some(needed) = self.expanded(1, limit.saturating_mul(2)) {
+                    return Next::Needs(needed);
+                }
+                let why = format!("a record of more than {limit} bytes, its limit");
+                self.failed.push((first, record_failure(first, &why)));
+                self.next += 1;
+                continue;
+            }
             self.next += count;
             let slice = self.batch.slice(first, count);
             match self.converter.convert(&slice, first, &mut self.failed) {
@@ -193,7 +201,41 @@ impl Iterator for ArrowRequests {
                 }
             }
         }
-        self.ready.pop_front()
+        self.ready.pop_front().map_or(Next::End, Next::Rows)
+    }
+
+    /// About the bytes of the next rows once each has values of its own; none where there are more than `most`.
+    fn expanded(&self, count: usize, most: usize) -> Option<usize> {
+        let mut left = most;
+        for column in self.converter.columns.iter().filter_map(|column| self.batch.columns().get(*column)) {
+            expanded(column, self.next..self.next + count, &mut left)?;
+        }
+        Some(most - left)
+    }
+
+    /// Bytes of the largest message of so many rows.
+    fn most_bytes(&self, rows: usize) -> usize {
+        // What is no larger than one row may be holds none that is.
+        let limit = self.limits.request_bytes.min(self.limits.record_bytes);
+        if rows == 1 { limit } else { limit.min(MOST_BYTES) }
+    }
+
+    /// Makes `rows` ready, in pieces where they are too many bytes for one message.
+    fn fit(&mut self, rows: ArrowRows) {
+        let (count, bytes) = (rows.indices().len(), rows.byte_count());
+        let most = self.most_bytes(count);
+        match (rows.message(), rows.indices()) {
+            (_, []) => {}
+            (Err(error), indices) => self.failed.extend(indices.iter().map(|row| (*row, error.clone()))),
+            (Ok(_), _) if bytes <= most => self.ready.push_back(rows),
+            (Ok(_), [row]) => {
+                self.failed.push((*row, record_failure(*row, &format!("a record of {bytes} bytes, limit {most}"))));
+            }
+            (Ok(_), _) => {
+                self.fit(rows.slice(0..count / 2));
+                self.fit(rows.slice(count / 2..count));
+            }
+        }
     }
 }
 

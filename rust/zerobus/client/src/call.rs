@@ -1,20 +1,20 @@
 //! One batch on its way: converted while it is sent, sent again where that may help, its bad rows found.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
-use futures_util::stream::{BoxStream, StreamExt, unfold};
+use futures_util::stream::StreamExt;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tracing::debug;
 
 use crate::breaker::Breaker;
 use crate::config::WrapperConfiguration;
+use crate::conversion::{Conversion, Source};
 use crate::convert::RequestLimits;
 use crate::debug::DebugFiles;
-use crate::encoder::{Encoder, Encoding, Rows};
+use crate::encoder::{Encoder, Rows};
 use crate::error::ZerobusError;
 use crate::fates::Fates;
 use crate::in_flight::{Active, Hold};
@@ -28,7 +28,8 @@ use crate::wrapper::refused;
 /// What a call needs of its wrapper.
 pub(crate) struct Call<'a> {
     pub(crate) config: &'a WrapperConfiguration,
-    pub(crate) limits: RequestLimits,
+    /// Bytes of the rows in Arrow.
+    pub(crate) bytes: usize,
     pub(crate) lanes: Option<&'a Lanes>,
     pub(crate) breaker: &'a Breaker,
     pub(crate) debug: &'a Arc<DebugFiles>,
@@ -83,11 +84,23 @@ impl Call<'_> {
         {
             return refused(total, error);
         }
-        let requests = match encoder.requests(batch.clone(), self.limits) {
-            Ok(requests) => requests,
+        let limits = RequestLimits {
+            record_bytes: self.config.max_record_bytes,
+            request_bytes: self.config.max_request_bytes,
+            request_rows: self.config.max_request_rows,
+        };
+        let encoding = match encoder.requests(batch.clone(), limits) {
+            Ok(encoding) => encoding,
             Err(error) => return refused(total, error),
         };
-        let (requests, conversion) = self.convert(batch, requests, Arc::clone(&encoder));
+        let conversion = Conversion::new(
+            (batch, self.bytes),
+            (Arc::clone(&encoder), encoding),
+            Arc::clone(self.debug),
+            Arc::clone(&self.active),
+            self.span.child("zerobus.convert"),
+        );
+        let outcome = conversion.outcome();
         let mut progress = Progress {
             fates: Fates::new(total),
             wire_bytes: 0,
@@ -98,14 +111,13 @@ impl Call<'_> {
             has_new_token: false,
             is_paused: false,
         };
-        let ended = self.deliver(requests, &encoder, &mut progress).await;
-        let (unfit, broken) = match conversion.await {
-            Ok(unfit) => (unfit, Ok(())),
-            // A panic: the rows that it did not come to have no other fate.
-            Err(_) => (Vec::new(), Err(ZerobusError::conversion("the conversion broke off"))),
-        };
-        progress.fates.failed(unfit);
-        let ended = ended.and(broken);
+        let mut ended = self.deliver(conversion.source(), &encoder, &mut progress).await;
+        let outcome = std::mem::take(&mut *outcome.lock().unwrap_or_else(PoisonError::into_inner));
+        progress.fates.failed(outcome.failed);
+        if ended.is_ok() && outcome.broke_off {
+            // The rows that it did not come to have no other fate.
+            ended = Err(ZerobusError::conversion("the conversion broke off"));
+        }
         let result = progress.fates.into_result(ended.err(), progress.attempts.max(1), progress.wire_bytes);
         if self.lanes.is_some() && !progress.is_paused {
             let failed = result.failed_rows.iter().flatten().filter(|(_, error)| is_of_the_way(error)).count();
@@ -114,58 +126,22 @@ impl Call<'_> {
         result
     }
 
-    /// Begins the conversion on a thread that may take its time; its outcome is the rows that cannot be converted.
-    fn convert(
-        &self,
-        batch: RecordBatch,
-        mut requests: Encoding,
-        encoder: Arc<Encoder>,
-    ) -> (mpsc::Receiver<Rows>, JoinHandle<Vec<(usize, ZerobusError)>>) {
-        // One is sent, one waits, one is being made.
-        let (sender, receiver) = mpsc::channel(1);
-        let (debug, span) = (Arc::clone(self.debug), self.span.child("zerobus.convert"));
-        let conversion = tokio::task::spawn_blocking(move || {
-            if debug.are_on() {
-                debug.batch(&batch);
-            }
-            drop(batch);
-            for rows in requests.by_ref() {
-                if debug.are_on() {
-                    encoder.keep(&rows, &debug);
-                }
-                // Nobody waits any more.
-                if sender.blocking_send(rows).is_err() {
-                    break;
-                }
-            }
-            drop(span);
-            requests.into_failed()
-        });
-        (receiver, conversion)
-    }
-
     /// Sends what the conversion makes, or takes it for sent where the writer is disabled.
     async fn deliver(
         &self,
-        mut requests: mpsc::Receiver<Rows>,
+        mut source: Source,
         encoder: &Encoder,
         progress: &mut Progress,
     ) -> Result<(), ZerobusError> {
         let Some(lanes) = self.lanes else {
-            while let Some(rows) = requests.recv().await {
-                progress.wire_bytes += rows.byte_count();
-                progress.fates.stored(rows.indices());
+            while let Some(request) = source.next().await {
+                progress.wire_bytes += request.rows.byte_count();
+                progress.fates.stored(request.rows.indices());
             }
             return Ok(());
         };
         let span = self.span.child("zerobus.transmit");
-        let active = Arc::clone(&self.active);
-        let source = unfold((requests, active), |(mut requests, active)| async {
-            let rows: Rows = requests.recv().await?;
-            let hold = active.room(rows.byte_count()).await?;
-            Some((Request { rows, hold, alone: false }, (requests, active)))
-        });
-        let sent = self.transmit(lanes, encoder, &mut source.fuse().boxed(), progress).await;
+        let sent = self.transmit(lanes, encoder, &mut source, progress).await;
         if let Err(error) = &sent {
             span.failed(error);
         }
@@ -365,9 +341,6 @@ impl Call<'_> {
         Ok(())
     }
 }
-
-/// Requests as the conversion makes them.
-type Source = BoxStream<'static, Request>;
 
 async fn next(source: &mut Option<&mut Source>) -> Option<Request> {
     match source {

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
@@ -32,6 +32,7 @@ use self::series::{Counted, Limits, Series};
 use crate::config::WrapperConfiguration;
 use crate::convert::{Converter, EncodedRows};
 use crate::error::ZerobusError;
+use crate::extent::slice_bytes;
 
 /// The debug files of one wrapper; shared by all its clones. Whatever goes wrong with them is logged and fails no send.
 ///
@@ -203,7 +204,7 @@ impl Files {
     }
 
     fn write_batch(&self, batches: &mut Batches, batch: &RecordBatch) -> io::Result<()> {
-        let (rows, bytes) = (batch.num_rows() as u64, slice_bytes(batch));
+        let (rows, bytes) = (batch.num_rows() as u64, slice_bytes(batch) as u64);
         let is_full = batches.0.as_ref().is_some_and(|(writer, schema)| {
             *schema != batch.schema() || self.limits.are_exceeded(writer.get_ref(), rows, bytes)
         });
@@ -312,13 +313,6 @@ impl Files {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Whatever panicked has taken the file out.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn slice_bytes(batch: &RecordBatch) -> u64 {
-    let bytes = |column: &Arc<dyn Array>| {
-        column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size()) as u64
-    };
-    batch.columns().iter().map(bytes).sum()
 }
 
 #[cfg(test)]

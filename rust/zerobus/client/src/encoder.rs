@@ -10,7 +10,7 @@ use prost_types::DescriptorProto;
 #[cfg(feature = "flight")]
 use crate::arrow::{ArrowConverter, ArrowRequests, ArrowRows};
 use crate::config::{IngestMode, WrapperConfiguration};
-use crate::convert::{Converter, EncodedRows, RequestLimits, Requests};
+use crate::convert::{Converter, EncodedRows, Next, RequestLimits, Requests};
 use crate::debug::DebugFiles;
 use crate::error::ZerobusError;
 #[cfg(feature = "flight")]
@@ -72,6 +72,14 @@ impl Encoder {
         }
     }
 
+    pub(crate) fn mode(&self) -> IngestMode {
+        match self {
+            Self::Messages(_) => IngestMode::Proto,
+            #[cfg(feature = "flight")]
+            Self::Arrow(_) => IngestMode::Arrow,
+        }
+    }
+
     /// What a stream for its messages is opened with.
     pub(crate) fn opening(&self) -> &Bytes {
         match self {
@@ -105,24 +113,30 @@ impl Encoder {
 }
 
 impl Encoding {
-    /// The rows that cannot be sent, ascending.
-    pub(crate) fn into_failed(self) -> Vec<(usize, ZerobusError)> {
+    /// Rows that were not looked at yet, or are ready.
+    pub(crate) fn left(&self) -> usize {
         match self {
-            Self::Messages(requests) => requests.failed().to_vec(),
+            Self::Messages(requests) => requests.left(),
             #[cfg(feature = "flight")]
-            Self::Arrow(requests) => requests.into_failed(),
+            Self::Arrow(requests) => requests.left(),
         }
     }
-}
 
-impl Iterator for Encoding {
-    type Item = Rows;
-
-    fn next(&mut self) -> Option<Rows> {
+    /// Takes the rows that cannot be sent, and were not taken before.
+    pub(crate) fn take_failed(&mut self) -> Vec<(usize, ZerobusError)> {
         match self {
-            Self::Messages(requests) => requests.next().map(Rows::Messages),
+            Self::Messages(requests) => requests.take_failed(),
             #[cfg(feature = "flight")]
-            Self::Arrow(requests) => requests.next().map(Rows::Arrow),
+            Self::Arrow(requests) => requests.take_failed(),
+        }
+    }
+
+    /// Makes the next request, of no more than so many bytes or, of Arrow, about so many.
+    pub(crate) fn within(&mut self, bytes: usize) -> Next<Rows> {
+        match self {
+            Self::Messages(requests) => requests.within(bytes).map(Rows::Messages),
+            #[cfg(feature = "flight")]
+            Self::Arrow(requests) => requests.within(bytes).map(Rows::Arrow),
         }
     }
 }

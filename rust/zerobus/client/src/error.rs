@@ -1,16 +1,17 @@
 //! What can go wrong, by what the caller can do about it.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// What a failure is about, besides its kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failure {
-    /// The text, without the prefix of the variant.
-    pub message: String,
+    /// The text, without the prefix of the variant. All rows that fail for one reason share it.
+    pub message: Arc<str>,
     /// The gRPC status code, such as `INVALID_ARGUMENT`, where the service gave one.
     pub grpc_code: Option<&'static str>,
     /// The service's own code, such as `6006`.
-    pub server_code: Option<String>,
+    pub server_code: Option<Arc<str>>,
     /// Whether it may help to send the same again.
     pub retryable: bool,
 }
@@ -56,17 +57,17 @@ impl ZerobusError {
     }
 
     /// A `ConfigurationError` with this text.
-    pub fn configuration(message: impl Into<String>) -> Self {
+    pub fn configuration(message: impl Into<Arc<str>>) -> Self {
         Self::ConfigurationError(Failure { message: message.into(), ..Failure::default() })
     }
 
     /// A `ConversionError` with this text.
-    pub fn conversion(message: impl Into<String>) -> Self {
+    pub fn conversion(message: impl Into<Arc<str>>) -> Self {
         Self::ConversionError(Failure { message: message.into(), ..Failure::default() })
     }
 
     /// A `ConnectionError` with this text, which may pass.
-    pub fn connection(message: impl Into<String>) -> Self {
+    pub fn connection(message: impl Into<Arc<str>>) -> Self {
         Self::ConnectionError(Failure { message: message.into(), retryable: true, ..Failure::default() })
     }
 
@@ -84,7 +85,7 @@ impl ZerobusError {
             "TokenRefreshError" | "Token refresh error" => Self::TokenRefreshError,
             _ => return Self::conversion(text),
         };
-        let failure = |retryable| Failure { message: message.trim_start().to_owned(), retryable, ..Failure::default() };
+        let failure = |retryable| Failure { message: message.trim_start().into(), retryable, ..Failure::default() };
         match variant(failure(false)) {
             // The variants that are always worth another try.
             Self::ConnectionError(_) | Self::TokenRefreshError(_) => variant(failure(true)),
@@ -122,7 +123,7 @@ mod tests {
     fn f07_texts_map_back_to_their_variants() {
         let read = |text: &str| {
             let error = ZerobusError::from_text(text);
-            (error.error_type(), error.failure().message.clone(), error.is_retryable())
+            (error.error_type(), error.failure().message.to_string(), error.is_retryable())
         };
         assert_eq!(read("ConversionError: a: b"), ("ConversionError", "a: b".to_owned(), false));
         assert_eq!(read("Conversion error: a: b"), ("ConversionError", "a: b".to_owned(), false));

@@ -99,3 +99,25 @@ impl Fates {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn rows_that_fail_for_one_reason_share_its_text() {
+        let (refused, lost) = (ZerobusError::conversion("x".repeat(8000)), ZerobusError::connection("y".repeat(8000)));
+        let mut fates = Fates::new(1000);
+        fates.stored(&[0]);
+        fates.refused(&(1..500).collect::<Vec<_>>(), &refused);
+        let result = TransmissionResult::merged([fates.into_result(Some(lost.clone()), 1, 0)]);
+        let failed = result.failed_rows.unwrap();
+        assert_eq!(failed.len(), 999);
+        for (row, error) in failed {
+            let shared = if row < 500 { &refused } else { &lost };
+            assert!(Arc::ptr_eq(&error.failure().message, &shared.failure().message), "row {row}");
+        }
+    }
+}

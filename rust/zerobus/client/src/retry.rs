@@ -1,5 +1,6 @@
 //! What a failure of the service means: whose fault it is, and when to try again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
@@ -55,7 +56,7 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     /// A failure of the connection, which may pass.
-    pub(crate) fn connection(message: impl Into<String>) -> Self {
+    pub(crate) fn connection(message: impl Into<Arc<str>>) -> Self {
         Self { error: ZerobusError::connection(message), verdict: Verdict::Retry }
     }
 
@@ -85,7 +86,8 @@ impl Refusal {
         };
         let is_retryable = matches!(verdict, Verdict::Retry | Verdict::RetryLater(_) | Verdict::Blocked);
         let text = message(status, phase, &details, token);
-        let failure = Failure { message: text, grpc_code: Some(code_name(code)), server_code, retryable: is_retryable };
+        let (message, server_code) = (text.into(), server_code.map(Into::into));
+        let failure = Failure { message, grpc_code: Some(code_name(code)), server_code, retryable: is_retryable };
         let error = match code {
             _ if is_blocked => ZerobusError::ConnectionError(failure),
             Code::InvalidArgument if details.is_schema => ZerobusError::ConfigurationError(failure),
@@ -243,7 +245,7 @@ impl Tries {
     fn exhausted(&self, last: &ZerobusError) -> ZerobusError {
         let tries = if self.failed == 1 { "1 try".to_owned() } else { format!("{} tries", self.failed) };
         let Failure { grpc_code, server_code, .. } = last.failure().clone();
-        let message = format!("not stored after {tries}; the last error: {last}");
+        let message = format!("not stored after {tries}; the last error: {last}").into();
         ZerobusError::RetryExhausted(Failure { message, grpc_code, server_code, retryable: false })
     }
 }

@@ -595,7 +595,7 @@ mod tests {
         for phase in [Phase::Open, Phase::HalfClosed(now + short), Phase::Closing(now + short)] {
             let config = WrapperConfiguration::new("http://127.0.0.1:1", "a.b.c");
             let telemetry = Arc::new(Telemetry::new(&config).unwrap());
-            let keep = InFlight::new(&config, &telemetry).begin().room(1).await.unwrap();
+            let keep = InFlight::new(&config, &telemetry).begin().room(1).await.unwrap().hold(1);
             let (reply, mut told) = mpsc::unbounded_channel();
             let (_outgoing, Sending(shared)) = Outgoing::new(Bytes::new());
             {

@@ -142,7 +142,7 @@ impl Tokens {
         let (tokens, span) = (Arc::clone(self), span.child("zerobus.token.fetch"));
         let lost = || {
             Err(Refusal::of(ZerobusError::TokenRefreshError(Failure {
-                message: "the request for a token was broken off".to_owned(),
+                message: "the request for a token was broken off".into(),
                 retryable: true,
                 ..Failure::default()
             })))
@@ -231,7 +231,7 @@ fn authorization_details(table_name: &str) -> Result<String, ZerobusError> {
 /// What may pass was asked for again already, by the rule that the kernel has for all tokens: 408, 429 and 5xx, at the time
 /// that `Retry-After` names where that is within the time to open a stream. Whatever else is 4xx is final.
 fn refused(error: &seakernel::Error) -> Refusal {
-    let failure = |retryable| Failure { message: error.to_string(), retryable, ..Failure::default() };
+    let failure = |retryable| Failure { message: error.to_string().into(), retryable, ..Failure::default() };
     let may_pass = match error.http_status() {
         Some(429) => {
             // Nothing that credentials are to blame for. As where the service itself is exhausted, whoever comes back early is

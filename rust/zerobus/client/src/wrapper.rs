@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arrow_array::{Array as _, RecordBatch};
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use prost_types::DescriptorProto;
 use tokio::sync::OnceCell;
@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use crate::breaker::Breaker;
 use crate::call::Call;
 use crate::config::{IngestMode, WrapperConfiguration};
-use crate::convert::RequestLimits;
 use crate::debug::DebugFiles;
 use crate::encoder::Encoder;
 use crate::error::ZerobusError;
+use crate::extent::slice_bytes;
 use crate::in_flight::InFlight;
 use crate::lanes::Lanes;
 use crate::result::TransmissionResult;
@@ -25,10 +25,6 @@ use crate::telemetry::Telemetry;
 
 /// Plans of conversion that are kept.
 const MOST_ENCODERS: usize = 8;
-/// About the bytes of a request: conversion and sending overlap by requests, and each costs little. Of Arrow it is what the
-/// service advises.
-const REQUEST_BYTES: usize = 1 << 20;
-const ARROW_REQUEST_BYTES: usize = 2 << 20;
 
 /// Sends batches into one table. Clones share streams, token, limits and pauses; all may send at once.
 ///
@@ -135,7 +131,7 @@ impl ZerobusWrapper {
         let span = inner.telemetry.send_batch(batch.num_rows(), bytes);
         let call = Call {
             config: &inner.config,
-            limits: inner.limits(batch.num_rows(), bytes),
+            bytes,
             lanes: inner.lanes.as_ref(),
             breaker: &inner.breaker,
             debug: &inner.debug,
@@ -204,21 +200,6 @@ impl Inner {
             .map_err(|_| ZerobusError::connection(format!("not all was acknowledged within {} s", limit.as_secs_f64())))
     }
 
-    /// How much goes into a request of a batch of this size.
-    fn limits(&self, rows: usize, bytes: usize) -> RequestLimits {
-        // Rows are counted, not bytes, for one record may be larger than the others together.
-        let target = match self.config.ingest_mode {
-            IngestMode::Proto => REQUEST_BYTES,
-            IngestMode::Arrow => ARROW_REQUEST_BYTES,
-        };
-        let usual = (target.saturating_mul(rows) / bytes.max(1)).max(1);
-        RequestLimits {
-            record_bytes: self.config.max_record_bytes,
-            request_bytes: self.config.max_request_bytes,
-            request_rows: self.config.max_request_rows.min(usual),
-        }
-    }
-
     fn encoder(&self, schema: &SchemaRef, descriptor: Option<DescriptorProto>) -> Result<Arc<Encoder>, ZerobusError> {
         let is_it = |plan: &Plan| {
             (Arc::ptr_eq(&plan.schema, schema) || plan.schema == *schema) && plan.descriptor == descriptor
@@ -251,13 +232,4 @@ pub(crate) fn refused(total_rows: usize, error: ZerobusError) -> TransmissionRes
 async fn on_disk(work: impl FnOnce() + Send + 'static) {
     // A panic in it is logged by the runtime, and debug files fail nothing.
     drop(tokio::task::spawn_blocking(work).await);
-}
-
-/// Bytes of the rows of a batch, without those of the arrays it is a slice of.
-fn slice_bytes(batch: &RecordBatch) -> usize {
-    let bytes = |column: &arrow_array::ArrayRef| {
-        let data = column.to_data();
-        data.get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
-    };
-    batch.columns().iter().map(bytes).sum()
 }

@@ -1,5 +1,7 @@
 //! The one place where failures become Python exceptions.
 
+use std::sync::Arc;
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -19,11 +21,11 @@ fn exception(py: Python<'_>, error: &ZerobusError) -> PyResult<PyErr> {
     fields.set_item("server_code", failure.server_code.as_deref())?;
     fields.set_item("retryable", failure.retryable)?;
     let class = visit::import(py, "seakernel_zerobus.exceptions")?.getattr(error.error_type())?;
-    Ok(PyErr::from_value(class.call((&failure.message,), Some(&fields))?))
+    Ok(PyErr::from_value(class.call((&*failure.message,), Some(&fields))?))
 }
 
 /// Returns a `ConfigurationError` with this text.
-pub(crate) fn configuration(py: Python<'_>, message: impl Into<String>) -> PyErr {
+pub(crate) fn configuration(py: Python<'_>, message: impl Into<Arc<str>>) -> PyErr {
     from_client(py, &ZerobusError::configuration(message))
 }
 

@@ -1,10 +1,11 @@
 //! What became of each row, for Python.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 use seakernel_zerobus::{TransmissionResult, ZerobusError};
 
 use crate::arrow::{self, Reader, Rows};
@@ -104,9 +105,9 @@ impl PyTransmissionResult {
     }
 
     #[getter]
-    fn failed_rows(&self) -> Option<Vec<(usize, String)>> {
+    fn failed_rows<'py>(&self, py: Python<'py>) -> Option<Vec<(usize, Bound<'py, PyString>)>> {
         let rows = self.result.failed_rows.as_ref()?;
-        Some(rows.iter().map(|(row, error)| (*row, error.to_string())).collect())
+        Some(rows.iter().map(|(row, _)| *row).zip(texts(py, rows)).collect())
     }
 
     #[getter]
@@ -161,8 +162,8 @@ impl PyTransmissionResult {
         self.result.group_errors_by_type()
     }
 
-    fn get_error_messages(&self) -> Vec<String> {
-        self.result.get_error_messages()
+    fn get_error_messages<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyString>> {
+        texts(py, self.result.failed_rows.as_deref().unwrap_or_default()).collect()
     }
 
     fn get_error_statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -194,7 +195,7 @@ impl PyTransmissionResult {
         fields.set_item("latency_ms", self.latency_ms())?;
         fields.set_item("batch_size_bytes", self.batch_size_bytes())?;
         fields.set_item("wire_bytes", self.wire_bytes())?;
-        fields.set_item("failed_rows", self.failed_rows())?;
+        fields.set_item("failed_rows", self.failed_rows(py))?;
         fields.set_item("successful_rows", self.successful_rows())?;
         fields.set_item("uncertain_rows", self.get_uncertain_row_indices())?;
         fields.set_item("total_rows", self.total_rows())?;
@@ -215,6 +216,24 @@ impl PyTransmissionResult {
 }
 
 /// Takes `rows` of `original`, as the kind of object that it is: a batch of a batch, a table of anything else.
+/// The texts of errors; neighbours of one reason share one, as a text can be long and the rows many.
+fn texts<'py>(py: Python<'py>, rows: &[(usize, ZerobusError)]) -> impl Iterator<Item = Bound<'py, PyString>> {
+    let mut last: Option<(&ZerobusError, Bound<'py, PyString>)> = None;
+    rows.iter().map(move |(_, error)| match &last {
+        Some((known, text))
+            if Arc::ptr_eq(&known.failure().message, &error.failure().message)
+                && known.error_type() == error.error_type() =>
+        {
+            text.clone()
+        }
+        _ => {
+            let text = PyString::new(py, &error.to_string());
+            last = Some((error, text.clone()));
+            text
+        }
+    })
+}
+
 fn extract<'py>(
     rows: &[usize],
     total_rows: usize,

@@ -162,12 +162,14 @@ impl PyZerobusWrapper {
             error::configuration(py, format!("`descriptor` is no serialised `DescriptorProto`: {failure}"))
         })?;
         let rows = Rows::of(batch)?;
+        // A table, and no reader, which may never end.
+        let has_end = batch.hasattr("__len__")?;
         let call = async move {
             match rows {
                 Rows::Batch(batch) => {
                     wrapper.send_batch_with_descriptor(batch, descriptor).await.map_err(Failure::from)
                 }
-                Rows::Stream(reader) => send_all(&wrapper, reader, descriptor).await,
+                Rows::Stream(reader) => send_all(&wrapper, (reader, has_end), descriptor).await,
             }
         };
         match traceparent {
@@ -255,7 +257,7 @@ impl Failure {
 /// Sends batch by batch. The first that is refused as a whole ends it: its reason is that of the rows that were not sent.
 async fn send_all(
     wrapper: &ZerobusWrapper,
-    mut reader: Reader,
+    (mut reader, has_end): (Reader, bool),
     descriptor: Option<DescriptorProto>,
 ) -> Result<TransmissionResult, Failure> {
     let mut parts: Vec<TransmissionResult> = Vec::new();
@@ -282,8 +284,8 @@ async fn send_all(
         any_sent |= part.error.is_none() && part.total_rows > 0;
         refusal.clone_from(&part.error);
         parts.push(part);
-        if refusal.is_some() && !any_sent {
-            // Nothing would come of the other batches, and there may be no end of them.
+        if refusal.is_some() && !any_sent && !has_end {
+            // Nothing would come of the other batches, and there may be no end of them to count their rows.
             break;
         }
     }

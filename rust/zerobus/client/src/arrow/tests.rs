@@ -19,8 +19,11 @@ const LIMITS: RequestLimits = RequestLimits { record_bytes: 1 << 20, request_byt
 
 fn requests(batch: &RecordBatch) -> (Vec<ArrowRows>, Vec<(usize, String)>) {
     let mut requests = ArrowConverter::new(&batch.schema()).unwrap().requests(batch.clone(), LIMITS);
-    let rows: Vec<ArrowRows> = requests.by_ref().collect();
-    let failed = requests.into_failed();
+    let mut rows = Vec::new();
+    while let Next::Rows(next) = requests.within(1 << 20) {
+        rows.push(next);
+    }
+    let failed = requests.take_failed();
     (rows, failed.into_iter().map(|(row, error)| (row, error.to_string())).collect())
 }
 
@@ -100,9 +103,11 @@ fn f46_what_is_sent_is_what_arrow_reads() {
         arrays().into_iter().enumerate().map(|(at, array)| (format!("c{at}"), array)).collect();
     let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap();
     let converter = ArrowConverter::new(&batch.schema()).unwrap();
-    let rows: Vec<ArrowRows> = converter.requests(batch, RequestLimits { request_rows: 5, ..LIMITS }).collect();
+    let Next::Rows(all) = converter.requests(batch, RequestLimits { request_rows: 5, ..LIMITS }).within(1 << 20) else {
+        panic!("no rows")
+    };
     for (start, end) in [(0, 5), (0, 2), (2, 5), (4, 5)] {
-        let rows = rows[0].slice(start..end);
+        let rows = all.slice(start..end);
         assert!(rows.indices().iter().copied().eq(start..end));
         let Ok(Message::Batch { header, body }) = rows.message() else { panic!("no message") };
         let message = arrow_ipc::root_as_message(&header).unwrap();
@@ -149,4 +154,29 @@ fn f46_columns_without_a_type_are_named() {
         deep = DataType::Struct(vec![field("s", deep)].into());
     }
     assert!(plan(vec![field("s", deep)]).is_err());
+}
+
+#[test]
+fn f46_rows_that_share_values_fit_their_messages_or_fail() {
+    // Each row has a value of its own then: 1.5 GB, were it all at once.
+    let words = StringArray::from(vec!["x".repeat(300_000), "y".repeat(2 << 20)]);
+    let keys = Int32Array::from_iter_values((0..5000).map(|row| i32::from(row % 1000 == 500)));
+    let batch = batch("c", Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(words)).unwrap()));
+    let limits = RequestLimits { request_rows: 10_000, ..LIMITS };
+    let mut requests = ArrowConverter::new(&batch.schema()).unwrap().requests(batch, limits);
+    let (mut rows, mut count) = (Vec::new(), 0);
+    while let Next::Rows(next) = requests.within(1 << 20) {
+        assert!(next.byte_count() <= 1 << 20);
+        rows.extend_from_slice(next.indices());
+        count += 1;
+        if count == 400 {
+            break;
+        }
+    }
+    assert!((800..=1200).contains(&rows.len()), "{} rows", rows.len());
+    let (good, bad): (Vec<usize>, Vec<usize>) = (0..=rows[rows.len() - 1]).partition(|row| row % 1000 != 500);
+    assert_eq!(rows, good);
+    let failed = requests.take_failed();
+    assert_eq!(failed.iter().map(|(row, _)| *row).collect::<Vec<_>>(), bad);
+    assert!(failed[0].1.to_string().contains("row=500, error=a record of "), "{}", failed[0].1);
 }

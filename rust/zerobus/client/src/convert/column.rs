@@ -53,6 +53,11 @@ pub(super) struct Measured {
     pub(super) failures: Vec<CellFailure>,
     /// Bytes of the largest record: no list has more elements.
     pub(super) record_bytes: usize,
+    /// Elements of lists and bytes of variants that may still be measured, each at least a byte of a record: of elements that
+    /// rows share there can be far more than the batch has bytes.
+    pub(super) budget: usize,
+    /// Whether there were more. What was measured says nothing then.
+    pub(super) is_spent: bool,
 }
 
 pub(super) struct CellFailure {
@@ -64,6 +69,14 @@ pub(super) struct CellFailure {
 impl Measured {
     pub(super) fn fail(&mut self, index: usize, path: &Arc<str>, why: impl Into<Cow<'static, str>>) {
         self.failures.push(CellFailure { index, path: Arc::clone(path), why: why.into() });
+    }
+
+    /// Tells whether so much may be measured.
+    pub(super) fn spend(&mut self, count: usize) -> bool {
+        let left = self.budget.checked_sub(count);
+        self.is_spent |= left.is_none();
+        self.budget = left.unwrap_or(0);
+        left.is_some()
     }
 }
 
@@ -282,14 +295,22 @@ impl Variant {
         self.ends.clear();
         for (index, out) in out.iter_mut().enumerate() {
             let row = rows.get(index);
-            if *out != SKIP && !Rows::is_null(row, nulls) {
+            if *out != SKIP && measured.is_spent {
+                *out = SKIP;
+            } else if *out != SKIP && !Rows::is_null(row, nulls) {
                 let before = self.text.len();
                 let (metadata, value) = (self.metadata.bytes(row), self.value.bytes(row));
                 let (metadata, value) = (metadata.unwrap_or_default(), value.unwrap_or_default());
-                match variant::write_json(metadata, value, &mut self.text, measured.record_bytes) {
+                let limit = measured.record_bytes.min(measured.budget);
+                match variant::write_json(metadata, value, &mut self.text, limit) {
                     Ok(()) => {
                         let length = self.text.len() - before;
+                        measured.spend(length);
                         *out = out.saturating_add(tag.len() + varint_len(length as u64) + length);
+                    }
+                    Err(variant::TOO_LONG) if limit < measured.record_bytes => {
+                        *out = SKIP;
+                        measured.is_spent = true;
                     }
                     Err(why) => {
                         *out = SKIP;

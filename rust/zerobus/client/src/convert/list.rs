@@ -80,6 +80,7 @@ impl List {
                         *out = SKIP;
                         measured.fail(index, path, format!("a list of {length} elements is too long for a record"));
                     }
+                    Some((_, length)) if !measured.spend(length) => *out = SKIP,
                     Some((start, length)) => {
                         let first = *next.get_or_insert_with(|| {
                             self.first = start;

@@ -29,7 +29,10 @@ use self::plan::{MessagePlan, Planner};
 use crate::config::NullListElement;
 use crate::error::ZerobusError;
 
+pub(crate) use requests::Next;
 pub use requests::Requests;
+#[cfg(feature = "flight")]
+pub(crate) use requests::record_failure;
 pub use rows::EncodedRows;
 
 /// How rows of one schema become messages of one descriptor. Made once per schema, shared by all that send.

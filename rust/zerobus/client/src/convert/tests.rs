@@ -54,7 +54,7 @@ fn encode_within(converter: &Converter, batch: &RecordBatch, limits: RequestLimi
         .iter()
         .map(|(row, error)| {
             assert_eq!(error.error_type(), "ConversionError");
-            (*row, error.failure().message.clone())
+            (*row, error.failure().message.to_string())
         })
         .collect();
     let mut rows: Vec<usize> = records.iter().map(|(row, _)| *row).collect();

@@ -11,6 +11,7 @@ use super::decimal;
 
 /// Arrays and objects in one another.
 const MAX_DEPTH: usize = 128;
+pub(super) const TOO_LONG: &str = "a variant is too long for a record";
 const MICROS: i64 = 1_000_000;
 const DAY: i64 = 86_400;
 
@@ -26,7 +27,7 @@ pub(super) fn write_json(metadata: &[u8], value: &[u8], text: &mut String, limit
     }
     let long = text.len() - start > limit;
     text.truncate(start);
-    Err(if long { "a variant is too long for a record" } else { "a variant is malformed" })
+    Err(if long { TOO_LONG } else { "a variant is malformed" })
 }
 
 /// The names of the fields of objects.

@@ -362,6 +362,32 @@ async fn f28_a_server_that_reads_no_more_is_left() {
     until(|| server.log().open_connections == 1).await;
 }
 
+/// On such threads names are resolved: where all of them wait, nothing can be reached.
+#[test]
+fn f28_sends_that_wait_for_room_hold_no_threads() {
+    let threads = std::thread::available_parallelism().unwrap().get() + 3;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(threads).build().unwrap();
+    runtime.block_on(async {
+        let server = server();
+        faults(&server, r#"[{"on": "ack", "times": "always", "do": "silence"}]"#);
+        let config = WrapperConfiguration { max_inflight_bytes: 1024, ..small_requests(&server, 10) };
+        let wrapper = ZerobusWrapper::new(config).await.unwrap();
+        let sends: Vec<_> = (0..4 * threads as i64)
+            .map(|send| {
+                let wrapper = wrapper.clone();
+                tokio::spawn(async move { wrapper.send_batch(batch(send * 1000..(send + 1) * 1000)).await })
+            })
+            .collect();
+        until(|| server.log().messages > 0).await;
+        let free = tokio::time::timeout(LONG / 3, tokio::task::spawn_blocking(|| ())).await;
+        free.expect("all threads wait").unwrap();
+        for send in sends {
+            send.abort();
+        }
+    });
+}
+
 #[tokio::test]
 async fn f32_a_schema_that_is_refused_is_told_with_its_causes_and_tried_once() {
     let server = server();

@@ -422,7 +422,8 @@ class TransmissionResult:
         wire_bytes: Bytes of the rows as sent.
         failed_rows: Each failed row with its error, ascending; None where no row failed.
         successful_rows: The stored rows, ascending; None where no row was stored.
-        total_rows: Rows of the batch.
+        total_rows: Rows of the batch or table. Of a reader whose first batch was refused it is the rows read until then, for
+            nothing more is read.
         successful_count: Length of `successful_rows`.
         failed_count: Length of `failed_rows`.
     """
