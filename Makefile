@@ -67,7 +67,8 @@ check-rust: ## check the Rust side
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy $(DATAFUSION) --all-targets -- -D warnings
 	cargo clippy -p seakernel-zerobus --no-default-features --all-targets -- -D warnings
-	cargo rustc --quiet -p seakernel --lib -- --cfg fuzzing --emit=metadata
+	$(foreach crate,seakernel seakernel-zerobus seakernel-zerobus-local,\
+		cargo rustc --quiet -p $(crate) --lib -- --cfg fuzzing --emit=metadata &&) true
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --quiet
 	RUSTDOCFLAGS=-Dwarnings cargo doc $(DATAFUSION) --no-deps --quiet
 	! cargo tree -p seakernel -e normal --prefix none | grep -E '^(pyo3|adbc|datafusion|seakernel-local)'
@@ -92,9 +93,12 @@ simulate: ## run SEEDS fault schedules (100000) from SIMULATION_FIRST (0); a fai
 
 .PHONY: fuzz
 SECONDS ?= 60
-FUZZ_TARGETS ?= body answer links
+FUZZ_TARGETS ?= body answer links acknowledgement descriptor
 FUZZ_OPTIONS_body := -max_len=16384
 FUZZ_OPTIONS_answer := -dict=rust/fuzz/answer.dict
+# Their seeds are small, and what nests is not.
+FUZZ_OPTIONS_acknowledgement := -len_control=0 -max_len=1024
+FUZZ_OPTIONS_descriptor := -len_control=0 -max_len=1024
 # cargo-fuzz wants flags of the nightly compiler; this variable lets the stable one take them. Dependencies are built as
 # they are released: a wrapped sum in them must not get past our checks.
 FUZZ := RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir rust/fuzz --release

@@ -6,6 +6,7 @@ import asyncio
 import builtins
 import gc
 import inspect
+import json
 import logging
 import os
 import pickle
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 extension = pytest.importorskip("seakernel_zerobus._seakernel_zerobus")
 
+# As the checklist has it: what only a machine of its own can hold, and what takes long.
+FULL = bool(os.environ.get("SEAKERNEL_ZEROBUS_FULL"))
 TABLE = "main.default.events"
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("text", pa.string())])
 SECRET = "canary-of-zerobus"
@@ -367,8 +370,8 @@ def test_f05_the_loop_and_other_threads_run_on(ingesting: LocalWarehouse) -> Non
 
     asyncio.run(send())
     assert len(gaps) > 100
-    # Holding either up would be a gap of 2 s.
-    assert max(gaps) < 0.5
+    # Holding either up would be a gap of 2 s; on a machine that does nothing else there is none of 20 ms.
+    assert max(gaps) < (0.02 if FULL else 0.5)
 
 
 def test_f05_a_blocking_call_lets_other_threads_run(ingesting: LocalWarehouse) -> None:
@@ -678,20 +681,25 @@ def test_f05_ctrl_c_ends_a_blocking_call(ingesting: LocalWarehouse) -> None:
 
 
 def test_f36_tasks_and_threads_share_a_wrapper(ingesting: LocalWarehouse) -> None:
+    # 16 tasks in four threads; each has 200 batches where there is time for it.
+    each = 2 * (200 if FULL else 50)
+
     async def send(wrapper: ZerobusWrapper, first: int) -> None:
-        results = await asyncio.gather(
-            *(wrapper.send_batch(batch(*range(i, i + 10))) for i in range(first, first + 200, 10))
-        )
-        assert all(result.successful_count == 10 for result in results)
+        for row in range(first, first + each, 2):
+            assert (await wrapper.send_batch(batch(row, row + 1))).successful_count == 2
+
+    async def send_all(wrapper: ZerobusWrapper, thread: int) -> None:
+        await asyncio.gather(*(send(wrapper, each * (4 * thread + task)) for task in range(4)))
 
     with ZerobusWrapper(**options(ingesting)) as wrapper:
-        threads = [threading.Thread(target=asyncio.run, args=[send(wrapper, 200 * i)]) for i in range(4)]
+        threads = [threading.Thread(target=asyncio.run, args=[send_all(wrapper, thread)]) for thread in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         wrapper.flush_sync()
-    assert stored(ingesting) == list(range(800))
+    assert stored(ingesting) == list(range(16 * each))
+    assert len(ingesting.zerobus.log()["streams"]) == 1
     assert ingesting.zerobus.log()["violations"] == []
 
 
@@ -736,3 +744,49 @@ def test_rows_go_in_by_way_of_zerobus(ingesting: LocalWarehouse, monkeypatch: py
         with pytest.raises(seakernel.ProgrammingError, match="`zerobus_endpoint` is needed"):
             connection.ingest(TABLE, batch(7), via="zerobus")
     assert {1, 2, 3} <= set(stored(ingesting)) <= {1, 2, 3, 4}
+
+
+BACK_PRESSURE = """
+import asyncio, json, sys
+import pyarrow as pa
+from seakernel.zerobus import ZerobusWrapper
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) << 10
+
+async def send(options):
+    text = pa.array(["x" * 1000] * 4000)
+    def batch(first):
+        return pa.record_batch([pa.array(range(first, first + 4000), pa.int64()), text], schema=schema)
+    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), ("text", pa.string())])
+    async with ZerobusWrapper(**options) as wrapper:
+        await wrapper.send_batch(batch(0))
+        before = peak()
+        results = await asyncio.gather(*(wrapper.send_batch(batch(4000 * i)) for i in range(1, 61)))
+    assert all(result.successful_count == 4000 for result in results), results
+    print(peak() - before)
+
+asyncio.run(send(json.loads(sys.argv[1])))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measures by /proc")
+@pytest.mark.parametrize("mode", ["proto", "arrow"])
+def test_f28_memory_is_bounded_while_the_service_does_not_read(ingesting: LocalWarehouse, mode: str) -> None:
+    ingesting.zerobus.faults([{"on": "message", "after": 2, "do": {"stall": {"ms": 3000}}}])
+    # 240 MB in all, of which so many may be under way.
+    limit = 8 << 20
+    given = options(ingesting, max_inflight_bytes=limit, ingest_mode=mode)
+    ended = subprocess.run(
+        [sys.executable, "-c", BACK_PRESSURE, json.dumps(given)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) < limit + (64 << 20)
+    with ingesting.connect() as connection:
+        counts = connection.cursor().execute(f"SELECT count(*), count(DISTINCT id) FROM {TABLE}").fetchone()
+    assert tuple(counts) == (244_000, 244_000)

@@ -39,5 +39,7 @@ pub use convert::{Converter, EncodedRows, RequestLimits, Requests};
 pub use error::{Failure, ZerobusError};
 pub use result::{ErrorStatistics, TransmissionResult};
 pub use seakernel::Secret;
+#[cfg(fuzzing)]
+pub use stream::fuzzing;
 pub use telemetry::in_trace;
 pub use wrapper::ZerobusWrapper;

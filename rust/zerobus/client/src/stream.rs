@@ -3,6 +3,9 @@
 //! Its connection takes requests straight from the queue, so that nothing is copied and no task lies between. One task reads
 //! the answers. Nothing is sent again here: whoever owns a request learns whether it was written, and why the stream ended.
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -26,6 +26,8 @@ mod batch;
 mod connection;
 mod faults;
 mod flight;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod grpc;
 mod http;
 mod json;

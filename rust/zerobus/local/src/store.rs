@@ -291,7 +291,7 @@ impl fmt::Debug for Store {
     }
 }
 
-fn read_columns(columns: &[Column]) -> Result<Vec<UcField>, String> {
+pub(crate) fn read_columns(columns: &[Column]) -> Result<Vec<UcField>, String> {
     let read = |column: &Column| {
         let kind = UcType::parse(&column.type_text).map_err(|reason| format!("column `{}`: {reason}", column.name))?;
         Ok(UcField { name: column.name.clone(), kind, nullable: column.nullable })

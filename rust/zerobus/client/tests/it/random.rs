@@ -192,7 +192,8 @@ impl Run {
 
 /// Many at a time: they wait for the most part.
 async fn check_all(runs: Vec<Run>) {
-    let mut running = futures_util::stream::iter(runs.into_iter().map(|run| tokio::spawn(run.check()))).buffer_unordered(16);
+    let mut running =
+        futures_util::stream::iter(runs.into_iter().map(|run| tokio::spawn(run.check()))).buffer_unordered(16);
     while let Some(checked) = running.next().await {
         checked.unwrap();
     }
