@@ -128,9 +128,9 @@ impl Ours {
     fn submit(&self, rows: usize) {
         let index = self.progress.borrow().0;
         let room = self.active.room(1).now_or_never().flatten();
-        let is_taken = room.is_some_and(|keep| {
+        let is_taken = room.is_some_and(|room| {
             let message = Message::Records(Bytes::new());
-            let job = Job { index, message, rows, reply: self.replies.clone(), keep };
+            let job = Job { index, message, rows, reply: self.replies.clone(), keep: room.hold(1) };
             self.stream.submit(job).is_ok()
         });
         self.progress.send_modify(|(submitted, refused)| {
