@@ -89,9 +89,10 @@ def test_f39_others_read_what_was_flushed(tmp_path: Path) -> None:
         sending.flush_sync()
         [arrow] = files(tmp_path, "arrow")
         assert arrow.name.endswith(".arrows.tmp")
-        kept = read(arrow)
-        assert kept.to_pylist() == given.to_pylist()
-        assert duckdb.sql("SELECT sum(id) FROM kept").fetchall() == [(6,)]
+        assert read(arrow).to_pylist() == given.to_pylist()
+        with pa.OSFile(str(arrow)) as file, pa.ipc.open_stream(file) as kept:
+            assert duckdb.sql("SELECT sum(id), count(nested) FROM kept").fetchall() == [(6, 2)]
+            assert kept.schema == given.schema
         [proto] = files(tmp_path, "proto")
         data = proto.read_bytes()
     described = descriptor_pb2.FileDescriptorSet.FromString(

@@ -38,6 +38,12 @@ FULL = bool(os.environ.get("SEAKERNEL_ZEROBUS_FULL"))
 TABLE = "main.default.events"
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("text", pa.string())])
 SECRET = "canary-of-zerobus"
+FIXED_TYPES = [
+    *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+    *(pa.float16(), pa.float32(), pa.float64(), pa.date32(), pa.date64(), pa.decimal128(38, 2), pa.decimal256(76, 2)),
+    *(pa.timestamp(unit) for unit in ("s", "ms", "us", "ns")),
+    *(pa.timestamp("us", "UTC"), pa.binary(7)),
+]
 SIGN_IN: dict[str, Any] = {"client_id": "id", "client_secret": SECRET, "unity_catalog_url": "https://workspace/"}
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -389,22 +395,38 @@ def test_f05_a_blocking_call_lets_other_threads_run(ingesting: LocalWarehouse) -
     assert stored(ingesting) == list(range(9))
 
 
-def test_f06_arrow_comes_in_without_a_copy() -> None:
-    numbers = pa.array(range(1000), pa.int64())
-    given = pa.record_batch({"n": numbers}).slice(10, 500)
-    assert extension._first_buffer(given) == numbers.buffers()[1].address + 80
+@pytest.mark.parametrize(
+    ("kind", "width"),
+    [
+        *((kind, kind.bit_width // 8) for kind in FIXED_TYPES),
+        # Of these the first buffer is that of the offsets, or of the keys.
+        *((kind, 4) for kind in (pa.string(), pa.binary(), pa.list_(pa.int64()), pa.map_(pa.string(), pa.int64()))),
+        *((kind, 8) for kind in (pa.large_string(), pa.large_binary(), pa.large_list(pa.int64()))),
+        *((kind, 16) for kind in (pa.string_view(), pa.binary_view())),
+        (pa.dictionary(pa.int16(), pa.string()), 2),
+    ],
+    ids=str,
+)
+def test_f06_arrow_comes_in_without_a_copy(kind: pa.DataType, width: int) -> None:
+    column = pa.nulls(1000, kind)
+    given = pa.record_batch({"n": column}).slice(10, 500)
+    assert extension._first_buffer(given) == column.buffers()[1].address + 10 * width
 
 
 def test_f06_tables_and_streams_are_one_result(ingesting: LocalWarehouse) -> None:
-    polars = pytest.importorskip("polars")
+    polars, arro3 = pytest.importorskip("polars"), pytest.importorskip("arro3.core")
     table = pa.Table.from_batches([batch(1, 2), batch(), batch(3)])
     reader = pa.RecordBatchReader.from_batches(SCHEMA, iter([batch(4), batch(5)]))
     frame = polars.DataFrame({"id": [6, 7], "text": ["six", None]})
+    foreign = (
+        arro3.Table.from_arrow(pa.Table.from_batches([batch(8), batch(9)])),
+        arro3.RecordBatch.from_arrow(batch(10)),
+    )
     with ZerobusWrapper(**options(ingesting)) as wrapper:
-        counts = [wrapper.send_batch_sync(rows).successful_rows for rows in (table, reader, frame, batch())]
-        assert counts == [[0, 1, 2], [0, 1], [0, 1], None]
+        counts = [wrapper.send_batch_sync(rows).successful_rows for rows in (table, reader, frame, *foreign, batch())]
+        assert counts == [[0, 1, 2], [0, 1], [0, 1], [0, 1], [0], None]
         assert wrapper.send_batch_sync(batch()).success
-    assert stored(ingesting) == [1, 2, 3, 4, 5, 6, 7]
+    assert stored(ingesting) == list(range(1, 11))
 
 
 def test_f06_a_stream_that_fails_says_so(ingesting: LocalWarehouse) -> None:
