@@ -22,7 +22,7 @@ PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.
 .PHONY: help demo test test-rust test-python check check-rust check-python bench bench-rows wheel develop format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/wheel ## build the wheel, start the local warehouse, run a real query over real data
 	$(BIN)/python examples/demo.py
@@ -119,11 +119,12 @@ deny: ## install cargo-deny and check licences, sources and duplicates
 soak: $(VENV)/wheel ## run 10,000 queries over 64 threads, and 50 interrupts of each kind of call
 	SOAK_QUERIES=10000 INTERRUPTS=50 $(BIN)/python -m pytest tests/soak
 
-bench: $(VENV)/wheel ## decode (criterion), the modes of a hand-off, and fetch beside the peers; BENCH=--save keeps the latter two
+bench: $(VENV)/wheel ## decode (criterion), the modes of a hand-off, fetch and ingestion beside the peers; BENCH=--save keeps all but the first
 	$(BIN)/python -m pip install --quiet --group bench
 	cargo bench -p seakernel-benches
 	$(BIN)/python benches/peers/hand_off.py $(filter --save,$(BENCH))
 	$(BIN)/python benches/peers/fetch.py $(BENCH)
+	$(MAKE) bench-zerobus BENCH=$(filter --save,$(BENCH))
 
 bench-rows: $(VENV)/wheel ## a million rows as Python objects beside databricks-sql-connector; BENCH=--save keeps them
 	$(BIN)/python -m pip install --quiet --group bench
