@@ -102,6 +102,13 @@ enum Values {
     Null,
 }
 
+/// Where a message is written: how far it is, and where it ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) at: usize,
+    pub(super) end: usize,
+}
+
 /// Columns that become one message a row.
 #[derive(Debug)]
 pub(super) struct Message {
@@ -171,6 +178,14 @@ impl Message {
     pub(super) fn write(&self, index: usize, row: usize, writer: &mut Writer) {
         for field in &self.fields {
             field.write(index, row, writer);
+        }
+    }
+
+    /// Writes the messages of consecutive rows, each in its place, column by column: what a value needs is the same for all of
+    /// a column. Malformed arrays can write beyond their places; these do not end where they should then.
+    pub(super) fn write_rows(&self, index: usize, row: usize, places: &mut [Place], writer: &mut Writer) {
+        for field in &self.fields {
+            field.write_rows(index, row, places, writer);
         }
     }
 }
@@ -276,6 +291,22 @@ impl Column {
             Values::List(list) => list.write(index, self.tag, writer),
             Values::Mapped(mapped) => {
                 mapped.write(index, writer);
+            }
+        }
+    }
+}
+
+impl Column {
+    fn write_rows(&self, index: usize, row: usize, places: &mut [Place], writer: &mut Writer) {
+        match &self.values {
+            Values::Null => {}
+            Values::Leaf(leaf) => leaf.write_rows(self.tag, self.nulls.as_ref(), row, places, writer),
+            _ => {
+                for (step, place) in places.iter_mut().enumerate() {
+                    writer.seek(place.at, place.end);
+                    self.write(index + step, row + step, writer);
+                    place.at = writer.len();
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Values that hold no others: how long they are and how they are written.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -9,7 +10,7 @@ use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, ScalarBuf
 use arrow_data::ArrayData;
 use arrow_schema::DataType;
 
-use super::column::{Measured, Rows, SKIP};
+use super::column::{Measured, Place, Rows, SKIP};
 use super::decimal;
 use super::plan::{Int, Scalar, Unit};
 use super::wire::{Tag, Writer, varint_len, zigzag};
@@ -321,18 +322,46 @@ impl Leaf {
         }
     }
 
+    /// Writes the values of consecutive rows with their tag, where they are not null, each in its place.
+    pub(super) fn write_rows(
+        &self,
+        tag: Tag,
+        nulls: Option<&NullBuffer>,
+        first: usize,
+        places: &mut [Place],
+        writer: &mut Writer,
+    ) {
+        // The frequent ones have a loop of their own.
+        match self {
+            Self::Int32(values) => each(nulls, first, places, writer, |row, writer| {
+                writer.tag(tag);
+                writer.varint(i64::from(values.get(row).copied().unwrap_or_default()).cast_unsigned());
+            }),
+            Self::Int64(values) => each(nulls, first, places, writer, |row, writer| {
+                writer.tag(tag);
+                writer.varint(values.get(row).copied().unwrap_or_default().cast_unsigned());
+            }),
+            Self::Double(values) => each(nulls, first, places, writer, |row, writer| {
+                writer.tag(tag);
+                writer.fixed64(values.get(row).copied().unwrap_or_default().to_bits());
+            }),
+            Self::Bytes(offsets, data) => each(nulls, first, places, writer, |row, writer| {
+                writer.tag(tag);
+                writer.part(data, span(offsets, row).unwrap_or_default());
+            }),
+            _ => each(nulls, first, places, writer, |row, writer| {
+                writer.tag(tag);
+                self.write(row, writer);
+            }),
+        }
+    }
+
     /// The bytes in `row`, if these are bytes.
     #[inline]
     pub(super) fn bytes(&self, row: usize) -> Option<&[u8]> {
         match self {
-            Self::Bytes(offsets, data) => {
-                let (start, end) = (offsets.get(row)?, offsets.get(row + 1)?);
-                data.get(usize::try_from(*start).ok()?..usize::try_from(*end).ok()?)
-            }
-            Self::LargeBytes(offsets, data) => {
-                let (start, end) = (offsets.get(row)?, offsets.get(row + 1)?);
-                data.get(usize::try_from(*start).ok()?..usize::try_from(*end).ok()?)
-            }
+            Self::Bytes(offsets, data) => data.get(span(offsets, row)?),
+            Self::LargeBytes(offsets, data) => data.get(span(offsets, row)?),
             Self::ViewBytes(views, buffers) => view(views, row, buffers),
             Self::FixedBytes(size, data) => {
                 let start = row.checked_mul(*size)?;
@@ -348,6 +377,32 @@ impl Leaf {
             Self::Decimal128(values, scale) => (values.get(row).copied().unwrap_or_default(), *scale),
             _ => (0, 0),
         }
+    }
+}
+
+/// Where the bytes of a row are.
+#[inline]
+fn span<O: Copy + TryInto<usize>>(offsets: &[O], row: usize) -> Option<Range<usize>> {
+    let (start, end) = (*offsets.get(row)?, *offsets.get(row + 1)?);
+    Some(start.try_into().ok()?..end.try_into().ok()?)
+}
+
+/// Writes each row that is not null in its place.
+#[inline]
+fn each(
+    nulls: Option<&NullBuffer>,
+    first: usize,
+    places: &mut [Place],
+    writer: &mut Writer,
+    write: impl Fn(usize, &mut Writer),
+) {
+    for (row, place) in (first..).zip(places) {
+        if nulls.is_some_and(|nulls| row >= nulls.len() || nulls.is_null(row)) {
+            continue;
+        }
+        writer.seek(place.at, place.end);
+        write(row, writer);
+        place.at = writer.len();
     }
 }
 

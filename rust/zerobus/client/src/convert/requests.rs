@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::RequestLimits;
-use super::column::{Measured, Message, Rows, SKIP};
+use super::column::{Measured, Message, Place, Rows, SKIP};
 use super::rows::EncodedRows;
 use super::wire::{Tag, Writer, varint_len};
 use crate::error::ZerobusError;
@@ -52,6 +52,19 @@ pub struct Requests {
     most_rows: usize,
     /// Bytes of the rows so far, for a guess at the next.
     bytes: usize,
+    /// Of rows that are written together; kept for its memory.
+    places: Vec<Place>,
+}
+
+/// A request that is being written.
+#[derive(Debug, Default)]
+struct Unfinished {
+    writer: Writer,
+    rows: Vec<usize>,
+    /// Where the record of each ends.
+    ends: Vec<usize>,
+    /// Bytes that it may have.
+    most: usize,
 }
 
 impl Requests {
@@ -72,6 +85,7 @@ impl Requests {
             done: 0,
             most_rows: usize::MAX,
             bytes: 0,
+            places: Vec::new(),
         }
     }
 
@@ -134,6 +148,9 @@ impl Requests {
             return true;
         }
         let mut failures = measured.failures;
+        if failures.is_empty() && self.columns.sizes().iter().all(|size| *size <= self.limits.record_bytes) {
+            return true;
+        }
         failures.sort_by_key(|failure| failure.index);
         failures.dedup_by_key(|failure| failure.index);
         let mut failures = failures.into_iter().peekable();
@@ -156,56 +173,93 @@ impl Requests {
 
     /// The next request, of no more than so many bytes.
     pub(crate) fn within(&mut self, bytes: usize) -> Next<EncodedRows> {
-        let most = bytes.min(self.limits.request_bytes);
-        let tag = Tag::new(1, 2);
-        let mut writer = Writer::default();
-        let mut rows = Vec::new();
-        let mut ends = Vec::new();
+        let mut request = Unfinished { most: bytes.min(self.limits.request_bytes), ..Unfinished::default() };
         loop {
             if self.done == self.chunk_rows && !self.measure() {
                 break;
             }
             let Some(size) = self.columns.sizes().get(self.done).copied() else { break };
-            let row = self.chunk + self.done;
-            let length = field_len(size);
             if size > self.limits.record_bytes {
                 self.done += 1;
                 continue;
             }
-            if rows.is_empty() && length > most {
+            let length = field_len(size);
+            if request.rows.is_empty() && length > request.most {
                 return Next::Needs(length);
             }
-            if writer.len() + length > most || rows.len() == self.limits.request_rows {
+            if request.writer.len() + length > request.most || request.rows.len() == self.limits.request_rows {
                 break;
             }
-            if rows.is_empty() {
+            if request.rows.is_empty() {
                 let mean = self.mean();
-                let left = (self.rows - row).min(self.limits.request_rows);
-                writer = Writer::new(mean.saturating_mul(left).min(most));
-                rows.reserve(left.min(most / mean + 1));
-                ends.reserve(left.min(most / mean + 1));
+                let left = (self.rows - self.chunk - self.done).min(self.limits.request_rows);
+                request.writer = Writer::new(mean.saturating_mul(left).min(request.most));
+                request.rows.reserve(left.min(request.most / mean + 1));
+                request.ends.reserve(left.min(request.most / mean + 1));
             }
-            let start = writer.len();
-            writer.reserve(length);
-            writer.tag(tag);
-            writer.varint(size as u64);
-            self.columns.write(self.done, row, &mut writer);
-            self.done += 1;
-            self.bytes += length;
-            if writer.len() == start + length {
-                rows.push(row);
-                ends.push(writer.len());
-            } else {
-                // Offsets that point nowhere: nothing of it may stay.
-                writer.truncate(start);
-                let at = self.failed.partition_point(|(failed, _)| *failed < row);
-                self.failed.insert(at, (row, record_failure(row, "the arrays are malformed")));
-            }
+            self.write_rows(&mut request);
         }
-        if rows.is_empty() {
+        if request.rows.is_empty() {
             return Next::End;
         }
-        Next::Rows(EncodedRows::new(Bytes::from(writer.finish()), rows, ends))
+        Next::Rows(EncodedRows::new(Bytes::from(request.writer.finish()), request.rows, request.ends))
+    }
+
+    /// Writes the next rows of the chunk as far as they fit, and up to one that fails; the first does neither.
+    fn write_rows(&mut self, request: &mut Unfinished) {
+        let (tag, begin, first) = (Tag::new(1, 2), request.writer.len(), self.done);
+        self.places.clear();
+        let mut end = begin;
+        for size in self.columns.sizes().iter().skip(first).take(self.limits.request_rows - request.rows.len()) {
+            if *size > self.limits.record_bytes || end + field_len(*size) > request.most {
+                break;
+            }
+            end += field_len(*size);
+            self.places.push(Place { at: end - size, end });
+        }
+        let writer = &mut request.writer;
+        writer.reserve(end - begin);
+        for place in &self.places {
+            writer.tag(tag);
+            writer.varint((place.end - place.at) as u64);
+            // What is behind it is not written yet.
+            writer.seek(place.end, usize::MAX);
+        }
+        self.columns.write_rows(first, self.chunk + first, &mut self.places, writer);
+        if self.places.iter().all(|place| place.at == place.end) {
+            writer.seek(end, usize::MAX);
+            request.rows.extend((self.chunk + first..).take(self.places.len()));
+            request.ends.extend(self.places.iter().map(|place| place.end));
+            self.done += self.places.len();
+            self.bytes += end - begin;
+        } else {
+            // Offsets that point nowhere: one by one it shows of which.
+            writer.seek(begin, usize::MAX);
+            for _ in 0..self.places.len() {
+                self.write_row(request);
+            }
+        }
+    }
+
+    /// Writes the next row, unless it is malformed.
+    fn write_row(&mut self, Unfinished { writer, rows, ends, .. }: &mut Unfinished) {
+        let (row, start) = (self.chunk + self.done, writer.len());
+        let size = self.columns.sizes().get(self.done).copied().unwrap_or_default();
+        writer.reserve(field_len(size));
+        writer.tag(Tag::new(1, 2));
+        writer.varint(size as u64);
+        self.columns.write(self.done, row, writer);
+        self.done += 1;
+        if writer.len() == start + field_len(size) {
+            self.bytes += field_len(size);
+            rows.push(row);
+            ends.push(writer.len());
+        } else {
+            // Nothing of it may stay.
+            writer.seek(start, usize::MAX);
+            let at = self.failed.partition_point(|(failed, _)| *failed < row);
+            self.failed.insert(at, (row, record_failure(row, "the arrays are malformed")));
+        }
     }
 }
 

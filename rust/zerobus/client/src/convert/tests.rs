@@ -1346,7 +1346,14 @@ fn malformed_arrays_fail_their_rows() {
 
     let offsets = ScalarBuffer::from(vec![0_i32, 2, 1, 900, 2, 3]).into_inner();
     let data = unchecked(DataType::Utf8, 5, vec![offsets, Buffer::from(b"abcdef")], vec![]);
-    let texts = batch(vec![("t", Arc::new(StringArray::from(data)), true)]);
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values([7, 8, 9, 10, 11]));
+    let texts = batch(vec![("t", Arc::new(StringArray::from(data)), true), ("n", numbers, true)]);
+    // What is written beside them is whole.
+    let (good, _) = messages(&converter(&texts, None).unwrap(), &texts);
+    let value = |message: &DynamicMessage, name| message.get_field_by_name(name).unwrap().into_owned();
+    let good: Vec<_> = good.iter().map(|(row, good)| (*row, value(good, "t"), value(good, "n"))).collect();
+    let expected = |row, text: &str, number| (row, Value::String(text.to_owned()), Value::I64(number));
+    assert_eq!(good, [expected(0, "ab", 7), expected(4, "c", 11)]);
     let why = |row| (row, format!("Record encoding failed: row={row}, error=the arrays are malformed"));
     assert_eq!(failures(&texts, None), [why(1), why(2), why(3)]);
 }

@@ -1,7 +1,11 @@
 //! The encoding of Protobuf.
 
+use std::ops::Range;
+
 /// Bytes that must follow the last byte written, for all is written in whole words.
 const SLACK: usize = 16;
+/// Bytes that are copied without looking at how many there are.
+const SHORT: usize = 16;
 
 /// The first bytes of a field: number and wire type, encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,12 +48,14 @@ pub(super) struct Writer {
     /// What is written and zeros.
     bytes: Vec<u8>,
     at: usize,
+    /// From there on bytes stay as they are.
+    end: usize,
 }
 
 impl Writer {
     /// With room for `capacity` bytes.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { bytes: vec![0; capacity + SLACK], at: 0 }
+        Self { bytes: vec![0; capacity + SLACK], at: 0, end: usize::MAX }
     }
 
     /// Bytes written.
@@ -65,9 +71,10 @@ impl Writer {
         }
     }
 
-    /// Forgets what is behind the first `len` bytes.
-    pub(super) fn truncate(&mut self, len: usize) {
-        self.at = self.at.min(len);
+    /// Goes to `at` and leaves what is from `end` on as it is.
+    #[inline]
+    pub(super) fn seek(&mut self, at: usize, end: usize) {
+        (self.at, self.end) = (at, end);
     }
 
     pub(super) fn finish(mut self) -> Vec<u8> {
@@ -83,6 +90,12 @@ impl Writer {
     #[inline]
     fn word(&mut self, word: u64, len: usize) {
         if let Some(place) = self.bytes.get_mut(self.at..).and_then(<[u8]>::first_chunk_mut) {
+            let word = if self.at + size_of::<u64>() <= self.end {
+                word
+            } else {
+                let behind = u64::MAX.checked_shl(8 * len as u32).unwrap_or(0);
+                (word & !behind) | (u64::from_le_bytes(*place) & behind)
+            };
             *place = word.to_le_bytes();
         }
         self.at += len;
@@ -118,6 +131,24 @@ impl Writer {
     #[inline]
     pub(super) fn fixed64(&mut self, value: u64) {
         self.word(value, 8);
+    }
+
+    /// Writes the bytes of `data` in `range`, with their length before them; none where there are no such.
+    #[inline]
+    pub(super) fn part(&mut self, data: &[u8], range: Range<usize>) {
+        let Some(bytes) = data.get(range.clone()) else { return self.bytes(&[]) };
+        self.varint(bytes.len() as u64);
+        // What is short is copied as two words, with whatever is behind it.
+        if bytes.len() <= SHORT
+            && self.at + SHORT <= self.end
+            && let Some(short) = data.get(range.start..).and_then(<[u8]>::first_chunk::<SHORT>)
+            && let Some(place) = self.bytes.get_mut(self.at..).and_then(<[u8]>::first_chunk_mut)
+        {
+            *place = *short;
+        } else if let Some(place) = self.bytes.get_mut(self.at..self.at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+        self.at += bytes.len();
     }
 
     /// Writes bytes with their length before them.
