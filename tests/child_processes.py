@@ -46,7 +46,7 @@ def interrupted(warehouse: LocalWarehouse, script: str) -> tuple[float, list[str
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    assert errors == ""
+    assert errors == "", errors
     moment, *values = output.split()
     return float(moment) - sent, values
 

@@ -231,7 +231,7 @@ def disturb():
     while not stop.is_set():
         time.sleep(random.random() / 40)
         os.kill(os.getpid(), signal.SIGINT)
-class Pressed(Exception):
+class Pressed(BaseException):  # as KeyboardInterrupt: any other that a log handler comes up with is the handler's failure
     pass
 def pressed(*_):
     global interruptions
