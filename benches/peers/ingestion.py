@@ -336,7 +336,8 @@ def service_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_list(kind):
         return pa.list_(service_type(kind.value_type))
     if pa.types.is_map(kind):
-        return pa.map_(service_type(kind.key_type), service_type(kind.item_type))
+        keys = pa.field("keys", service_type(kind.key_type), nullable=False)
+        return pa.map_(keys, pa.field("values", service_type(kind.item_type)))
     return kind
 
 

@@ -45,7 +45,7 @@ def in_a_process(script: str, job: dict[str, Any]) -> Figures:
     """Has `script` do one run in a process of its own, and returns what it prints last; clients may log before."""
     command = [sys.executable, script, json.dumps(job)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    if not done.stdout:
+    if done.returncode or not done.stdout:
         raise RuntimeError(done.stderr)
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures
