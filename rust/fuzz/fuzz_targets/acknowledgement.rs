@@ -1,6 +1,8 @@
 //! What a service of Zerobus answers, by either protocol, and what a stream makes of it while requests come and go.
 #![no_main]
 
+mod number;
+
 use std::collections::VecDeque;
 
 use arbitrary::Arbitrary;
@@ -9,27 +11,9 @@ use seakernel_zerobus::IngestMode;
 use seakernel_zerobus::fuzzing::{self, Outcome, Step, Told};
 use serde_json::{Map, Value};
 
+use number::Number;
+
 const SECRET: &str = "canary5b1d";
-
-/// A number near what would be right, or any.
-#[derive(Arbitrary, Debug)]
-enum Number {
-    Right,
-    Off(i8),
-    Any(i64),
-    None,
-}
-
-impl Number {
-    fn from(&self, right: i64) -> Option<i64> {
-        match self {
-            Self::Right => Some(right),
-            Self::Off(by) => Some(right.saturating_add(i64::from(*by))),
-            Self::Any(number) => Some(*number),
-            Self::None => None,
-        }
-    }
-}
 
 #[derive(Arbitrary, Debug)]
 enum Piece {

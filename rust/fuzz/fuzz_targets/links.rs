@@ -1,6 +1,8 @@
 //! Presigned links: what a single one may be, how they join to a chain, and what a renewal may change.
 #![no_main]
 
+mod number;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -9,27 +11,9 @@ use libfuzzer_sys::fuzz_target;
 use seakernel::fuzzing::{Chain, Link};
 use serde_json::{Value, json};
 
+use number::Number;
+
 const SECRET: &str = "canary5b1d";
-
-/// A number near what would be right, or any.
-#[derive(Arbitrary, Debug)]
-enum Number {
-    Right,
-    Off(i8),
-    Any(i64),
-    None,
-}
-
-impl Number {
-    fn from(&self, right: i64) -> Option<i64> {
-        match self {
-            Self::Right => Some(right),
-            Self::Off(by) => Some(right.saturating_add(i64::from(*by))),
-            Self::Any(number) => Some(*number),
-            Self::None => None,
-        }
-    }
-}
 
 #[derive(Arbitrary, Debug)]
 enum Place {
