@@ -1,6 +1,7 @@
 //! Against a collector of OpenTelemetry's own services.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Mutex;
 
 use arrow_array::{Int64Array, RecordBatch};
@@ -195,6 +196,15 @@ async fn f43_a_collector_gets_every_instrument_and_span() {
     assert!(!format!("{:?}", collected.spans).contains(&secret));
 }
 
+/// A wrapper that sends nothing, with telemetry.
+async fn offline(folder: &Path, otlp: OtlpSdkConfig) -> ZerobusWrapper {
+    let config = WrapperConfiguration::new("http://127.0.0.1:1", "t")
+        .with_debug_output(folder.join("debug"))
+        .with_zerobus_writer_disabled(true)
+        .with_observability(otlp);
+    ZerobusWrapper::new(config).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f43_a_disabled_writer_and_a_dead_collector() {
     let folder = std::env::temp_dir().join(format!("zerobus-telemetry-off-{}", std::process::id()));
@@ -203,11 +213,7 @@ async fn f43_a_disabled_writer_and_a_dead_collector() {
         output_dir: Some(folder.clone()),
         ..OtlpSdkConfig::default()
     };
-    let config = WrapperConfiguration::new("http://127.0.0.1:1", "t")
-        .with_debug_output(folder.join("debug"))
-        .with_zerobus_writer_disabled(true)
-        .with_observability(otlp);
-    let wrapper = ZerobusWrapper::new(config).await.unwrap();
+    let wrapper = offline(&folder, otlp).await;
     assert!(wrapper.send_batch(batch()).await.unwrap().success);
     wrapper.shutdown().await.unwrap();
     let text = std::fs::read_to_string(folder.join("zerobus-traces.jsonl")).unwrap();
@@ -226,11 +232,7 @@ async fn f43_a_wrapper_that_is_dropped_waits_for_no_collector() {
         write_interval_secs: 3600,
         ..OtlpSdkConfig::default()
     };
-    let config = WrapperConfiguration::new("http://127.0.0.1:1", "t")
-        .with_debug_output(folder.join("debug"))
-        .with_zerobus_writer_disabled(true)
-        .with_observability(otlp);
-    let wrapper = ZerobusWrapper::new(config).await.unwrap();
+    let wrapper = offline(&folder, otlp).await;
     assert!(wrapper.send_batch(batch()).await.unwrap().success);
     let started = std::time::Instant::now();
     drop(wrapper);
