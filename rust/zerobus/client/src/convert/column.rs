@@ -294,9 +294,8 @@ impl Column {
             }
         }
     }
-}
 
-impl Column {
+    /// Writes the field of consecutive rows, each in its place.
     fn write_rows(&self, index: usize, row: usize, places: &mut [Place], writer: &mut Writer) {
         match &self.values {
             Values::Null => {}
