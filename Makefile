@@ -124,7 +124,7 @@ bench: $(VENV)/wheel ## decode (criterion), the modes of a hand-off, fetch and i
 	cargo bench -p seakernel-benches
 	$(BIN)/python benches/peers/hand_off.py $(filter --save,$(BENCH))
 	$(BIN)/python benches/peers/fetch.py $(BENCH)
-	$(MAKE) bench-zerobus BENCH=$(filter --save,$(BENCH))
+	$(if $(filter-out --save,$(BENCH)),,$(MAKE) bench-zerobus)
 
 bench-rows: $(VENV)/wheel ## a million rows as Python objects beside databricks-sql-connector; BENCH=--save keeps them
 	$(BIN)/python -m pip install --quiet --group bench

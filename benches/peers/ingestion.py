@@ -396,7 +396,7 @@ def page(options: argparse.Namespace, runs: list[Run]) -> str:
     clients = "\n".join(f"- `{client}`: {text}" for client, text in CLIENTS.items())
     return f"""# Ingestion by Zerobus, beside the official clients
 
-Measured on {measured["date"]} with `make bench-zerobus BENCH=--save`: {measured["machine"]}; {report.listed(measured["versions"])},
+Measured on {measured["date"]} with `{" ".join(["ingestion.py", *sys.argv[1:]])}`, which `make bench-zerobus` runs: {measured["machine"]}; {report.listed(measured["versions"])},
 databricks-zerobus-ingest-sdk for Rust 2.12.0; medians of {options.rounds} rounds of about {options.seconds:g} s, in which the clients
 take turns. `../README.md` says how. Do not edit: this page is generated.
 
