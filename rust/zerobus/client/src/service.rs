@@ -103,7 +103,8 @@ impl Service {
         })
     }
 
-    /// Opens a stream for messages of `descriptor`, or for batches with the framed schema that it is. Where the token is refused, another is tried, once.
+    /// Opens a stream for messages of `descriptor`, or for batches with the framed schema that it is. Where the token is
+    /// refused, another is tried, once.
     pub(crate) async fn open(&self, descriptor: &Bytes, reason: Opening, span: &Span) -> Result<Arc<Stream>, Refusal> {
         let mut refused = None;
         loop {

@@ -523,7 +523,8 @@ impl Reader {
         Ok(is_new)
     }
 
-    /// Gives back what was not sent; its owner sends it on another stream once all that was sent here is answered. Tells whether the stream was open until now.
+    /// Gives back what was not sent; its owner sends it on another stream once all that was sent here is answered. Tells
+    /// whether the stream was open until now.
     fn closes(&self, duration: Duration) -> bool {
         let queue = {
             let mut state = self.shared.state();

@@ -1,7 +1,8 @@
 //! A look-alike of the Zerobus service on loopback: gRPC, tokens, a store to look into, scripted faults.
 //!
-//! [`ZerobusServer`] takes streams of Protobuf records, and of batches by Arrow Flight, as the service does, well enough that official clients use it
-//! unmodified, checks each record against the stream's descriptor and the table, and tells what came. [`FaultRule`]s
+//! [`ZerobusServer`] takes streams of Protobuf records, and of batches by Arrow Flight, as the service does, well enough that
+//! official clients use it unmodified, checks each record against the stream's descriptor and the table, and tells what came.
+//! [`FaultRule`]s
 //! disturb what is chosen, [`Settings`] change how it behaves while it runs, [`Tables`] are where rows can go. The same
 //! can be had over HTTP, at [`ZerobusServer::unity_catalog_url`], as JSON: `POST /control/tables`, `PUT /control/faults`,
 //! `PUT /control/settings`, `POST /control/reset`, `GET /control/log`, and of a `?table=` `GET /control/rows`,
